@@ -1,0 +1,34 @@
+"""What tests of several parts need."""
+
+import socket
+import time
+from collections.abc import Callable
+
+__all__ = ["eventually", "free_port"]
+
+# Short against everything that is waited for, long against a switch of processes.
+_POLL_PERIOD = 0.005
+
+
+def eventually(
+    condition: Callable[[], object], within: float = 10, what: str = ""
+) -> None:
+    """Wait until a condition holds, and fail if it never does.
+
+    Args:
+        condition: called again and again; any true value will do.
+        within: seconds.
+        what: what is waited for, in the failure's message.
+    """
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        time.sleep(_POLL_PERIOD)
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody used a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
