@@ -1,0 +1,263 @@
+"""The interchange's table of tasks that are accepted and not finished.
+
+    accept ──► waiting-for-nodes ──lease──► waiting-for-launch ──report──► running
+                     ▲                             │                          │
+                     └──────── put_back ◄──────────┴──────────────────────────┘
+    finish (from any of them) takes the task out and gives its outcome
+
+States are ordered by (attempt, rank); a report about an older attempt, or an earlier
+state of the same attempt, changes nothing. An attempt is one lease. A start that the
+infrastructure lost counts against `Task.retries`; a lease handed back unstarted does
+not.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from actors.logic.backlog import Backlog
+from actors.messages import (
+    BlockId,
+    ClientId,
+    Delta,
+    Failure,
+    Leased,
+    ManagerId,
+    Outcome,
+    Step,
+    Task,
+    TaskId,
+    TaskState,
+)
+
+__all__ = ["Entry", "Ledger"]
+
+_QUEUED = TaskState.WAITING_FOR_NODES
+_LEASED = TaskState.WAITING_FOR_LAUNCH
+_NOBODY = ManagerId("")
+_NOWHERE = BlockId("")
+
+
+class Entry:
+    """One unfinished task."""
+
+    __slots__ = (
+        "attempt",
+        "avoid",
+        "client_id",
+        "is_cancelling",
+        "leased_at",
+        "lost_starts",
+        "manager_id",
+        "past",
+        "queued_at",
+        "running_at",
+        "state",
+        "task",
+    )
+
+    def __init__(self, task: Task, client_id: ClientId, at: float) -> None:
+        self.task = task
+        self.client_id = client_id
+        self.attempt = 1  # the current lease's, or the next one's
+        self.state = _QUEUED
+        self.manager_id = _NOBODY  # who has the lease
+        self.avoid = _NOWHERE  # the block that lost the last attempt
+        self.lost_starts = 0
+        self.is_cancelling = False
+        self.queued_at = at
+        self.leased_at = 0.0
+        self.running_at = 0.0
+        self.past: list[Step] | None = None  # of earlier attempts
+
+    def steps(self) -> list[Step]:
+        """The history so far, as far as the interchange knows it."""
+        steps = list(self.past or ())
+        attempt, manager_id = self.attempt, self.manager_id
+        steps.append(Step(_QUEUED, attempt, self.queued_at))
+        if self.leased_at:
+            steps.append(Step(_LEASED, attempt, self.leased_at, manager_id))
+        return steps
+
+
+class Ledger:
+    """The table, and the queue of those that wait in it.
+
+    Args:
+        wall_offset: what to add to `now` to get seconds since 1970.
+    """
+
+    def __init__(self, wall_offset: float) -> None:
+        self.entries: dict[TaskId, Entry] = {}
+        self.backlog = Backlog()
+        self._wall_offset = wall_offset
+
+    @property
+    def waiting(self) -> int:
+        return len(self.backlog)
+
+    @property
+    def leased(self) -> int:
+        return len(self.entries) - len(self.backlog)
+
+    def accept(self, tasks: Iterable[Task], client_id: ClientId, now: float) -> int:
+        """Enter tasks and let them wait; a known id is not entered twice.
+
+        Returns:
+            How many were entered.
+        """
+        at = now + self._wall_offset
+        entries, append = self.entries, self.backlog.append
+        before = len(entries)
+        for task in tasks:
+            if task.task_id not in entries:
+                entries[task.task_id] = Entry(task, client_id, at)
+                append(task.task_id, task.priority)
+        return len(entries) - before
+
+    def lease(
+        self,
+        manager_id: ManagerId,
+        block_id: BlockId,
+        count: int,
+        now: float,
+        *,
+        is_only_block: bool,
+    ) -> list[Leased]:
+        """Lease up to `count` waiting tasks to a manager, oldest first.
+
+        A lease has no deadline: it ends when the manager finishes the task, hands it
+        back, or is declared lost.
+
+        Args:
+            manager_id: who gets them.
+            block_id: its block; tasks that avoid it are passed over.
+            count: at most so many, >= 0.
+            now: monotonic seconds.
+            is_only_block: there is no other block: nothing is passed over.
+        """
+        at = now + self._wall_offset
+        leases: list[Leased] = []
+        passed_over: list[TaskId] = []
+        entries, pop = self.entries, self.backlog.pop
+        while len(leases) < count:
+            task_id = pop()
+            if task_id is None:
+                break
+            entry = entries[task_id]
+            if entry.avoid and entry.avoid == block_id and not is_only_block:
+                passed_over.append(task_id)
+                continue
+            entry.state = _LEASED
+            entry.manager_id = manager_id
+            entry.leased_at = at
+            task = entry.task
+            leases.append(Leased(task_id, entry.attempt, task.function, task.arguments))
+        for task_id in reversed(passed_over):
+            self.backlog.push_front(task_id, entries[task_id].task.priority)
+        return leases
+
+    def adopt(
+        self, task_id: TaskId, attempt: int, manager_id: ManagerId, now: float
+    ) -> int | None:
+        """Take a manager's word that it holds a task.
+
+        Returns:
+            The attempt under which it keeps the task; None: it must drop it, because
+            the task is finished, unknown, being cancelled, or leased to another.
+        """
+        entry = self.entries.get(task_id)
+        if entry is None or entry.is_cancelling:
+            return None
+        if entry.manager_id == manager_id and entry.attempt == attempt:
+            return attempt
+        if entry.manager_id or not self._unqueue(entry):
+            return None
+        entry.state = _LEASED
+        entry.manager_id = manager_id
+        entry.leased_at = now + self._wall_offset
+        return entry.attempt
+
+    def progress(self, delta: Delta) -> Entry | None:
+        """Note a manager's report; None: it is no news."""
+        entry = self.entries.get(delta.task_id)
+        if (
+            entry is None
+            or delta.state.is_final
+            or (delta.attempt, delta.state) <= (entry.attempt, entry.state)
+            or delta.attempt > entry.attempt
+        ):
+            return None
+        entry.state = delta.state
+        entry.running_at = delta.at
+        return entry
+
+    def put_back(
+        self, entry: Entry, why: str, now: float, *, was_lost: bool, avoid: BlockId
+    ) -> None:
+        """Let a leased task wait again, before all others.
+
+        Args:
+            entry: leased.
+            why: for its history.
+            now: monotonic seconds.
+            was_lost: it may have begun: one start less is left.
+            avoid: the block that should not have it next, or "".
+        """
+        at = now + self._wall_offset
+        past = entry.steps()
+        if entry.running_at:
+            past.append(
+                Step(
+                    TaskState.RUNNING, entry.attempt, entry.running_at, entry.manager_id
+                )
+            )
+        past.append(Step(_QUEUED, entry.attempt, at, why))
+        entry.past = past
+        entry.attempt += 1
+        entry.lost_starts += was_lost
+        entry.avoid = avoid
+        entry.state = _QUEUED
+        entry.manager_id = _NOBODY
+        entry.queued_at = at
+        entry.leased_at = entry.running_at = 0.0
+        self.backlog.push_front(entry.task.task_id, entry.task.priority)
+
+    def may_start_again(self, entry: Entry) -> bool:
+        """Tell whether another start may be lost after this one."""
+        return entry.lost_starts < entry.task.retries
+
+    def finish(
+        self,
+        entry: Entry,
+        state: TaskState,
+        now: float,
+        *,
+        payload: bytes = b"",
+        steps: Sequence[Step] = (),
+        failure: Failure | None = None,
+    ) -> Outcome:
+        """Take a task out and make its outcome."""
+        task_id = entry.task.task_id
+        del self.entries[task_id]
+        self._unqueue(entry)
+        history = entry.steps()
+        if steps:
+            history.extend(steps)
+        else:
+            place = failure.message if failure else ""
+            history.append(Step(state, entry.attempt, now + self._wall_offset, place))
+        return Outcome(task_id, entry.attempt, state, payload, history, failure)
+
+    def check(self) -> None:
+        """Raise AssertionError unless table and queue agree."""
+        self.backlog.check()
+        queued = set(self.backlog)
+        for task_id, entry in self.entries.items():
+            is_queued = task_id in queued
+            assert is_queued == (entry.state is _QUEUED), task_id
+            assert is_queued == (not entry.manager_id), task_id
+            assert entry.lost_starts <= entry.task.retries, task_id
+            assert not entry.state.is_final, task_id
+        assert queued <= self.entries.keys(), "a task waits that is not in the table"
+
+    def _unqueue(self, entry: Entry) -> bool:
+        return self.backlog.remove(entry.task.task_id, entry.task.priority)

@@ -1,0 +1,166 @@
+"""What a machine answers to one message.
+
+    mailbox ──message, now──► machine ──► Turn(records, sends, events, effects, wake_at)
+
+The loop that runs a machine (`actors.runtime`) drains the mailbox, saves the records of
+all turns with one sync, *then* sends, publishes, and hands the effects to the actor's
+shell. How an effect went comes back as a message. So a crash can only fall between two
+of these lines, and the same machines run in a test on a fake clock and a fake network.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from actors.messages import AnyEvent, DoorAnswer, Hello, Message
+
+__all__ = [
+    "Admission",
+    "Answered",
+    "Effect",
+    "Exit",
+    "FrameMalformed",
+    "HangUp",
+    "Knock",
+    "LinkClosed",
+    "Machine",
+    "Quit",
+    "Turn",
+]
+
+
+class Effect:
+    """Be the base of values that a machine returns and its shell carries out."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A machine's answer to a `Hello`.
+
+    Args:
+        peer: the name under which the machine knows the new link; a link that is open
+            under the same name is closed first. Empty: refused.
+        reason: why refused.
+        is_final: whether asking again later is in vain.
+    """
+
+    peer: str
+    reason: str = ""
+    is_final: bool = True
+
+
+# What the loop itself tells a machine, with sender ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkClosed:
+    """The link to a peer is gone; sent once per admitted or dialed link."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class FrameMalformed:
+    """A peer sent bytes that are no message; the first time per link only."""
+
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A door answered our `Knock`."""
+
+    door: str
+    answer: DoorAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class Quit:
+    """This process was asked to end: do so in order."""
+
+    reason: str
+
+
+# What the loop itself carries out for a machine
+
+
+@dataclass(frozen=True, slots=True)
+class Exit(Effect):
+    """End this process once everything said so far has been read.
+
+    Args:
+        code: the exit code.
+        reason: for the log, and for whoever started it.
+    """
+
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Knock(Effect):
+    """Ask at a door to be let in; an earlier knock there is given up.
+
+    After a `Welcome` the loop has dialed the link and knows it under the door's name.
+    """
+
+    door: str
+    hello: Hello
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp(Effect):
+    """Close a link from our side; no `LinkClosed` follows."""
+
+    peer: str
+
+
+@dataclass(slots=True)
+class Turn:
+    """Everything that follows from one message."""
+
+    # To be saved before anything below happens.
+    records: list[Any] = field(default_factory=list)
+    # Whether the records must reach the disk before the sends.
+    must_sync: bool = False
+    # (peer, message), in order per peer. A peer without a link: dropped.
+    sends: list[tuple[str, Message]] = field(default_factory=list)
+    events: list[AnyEvent] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+
+
+class Machine(Protocol):
+    """The pure part of an actor.
+
+    `now` is monotonic and never falls. Every method may raise BrokenInvariant; nothing
+    else comes out of a machine, whatever comes in.
+    """
+
+    def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
+        """Answer somebody at the door."""
+        ...
+
+    def handle(self, message: Any, sender: str, now: float) -> Turn:
+        """Take one message.
+
+        Args:
+            message: from a link, or from the shell (how an effect went).
+            sender: the peer's name; "" for the shell.
+            now: seconds.
+        """
+        ...
+
+    def tick(self, now: float) -> Turn:
+        """Do what time alone brings: called at `wake_at`, or soon after."""
+        ...
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` is wanted next; infinity: only messages matter."""
+        ...
+
+    def check(self) -> None:
+        """Raise BrokenInvariant if the state contradicts itself; for tests."""
+        ...

@@ -1,0 +1,116 @@
+"""What a manager asks of its worker processes, and what it hears of them.
+
+    Starting ──WorkerStarted──► alive ──TasksRan, TasksRecalled──► alive ──WorkerDied
+
+The effects are carried out by the pool (`actors.pool`), the events come from it. Per
+worker, `WorkerDied` is the last event, exactly one, and comes after every result that
+the worker managed to write. An effect for a worker that is dead or unknown does
+nothing: its `WorkerDied` has said, or is about to say, what has not begun.
+"""
+
+from dataclasses import dataclass
+
+from actors.logic.turn import Effect
+from actors.messages import Failure, Ran, Run, WorkerId
+
+__all__ = [
+    "AssignTasks",
+    "InitializerFailed",
+    "KillWorker",
+    "RecallTasks",
+    "StartWorker",
+    "StopWorker",
+    "TasksRan",
+    "TasksRecalled",
+    "WorkerDied",
+    "WorkerEvent",
+    "WorkerStarted",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker(Effect):
+    """Make a worker process; tasks may be assigned at once."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class AssignTasks(Effect):
+    """Run these, in this order, after what the worker already has."""
+
+    worker_id: WorkerId
+    runs: list[Run]
+
+
+@dataclass(frozen=True, slots=True)
+class RecallTasks(Effect):
+    """Take back what has not begun; answered by one `TasksRecalled`."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker(Effect):
+    """End in order, after everything assigned has run; exit code 0."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker(Effect):
+    """SIGKILL the worker and whatever it started in its process group."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    """The process exists."""
+
+    worker_id: WorkerId
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class TasksRan:
+    """Tasks ended, well or not."""
+
+    worker_id: WorkerId
+    results: list[Ran]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksRecalled:
+    """These have not begun and never will at this worker; perhaps none."""
+
+    worker_id: WorkerId
+    seqs: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class InitializerFailed:
+    """The initializer raised; the worker runs nothing and dies next."""
+
+    worker_id: WorkerId
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied:
+    """The process is gone.
+
+    Tasks up to `begun_seq` without a result have begun and may have had effects;
+    those beyond have not begun.
+    """
+
+    worker_id: WorkerId
+    exit_code: int | None  # None: ended by a signal, or the exit is unknown
+    signal: int | None  # None: exited by itself, or the exit is unknown
+    peak_rss_bytes: int  # 0: unknown
+    cpu_seconds: float
+    begun_seq: int  # 0: none has
+    stderr_tail: str  # the last 2,048 characters that it wrote, or why it is unknown
+
+
+WorkerEvent = WorkerStarted | TasksRan | TasksRecalled | InitializerFailed | WorkerDied

@@ -1,0 +1,702 @@
+"""Everything that travels between processes, and how it becomes bytes.
+
+A *frame* is a msgpack array of messages; a link or door carries frames. One tagged
+union per link direction says what may come that way. All are frozen, `array_like`
+structs. New fields go last, with a default; a field's type never changes.
+
+    client   -> interchange   FromClient       interchange -> client     ToClient
+    manager  -> interchange   FromManager      interchange -> manager    ToManager
+    strategy -> interchange   FromStrategy     interchange -> strategy   ToStrategy
+    provider -> interchange   FromProvider     interchange -> provider   ToProvider
+    operator -> interchange   FromOperator     interchange -> operator   ToOperator
+    supervisor -> interchange FromSupervisor   interchange -> supervisor ToSupervisor
+    strategy -> provider      ScaleOrder       provider    -> strategy   BlocksReported
+    manager  -> worker        ToWorker         worker      -> manager    FromWorker
+
+Before a link there is a door: `Hello` is answered with `Welcome` or `Refused`.
+Payloads (function, arguments, result) are bytes that only clients and workers open.
+
+Moments in messages are seconds since 1970 by the sender's clock, for people to read;
+no decision compares two machines' clocks.
+"""
+
+import enum
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Generic, Literal, NewType, TypeVar
+
+import msgspec
+
+from actors.errors import MalformedFrame
+
+PROTOCOL = 1
+
+TaskId = NewType("TaskId", str)
+ClientId = NewType("ClientId", str)
+ManagerId = NewType("ManagerId", str)
+BlockId = NewType("BlockId", str)
+WorkerId = NewType("WorkerId", str)
+
+MemberKind = Literal[
+    "client", "manager", "strategy", "provider", "operator", "supervisor"
+]
+
+
+class TaskState(enum.IntEnum):
+    """The states of a task's life; their numbers are their ranks within one attempt."""
+
+    RECEIVED = 0
+    WAITING_FOR_ENDPOINT = 1
+    WAITING_FOR_NODES = 2
+    WAITING_FOR_LAUNCH = 3
+    RUNNING = 4
+    SUCCESS = 5
+    FAILED = 6
+    CANCELLED = 7
+
+    @property
+    def is_final(self) -> bool:
+        return self >= TaskState.SUCCESS
+
+    @property
+    def label(self) -> str:
+        """The name that people read: `waiting-for-nodes`."""
+        return self.name.lower().replace("_", "-")
+
+
+class FailureKind(enum.StrEnum):
+    """Why a task has no result."""
+
+    EXCEPTION = "exception"  # the user's code raised; the payload is the exception
+    WORKER_DIED = "worker_died"
+    MANAGER_LOST = "manager_lost"
+    BLOCK_FAILED = "block_failed"
+    NOT_SERIALIZABLE = "not_serializable"  # the result cannot be pickled
+    NOT_LOADABLE = "not_loadable"  # the worker cannot unpickle function or arguments
+    TOO_LARGE = "too_large"
+    REFUSED = "refused"  # the endpoint does not take the task
+    LOST = "lost"  # the endpoint was restarted and knows the task no more
+
+
+class Struct(
+    msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=False
+):
+    """Be the base of what is inside a message: it has no tag."""
+
+
+class Message(Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Be the base of what a link carries: its class name is its tag."""
+
+
+# What messages are made of
+
+
+class Task(Struct, frozen=True, array_like=True, gc=False):
+    """One call of a function, as its client asks for it."""
+
+    task_id: TaskId  # minted by the client, unique for ever
+    function: bytes  # pickled callable
+    arguments: bytes  # pickled (args, kwargs)
+    received_at: float  # when the client's user submitted it
+    retries: int = 3  # starts allowed after a lost worker, manager or block
+    priority: int = 0  # higher goes first
+    name: str = ""  # for people
+
+
+class Leased(Struct, frozen=True, array_like=True, gc=False):
+    """A task handed to a manager: which try it is, and what to run."""
+
+    task_id: TaskId
+    attempt: int  # 1 is the first try
+    function: bytes
+    arguments: bytes
+
+
+class Step(Struct, frozen=True, array_like=True, gc=False):
+    """One line of a task's history."""
+
+    state: TaskState
+    attempt: int
+    at: float
+    place: str = ""  # manager, or block, or why
+
+
+class Failure(Struct, frozen=True, array_like=True, gc=False):
+    """Why a task failed, in words that need no unpickling."""
+
+    kind: FailureKind
+    message: str  # one line
+    detail: str = ""  # remote traceback, or tail of standard error
+
+
+class Outcome(Struct, frozen=True, array_like=True, gc=False):
+    """How a task ended, with its history."""
+
+    task_id: TaskId
+    attempt: int
+    state: TaskState  # a final one
+    payload: bytes  # pickled result, or pickled exception, or empty
+    steps: list[Step]  # oldest first
+    failure: Failure | None = None
+
+
+class Delta(Struct, frozen=True, array_like=True, gc=False):
+    """A task's newest state, if it is not final."""
+
+    task_id: TaskId
+    attempt: int
+    state: TaskState
+    at: float
+    place: str = ""
+
+
+class Holding(Struct, frozen=True, array_like=True, gc=False):
+    """A task that a manager says it has: leased to it and not yet acknowledged."""
+
+    task_id: TaskId
+    attempt: int
+
+
+# The door
+
+
+class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Ask to be let in."""
+
+    kind: MemberKind
+    member_id: str  # who: the same across reconnections
+    instance: str  # random per process: two processes with one member_id are a fault
+    protocol: int
+    python: str  # "3.11"
+    token: str
+    pid: int = 0
+    host: str = ""
+    block_id: BlockId = BlockId("")  # of a manager
+    slots: int = 0  # worker processes of a manager
+    held: list[Holding] = []  # what a manager still has; newest report wins
+
+
+class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Let in: dial the link and go on there."""
+
+    link: str  # url of a listener made for this member alone
+    epoch: str  # random per start of the interchange
+    heartbeat_period: float
+    heartbeat_threshold: float
+    max_frame_bytes: int
+
+
+class Refused(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Not let in; the connection ends here."""
+
+    reason: str
+    is_final: bool = True  # false: it may be different later
+
+
+# Client and interchange
+
+
+class Submit(Message, frozen=True, array_like=True, tag=True, gc=False):
+    tasks: list[Task]
+
+
+class Accepted(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """These tasks are the endpoint's now; the client need not keep their payloads."""
+
+    task_ids: list[TaskId]
+
+
+class Results(Message, frozen=True, array_like=True, tag=True, gc=False):
+    outcomes: list[Outcome]
+
+
+class AckResults(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """The client has these outcomes; the endpoint may forget the tasks."""
+
+    task_ids: list[TaskId]
+
+
+class ClaimTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Ask, after a reconnection, whether accepted tasks are still known."""
+
+    task_ids: list[TaskId]
+
+
+class UnknownTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `ClaimTasks`: those that the endpoint knows nothing of."""
+
+    task_ids: list[TaskId]
+
+
+class StatesChanged(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Interim states, newest only; from managers with their reports, on to clients."""
+
+    deltas: list[Delta]
+
+
+class CancelTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Cancel tasks: from a client, and on to a manager.
+
+    A running task's worker is replaced, unless `if_running` is false: then a task
+    that has begun goes on.
+    """
+
+    task_ids: list[TaskId]
+    if_running: bool = True
+
+
+class Heartbeat(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Show life when nothing else was sent for a period."""
+
+
+class Reregister(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Ask a member that is not known (any more) to come through the door again."""
+
+    reason: str
+
+
+class Goodbye(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Tell that the sender leaves for good, and why."""
+
+    reason: str
+
+
+# Manager and interchange
+
+
+class Lease(Message, frozen=True, array_like=True, tag=True, gc=False):
+    tasks: list[Leased]
+
+
+class Finished(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Outcomes; kept by the manager until `AckFinished`."""
+
+    outcomes: list[Outcome]
+
+
+class AckFinished(Message, frozen=True, array_like=True, tag=True, gc=False):
+    outcomes: list[Holding]
+
+
+class Returned(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Leases handed back unstarted: the manager drains."""
+
+    leases: list[Holding]
+
+
+class Report(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A manager's state, each heartbeat period and whenever `window` changes."""
+
+    window: int  # leases it wants to have at most, prefetch included
+    deltas: list[Delta]  # states changed since the last report, unfinished tasks only
+    workers: list["WorkerReport"] = []
+
+
+class WorkerReport(Struct, frozen=True, array_like=True, gc=False):
+    worker_id: WorkerId
+    pid: int
+    task_id: TaskId  # what it runs, or ""
+    rss_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
+class Adopted(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to a manager's `Hello.held`: it keeps these, under these attempts.
+
+    What it holds and is not listed here, it drops.
+    """
+
+    leases: list[Holding]
+
+
+class Drain(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Take no new lease; hand back what has not begun."""
+
+
+class Stop(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """End in order: exit code 0, nothing is lost."""
+
+    reason: str
+
+
+# Blocks
+
+
+class BlockState(enum.StrEnum):
+    """What the batch system says of a block, and what we know beyond."""
+
+    UNKNOWN = "unknown"  # the batch system does not answer: not gone
+    PENDING = "pending"
+    RUNNING = "running"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    TIMEOUT = "timeout"  # reached its walltime: no failure
+    HELD = "held"
+    MISSING = "missing"  # ended without its managers ever connecting
+    SCALED_IN = "scaled_in"
+
+    @property
+    def is_active(self) -> bool:
+        return self in (
+            BlockState.UNKNOWN,
+            BlockState.PENDING,
+            BlockState.RUNNING,
+            BlockState.HELD,
+        )
+
+
+class Block(Struct, frozen=True, array_like=True, gc=False):
+    """One job of the provider."""
+
+    block_id: BlockId
+    state: BlockState
+    job_id: str = ""  # the batch system's own
+    exit_code: int | None = None
+    message: str = ""  # why it ended, as the batch system says
+    stderr_tail: str = ""
+    launch_id: str = ""  # the order that it belongs to
+
+
+class BlocksReported(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """All active blocks, and those that ended since the provider started."""
+
+    blocks: list[Block]
+    launch_ids: list[str] = []  # orders carried out or refused since the start
+
+
+class LaunchBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    launch_id: str  # the same order twice launches once
+    count: int
+    reason: str
+
+
+class CancelBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    block_ids: list[BlockId]
+    reason: str
+
+
+class RetireBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Ask to hold and drain blocks; done only for those idle at that very moment.
+
+    `if_busy` drains busy ones too.
+    """
+
+    block_ids: list[BlockId]
+    reason: str
+    if_busy: bool = False
+
+
+class BlocksHeld(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `RetireBlocks`: these take no task any more and may be cancelled."""
+
+    block_ids: list[BlockId]
+
+
+class ScaleTo(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """An operator's wish: so many blocks, now."""
+
+    blocks: int
+
+
+# Operator, supervisor and interchange
+
+
+class Command(Message, frozen=True, array_like=True, tag=True, gc=False):
+    request_id: str
+    verb: Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"]
+    names: list[str] = []  # blocks, managers or tasks, as the verb asks
+    number: int = 0
+
+
+class Answer(Message, frozen=True, array_like=True, tag=True, gc=False):
+    request_id: str
+    is_done: bool
+    text: str  # what was done, or why not
+    body: bytes = b""  # JSON, for `status`
+
+
+class StopEndpoint(Message, frozen=True, array_like=True, tag=True, gc=False):
+    reason: str
+
+
+# Events: published, may be missed
+
+
+class Event(
+    msgspec.Struct, frozen=True, tag_field="event", tag=str.lower, omit_defaults=True
+):
+    """Be the base of published facts; they travel as msgpack maps."""
+
+
+class MemberJoined(Event, frozen=True, tag="member_joined"):
+    kind: MemberKind
+    member_id: str
+    host: str = ""
+    slots: int = 0
+
+
+class MemberLeft(Event, frozen=True, tag="member_left"):
+    kind: MemberKind
+    member_id: str
+    reason: str
+    is_lost: bool  # false: it left in order
+
+
+class MemberRefused(Event, frozen=True, tag="member_refused"):
+    kind: str
+    member_id: str
+    reason: str
+
+
+class FrameRefused(Event, frozen=True, tag="frame_refused"):
+    """Malformed input, first of its sender."""
+
+    sender: str
+    reason: str
+
+
+class BlockChanged(Event, frozen=True, tag="block_changed"):
+    block_id: BlockId
+    state: BlockState
+    message: str = ""
+
+
+class ScalingDecided(Event, frozen=True, tag="scaling_decided"):
+    action: str  # launch, retire, none
+    count: int
+    reason: str
+
+
+class BlockLoad(Struct, frozen=True, array_like=True, gc=False):
+    block_id: BlockId
+    managers: int
+    slots: int
+    leases: int
+    idle: float  # seconds without a lease; 0 when busy
+    is_held: bool
+
+
+class LoadReported(Event, frozen=True, tag="load_reported"):
+    """Periodic: what the strategy decides on."""
+
+    waiting: int  # tasks queued
+    leased: int  # tasks with managers
+    finished: int  # since the epoch began
+    blocks: list[BlockLoad]
+
+
+class TaskEnded(Event, frozen=True, tag="task_ended"):
+    """A task failed or was cancelled; successes are counted, not told."""
+
+    task_id: TaskId
+    state: TaskState
+    message: str = ""
+
+
+class ActorRestarted(Event, frozen=True, tag="actor_restarted"):
+    actor: str
+    reason: str
+    restarts: int
+
+
+class Notice(Event, frozen=True, tag="notice"):
+    """Anything that an operator should read."""
+
+    level: Literal["info", "warning", "error"]
+    text: str
+
+
+AnyEvent = (
+    MemberJoined
+    | MemberLeft
+    | MemberRefused
+    | FrameRefused
+    | BlockChanged
+    | ScalingDecided
+    | LoadReported
+    | TaskEnded
+    | ActorRestarted
+    | Notice
+)
+
+
+class Published(msgspec.Struct, frozen=True):
+    """One event with its place in the stream; after a gap ask for a snapshot."""
+
+    epoch: str
+    seq: int
+    at: float
+    source: str  # actor
+    body: AnyEvent
+
+
+class Relay(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Events of another actor, for the interchange to publish."""
+
+    events: list[AnyEvent]
+
+
+# Manager and worker (one host, one pipe)
+
+
+class Run(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Run this next, in the order sent."""
+
+    seq: int  # 1, 2, 3, ... per worker
+    function: bytes
+    arguments: bytes
+
+
+class Recall(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Hand back what has not begun."""
+
+
+class Ran(Message, frozen=True, array_like=True, tag=True, gc=False):
+    seq: int
+    is_success: bool
+    payload: bytes
+    began_at: float
+    ended_at: float
+    failure: Failure | None = None
+
+
+class Recalled(Message, frozen=True, array_like=True, tag=True, gc=False):
+    seqs: list[int]
+
+
+# What may come which way
+
+DoorAnswer = Welcome | Refused
+FromClient = Submit | AckResults | ClaimTasks | CancelTasks | Heartbeat | Goodbye
+ToClient = (
+    Accepted | Results | StatesChanged | UnknownTasks | Heartbeat | Reregister | Goodbye
+)
+FromManager = Report | Finished | Returned | Heartbeat | Goodbye
+ToManager = (
+    Lease
+    | AckFinished
+    | CancelTasks
+    | Adopted
+    | Drain
+    | Stop
+    | Heartbeat
+    | Reregister
+    | Goodbye
+)
+FromStrategy = RetireBlocks | Relay | Heartbeat | Goodbye
+ToStrategy = BlocksHeld | ScaleTo | Heartbeat | Reregister | Goodbye
+FromProvider = BlocksReported | Relay | Heartbeat | Goodbye
+ToProvider = Heartbeat | Reregister | Goodbye
+FromOperator = Command | Heartbeat | Goodbye
+ToOperator = Answer | Heartbeat | Reregister | Goodbye
+FromSupervisor = Relay | Heartbeat | Goodbye
+ToSupervisor = StopEndpoint | Heartbeat | Reregister | Goodbye
+ScaleOrder = LaunchBlocks | CancelBlocks | Heartbeat | Goodbye
+ToWorker = Run | Recall
+FromWorker = Ran | Recalled
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode_frame(messages: Sequence[Message]) -> bytes:
+    """Encode messages, in order, as one frame."""
+    return _encoder.encode(messages)
+
+
+def encode_one(message: Hello | DoorAnswer) -> bytes:
+    """Encode one door message."""
+    return _encoder.encode(message)
+
+
+def encode_events(events: Sequence[Published]) -> bytes:
+    """Encode published events, in order, as one frame."""
+    return _encoder.encode(events)
+
+
+Incoming = TypeVar("Incoming")
+
+
+class Decoder(Generic[Incoming]):
+    """Turn received bytes into messages of one direction, or refuse them."""
+
+    def __init__(self, shape: object) -> None:
+        self._decoder: msgspec.msgpack.Decoder[Incoming] = msgspec.msgpack.Decoder(
+            shape
+        )
+
+    def decode(self, frame: bytes) -> Incoming:
+        """Decode and validate.
+
+        Raises:
+            MalformedFrame: not msgpack, an unknown tag, a wrong type, or a message
+                that may not come this way.
+        """
+        try:
+            return self._decoder.decode(frame)
+        # Nesting too deep for the C decoder is a RecursionError.
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise MalformedFrame(f"{len(frame)} bytes refused: {error}") from None
+
+
+# {kind of the member at the other end: what it may send to the interchange}
+from_member: dict[str, Decoder[list[Any]]] = {
+    "client": Decoder(list[FromClient]),
+    "manager": Decoder(list[FromManager]),
+    "strategy": Decoder(list[FromStrategy]),
+    "provider": Decoder(list[FromProvider]),
+    "operator": Decoder(list[FromOperator]),
+    "supervisor": Decoder(list[FromSupervisor]),
+}
+# {kind of the member at this end: what the interchange may send to it}
+to_member: dict[str, Decoder[list[Any]]] = {
+    "client": Decoder(list[ToClient]),
+    "manager": Decoder(list[ToManager]),
+    "strategy": Decoder(list[ToStrategy]),
+    "provider": Decoder(list[ToProvider]),
+    "operator": Decoder(list[ToOperator]),
+    "supervisor": Decoder(list[ToSupervisor]),
+}
+strategy_to_provider: Decoder[list[ScaleOrder]] = Decoder(list[ScaleOrder])
+provider_to_strategy: Decoder[list[BlocksReported | Heartbeat | Goodbye]] = Decoder(
+    list[BlocksReported | Heartbeat | Goodbye]
+)
+to_worker: Decoder[list[ToWorker]] = Decoder(list[ToWorker])
+from_worker: Decoder[list[FromWorker]] = Decoder(list[FromWorker])
+hello: Decoder[Hello] = Decoder(Hello)
+door_answer: Decoder[DoorAnswer] = Decoder(DoorAnswer)
+published: Decoder[list[Published]] = Decoder(list[Published])
+
+
+# Size of what surrounds one item of a list in a frame, roughly.
+_ITEM_BYTES = 96
+
+
+def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
+    """Cut a message into several of the same kind, each of about `limit` bytes.
+
+    Only messages that carry payloads are cut; one payload alone may exceed the limit.
+
+    Yields:
+        A message and roughly its size in bytes.
+    """
+    items: Sequence[Any]
+    match message:
+        case Submit(items) | Lease(items):
+            sizes = [len(t.function) + len(t.arguments) + _ITEM_BYTES for t in items]
+        case Finished(items) | Results(items):
+            sizes = [len(o.payload) + 2 * _ITEM_BYTES for o in items]
+        case _:
+            yield message, _ITEM_BYTES
+            return
+    total = sum(sizes)
+    if total <= limit:
+        yield message, total
+        return
+    kind: Callable[[Sequence[Any]], Message] = type(message)
+    start = size = 0
+    for index, item_bytes in enumerate(sizes):
+        if size and size + item_bytes > limit:
+            yield kind(items[start:index]), size
+            start, size = index, 0
+        size += item_bytes
+    yield kind(items[start:]), size
