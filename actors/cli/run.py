@@ -1,0 +1,52 @@
+"""`actors run`: be an endpoint."""
+
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from actors.config import CONFIG_NAME
+from actors.endpoint.root import run_endpoint
+from actors.endpoint.surroundings import RunStatus
+
+__all__ = ["run"]
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("file", metavar=CONFIG_NAME, type=click.Path(path_type=Path))
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what goes wrong.")
+@click.pass_context
+def run(
+    ctx: click.Context, file: Path, command: tuple[str, ...], *, quiet: bool
+) -> None:
+    """Run an endpoint until it is stopped, or until COMMAND has ended.
+
+    Give endpoint.toml or its folder. Without COMMAND the endpoint runs until Ctrl-C,
+    SIGTERM or `actors stop`; a second Ctrl-C does not wait for anybody. With COMMAND it
+    lives as long as the command, which finds it through the environment variable
+    ACTORS_ADDRESS, and whose exit code is the exit code of `actors run`.
+
+    What the endpoint's actors have to say stands in DIR/logs; `actors logs` shows it.
+
+    \b
+    Examples:
+        actors run lab/endpoint.toml
+        actors run lab/endpoint.toml -- python analysis.py
+    """  # noqa: D301 (click wants the character backspace)
+    logging.basicConfig(
+        level=logging.WARNING if quiet or command else logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+
+    def ready(status: RunStatus) -> None:
+        if not quiet and not command:
+            click.echo(
+                f"Endpoint {status.name} runs at {status.address} (pid "
+                f"{status.root_pid}); Ctrl-C stops it",
+                err=True,
+            )
+
+    ctx.exit(run_endpoint(file, command, ready))

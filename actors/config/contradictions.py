@@ -1,0 +1,132 @@
+"""What the keys of `endpoint.toml` can get wrong together, or beyond their types."""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from actors.config.launch_command import find_launch_problems
+from actors.config.listen import dialled_url, parse_listen
+from actors.config.shape import BUILT_IN_PROVIDERS, EndpointConfig
+
+__all__ = ["Contradiction", "find_contradictions"]
+
+Key = tuple[str, str]  # section, name
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Chosen: identifiers, history and name around one payload in its frame.
+_FRAME_ROOM_BYTES = 65_536
+# No path, variable or command line can hold it.
+_NUL = "\0"
+
+
+class Contradiction(NamedTuple):
+    """One thing to be mended.
+
+    Args:
+        key: the one to look at first.
+        must: what is wrong or would be right: goes on after key and value.
+        others: keys that take part; if one of them is wrong in itself, this is moot.
+        item: of a table, the key in it.
+    """
+
+    key: Key
+    must: str
+    others: tuple[Key, ...] = ()
+    item: str | None = None
+
+
+def find_contradictions(config: EndpointConfig) -> Iterator[Contradiction]:
+    """Go through all rules; each that is broken gives one contradiction or more."""
+    yield from _in_transport(config)
+    yield from _in_heartbeat(config)
+    yield from _in_blocks(config)
+    yield from _in_environment(config)
+    if _NUL in config.workers.init:
+        yield Contradiction(("workers", "init"), "must not contain the character NUL")
+
+
+def _in_transport(config: EndpointConfig) -> Iterator[Contradiction]:
+    transport = config.transport
+    listen = ("transport", "listen")
+    if must := _refusal(lambda: parse_listen(transport.listen)):
+        yield Contradiction(listen, must)
+    elif must := _refusal(lambda: dialled_url(transport)):
+        yield Contradiction(("transport", "advertise"), must, (listen,))
+    if _NUL in transport.socket_dir:
+        yield Contradiction(
+            ("transport", "socket_dir"), "must not contain the character NUL"
+        )
+    payload, frame = config.limits.max_payload_bytes, transport.max_frame_bytes
+    if payload > frame - _FRAME_ROOM_BYTES:
+        yield Contradiction(
+            ("limits", "max_payload_bytes"),
+            f"must be at most {frame - _FRAME_ROOM_BYTES}, so that a task fits into a "
+            f"frame of [transport] max_frame_bytes {frame}: lower it or raise that",
+            (("transport", "max_frame_bytes"),),
+        )
+
+
+def _in_heartbeat(config: EndpointConfig) -> Iterator[Contradiction]:
+    heartbeat = config.heartbeat
+    if heartbeat.threshold < 2 * heartbeat.period:
+        yield Contradiction(
+            ("heartbeat", "threshold"),
+            f"must be at least {2 * heartbeat.period!r}, twice the period "
+            f"{heartbeat.period!r}: raise it or lower period",
+            (("heartbeat", "period"),),
+        )
+
+
+def _in_blocks(config: EndpointConfig) -> Iterator[Contradiction]:
+    blocks = config.blocks
+    least, most = ("blocks", "min_blocks"), ("blocks", "max_blocks")
+    if blocks.max_blocks < blocks.min_blocks:
+        yield Contradiction(
+            most,
+            f"must be at least min_blocks {blocks.min_blocks}: raise it or lower "
+            "min_blocks",
+            (least,),
+        )
+    elif not blocks.min_blocks <= blocks.init_blocks <= blocks.max_blocks:
+        yield Contradiction(
+            ("blocks", "init_blocks"),
+            f"must be from min_blocks {blocks.min_blocks} to max_blocks "
+            f"{blocks.max_blocks}",
+            (least, most),
+        )
+    if ":" not in blocks.provider and blocks.provider not in BUILT_IN_PROVIDERS:
+        known = ", ".join(f'"{name}"' for name in BUILT_IN_PROVIDERS)
+        yield Contradiction(
+            ("blocks", "provider"),
+            f'is not built in; known are {known}, and "module:Class" for one of yours',
+        )
+    for must in find_launch_problems(blocks.launch_command):
+        yield Contradiction(("blocks", "launch_command"), must)
+    if _NUL in blocks.launch_command:
+        yield Contradiction(
+            ("blocks", "launch_command"), "must not contain the character NUL"
+        )
+
+
+def _in_environment(config: EndpointConfig) -> Iterator[Contradiction]:
+    environment = ("blocks", "environment")
+    for name, value in config.blocks.environment.items():
+        if not _VARIABLE.fullmatch(name):
+            yield Contradiction(
+                environment,
+                "must have a name of letters, digits and _, that begins with no digit",
+                item=name,
+            )
+        if _NUL in value:
+            yield Contradiction(
+                environment, "must not contain the character NUL", item=name
+            )
+
+
+def _refusal(read: Callable[[], object]) -> str:
+    """Give what a reader has to say against its text; "" if nothing."""
+    try:
+        read()
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,289 @@
+"""What `endpoint.toml` may hold: a frozen struct per section, each key with its rules.
+
+A key's description stands in its type. The commented file that `actors init` writes,
+the JSON Schema and the error messages are all made from it, so they cannot drift apart.
+What one key alone can get wrong is told by its type; what keys can get wrong together
+stands in `actors.config.contradictions`.
+
+This module decides and touches nothing: no file, no clock, no environment.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+__all__ = [
+    "BUILT_IN_PROVIDERS",
+    "BlocksConfig",
+    "EndpointConfig",
+    "HeartbeatConfig",
+    "JournalConfig",
+    "LimitsConfig",
+    "ResultsConfig",
+    "StrategyConfig",
+    "TransportConfig",
+    "WorkersConfig",
+    "json_schema",
+]
+
+# Chosen. The bounds below catch a slip of the keyboard, and infinity; no sane endpoint
+# meets them.
+_LONGEST_PERIOD = 86_400.0  # a day
+_LONGEST_DURATION = 10 * 365 * 86_400.0  # ten years
+_MOST = 1_000_000  # blocks, nodes, workers
+_MOST_TASKS = 1_000_000_000
+_LARGEST_FRAME_BYTES = 2**31 - 1
+# A manager's report on a thousand workers fits.
+_SMALLEST_FRAME_BYTES = 2**20
+
+BUILT_IN_PROVIDERS = ("local",)
+
+# `(?!\n)`: Python's `$` alone would let a line break at the end pass.
+_NAME_PATTERN = r"^[A-Za-z0-9_-]+$(?!\n)"
+_PROVIDER_PATTERN = (
+    r"^([A-Za-z0-9_]+"  # built in; which ones there are is told with the contradictions
+    r"|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$(?!\n)"
+)
+
+
+def _says(description: str, must: str = "", **rules: Any) -> msgspec.Meta:
+    """Describe a key, and what its value must be if its bounds do not say it."""
+    return msgspec.Meta(
+        description=description, extra={"must": must} if must else None, **rules
+    )
+
+
+def _period(description: str) -> msgspec.Meta:
+    return _says(description, gt=0, le=_LONGEST_PERIOD)
+
+
+def _duration(description: str) -> msgspec.Meta:
+    return _says(description, ge=0, le=_LONGEST_DURATION)
+
+
+def _count(description: str, least: int = 0) -> msgspec.Meta:
+    return _says(description, ge=least, le=_MOST)
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Be the base of every table of `endpoint.toml`."""
+
+
+class TransportConfig(_Section, frozen=True, kw_only=True):
+    """How members reach the endpoint."""
+
+    listen: Annotated[
+        str,
+        _says(
+            'Where members come in: "ipc" (this host only), "wss://HOST:PORT" (mutual '
+            'TLS), or "ws://127.0.0.1:PORT" (not encrypted, loopback only)'
+        ),
+    ] = "ipc"
+    advertise: Annotated[
+        str,
+        _says(
+            "HOST or HOST:PORT that members dial when it is not what wss listens on, "
+            'as with 0.0.0.0; "": the same'
+        ),
+    ] = ""
+    socket_dir: Annotated[
+        str,
+        _says(
+            "Folder of the sockets, relative to this file; must belong to you alone; "
+            '"": run, or a folder under /tmp if that path is too long for a socket'
+        ),
+    ] = ""
+    max_frame_bytes: Annotated[
+        int,
+        _says(
+            "Bytes that one frame on a link may have; larger ones are refused",
+            ge=_SMALLEST_FRAME_BYTES,
+            le=_LARGEST_FRAME_BYTES,
+        ),
+    ] = 2**26
+
+
+class HeartbeatConfig(_Section, frozen=True, kw_only=True):
+    """When a silent member is held for lost."""
+
+    period: Annotated[
+        float, _period("Seconds between two signs of life of a member")
+    ] = 30.0
+    threshold: Annotated[
+        float,
+        _period(
+            "Seconds of silence after which a member is lost; at least 2 * period, "
+            "so that one late heartbeat costs nothing"
+        ),
+    ] = 120.0
+    reconnect_grace: Annotated[
+        float,
+        _duration("Seconds that a member whose link closed has to come back"),
+    ] = 5.0
+
+
+class BlocksConfig(_Section, frozen=True, kw_only=True):
+    """The jobs that hold the workers: who runs them, and how many there may be."""
+
+    provider: Annotated[
+        str,
+        _says(
+            'Who runs the blocks: "local", or "module:Class" of a provider of your own',
+            must='be the name of a provider, or "module:Class"',
+            pattern=_PROVIDER_PATTERN,
+        ),
+    ] = "local"
+    nodes_per_block: Annotated[
+        int, _count("Nodes of one block; a manager runs on each", least=1)
+    ] = 1
+    init_blocks: Annotated[
+        int, _count("Blocks at the start, from min_blocks to max_blocks")
+    ] = 1
+    min_blocks: Annotated[int, _count("Blocks that are always there")] = 0
+    max_blocks: Annotated[
+        int, _count("Blocks that there may be at most, however much waits")
+    ] = 1
+    walltime: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=_LONGEST_DURATION)] | None,
+        _says(
+            "Seconds after which the batch system ends a block; absent: its own limit",
+            examples=[3600.0],
+        ),
+    ] = None
+    launch_command: Annotated[
+        str,
+        _says(
+            "Shell command that starts the manager of one node. Filled in at the start "
+            "of the endpoint: {python}, {endpoint_dir}, {name}; at the launch of a "
+            "block: {{block_id}}, {{node}}. Values come quoted for the shell; ${NAME} "
+            "is left to it"
+        ),
+    ] = (
+        "{python} -m actors.endpoint.launch manager {endpoint_dir} "
+        "--block {{block_id}} --node {{node}}"
+    )
+    environment: Annotated[
+        dict[str, str],
+        _says(
+            "Environment variables for managers and workers, beyond those of the block"
+        ),
+    ] = {}
+
+
+class WorkersConfig(_Section, frozen=True, kw_only=True):
+    """The processes that run your functions."""
+
+    workers_per_node: Annotated[
+        int, _count("Worker processes of a node; 0: one per core that it may use")
+    ] = 0
+    init: Annotated[
+        str,
+        _says(
+            "Shell lines before the manager starts, such as the activation of a "
+            "virtual environment; not a template"
+        ),
+    ] = ""
+
+
+class StrategyConfig(_Section, frozen=True, kw_only=True):
+    """When blocks are started and ended."""
+
+    kind: Annotated[
+        Literal["none", "simple"],
+        _says(
+            '"none" keeps min_blocks; "simple" follows the tasks between min_blocks '
+            "and max_blocks"
+        ),
+    ] = "simple"
+    period: Annotated[float, _period("Seconds between two looks at the load")] = 5.0
+    parallelism: Annotated[
+        float,
+        _says(
+            "Worker processes wanted per task: 1 is one for each, 0 one block for all",
+            ge=0,
+            le=1,
+        ),
+    ] = 1.0
+    max_idletime: Annotated[
+        float,
+        _duration("Seconds without a task before blocks above min_blocks are ended"),
+    ] = 120.0
+
+
+class ResultsConfig(_Section, frozen=True, kw_only=True):
+    """What happens to results whose client is away."""
+
+    keep: Annotated[
+        float, _duration("Seconds that results wait for a client to come back")
+    ] = 86_400.0
+
+
+class LimitsConfig(_Section, frozen=True, kw_only=True):
+    """What the endpoint takes before it slows its clients down."""
+
+    max_queued_tasks: Annotated[
+        int,
+        _says(
+            "Unfinished tasks that the endpoint holds; clients wait beyond",
+            ge=1,
+            le=_MOST_TASKS,
+        ),
+    ] = 1_000_000
+    max_payload_bytes: Annotated[
+        int,
+        _says(
+            "Bytes that function and arguments of one task, or its result, may have",
+            ge=1,
+            le=_LARGEST_FRAME_BYTES,
+        ),
+    ] = 2**24
+
+
+class JournalConfig(_Section, frozen=True, kw_only=True):
+    """What a crash of the machine may cost."""
+
+    durability: Annotated[
+        Literal["sync", "interval", "off"],
+        _says(
+            '"sync": what is accepted is on disk; "interval": synced now and then; '
+            '"off": not synced at all'
+        ),
+    ] = "sync"
+
+
+class EndpointConfig(_Section, frozen=True, kw_only=True):
+    """A whole `endpoint.toml`; without any key it is a working endpoint."""
+
+    name: Annotated[
+        str,
+        _says(
+            "What people call this endpoint: letters, digits, _ and -",
+            must="consist of letters, digits, _ and - only",
+            pattern=_NAME_PATTERN,
+            max_length=64,
+        ),
+    ] = "endpoint"
+    transport: TransportConfig = TransportConfig()
+    heartbeat: HeartbeatConfig = HeartbeatConfig()
+    blocks: BlocksConfig = BlocksConfig()
+    workers: WorkersConfig = WorkersConfig()
+    strategy: StrategyConfig = StrategyConfig()
+    results: ResultsConfig = ResultsConfig()
+    limits: LimitsConfig = LimitsConfig()
+    journal: JournalConfig = JournalConfig()
+    # Any: its shape is the provider's own; nobody here looks inside.
+    provider_options: Annotated[
+        dict[str, Any],
+        _says("Keys of the provider, checked by the provider when it starts"),
+    ] = {}
+
+
+def json_schema() -> dict[str, Any]:
+    """Describe `endpoint.toml` as a JSON Schema, for editors and other programs.
+
+    What keys can get wrong only together is not in it: `actors check` knows more.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **msgspec.json.schema(EndpointConfig),
+    }
