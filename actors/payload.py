@@ -1,0 +1,411 @@
+"""How functions, arguments, results and exceptions become bytes, and what comes back.
+
+Rules:
+
+1. By reference whatever can be imported at the other side; by value (cloudpickle) what
+   is defined in `__main__`, a lambda, a local function, a notebook or a test module,
+   and what the user gave to `cloudpickle.register_pickle_by_value`.
+2. The C pickler goes first, protocol 5; cloudpickle only if that fails, or if the bytes
+   mention a module that goes by value (as in Dask's `distributed.protocol.pickle`).
+3. What cannot be pickled is `NotSerializable` here and now, naming the argument and the
+   offending part; the error is an instance of the original error's class, too.
+4. An exception is tried out (pickled *and* unpickled) where it was raised. One that
+   does not survive is replaced by one of its own or its nearest base class that does,
+   with the same text, and as much of arguments, attributes and notes as can travel.
+
+Only clients and workers import this module: nothing between them opens a payload.
+"""
+
+import functools
+import pickle
+import sys
+import traceback
+import types
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures.process import _RemoteTraceback
+from typing import Any
+
+import cloudpickle
+
+from actors.unpicklable import (
+    as_not_serializable,
+    describe_dump_error,
+    describe_load_error,
+    name_of,
+    shorten,
+    text_of,
+)
+
+__all__ = [
+    "FunctionCache",
+    "dump_call",
+    "dump_exception",
+    "dump_result",
+    "load_arguments",
+    "load_call",
+    "load_exception",
+    "load_function",
+    "load_result",
+]
+
+_PROTOCOL = 5
+
+# The commonest payloads, made once.
+_NO_ARGUMENTS = pickle.dumps(((), {}), _PROTOCOL)
+_NONE = pickle.dumps(None, _PROTOCOL)
+
+# A traceback's text beyond this is cut in the middle. Chosen: some 400 frames.
+_MAX_TRACEBACK_CHARACTERS = 65_536
+
+# A summary is one line for people. Chosen.
+_MAX_SUMMARY_CHARACTERS = 300
+
+_HINT_HERE = "make it importable in this process"
+
+
+# Bytes
+
+
+@functools.lru_cache(maxsize=1)
+def _register_test_modules(_module_count: int) -> None:
+    """Have modules that pytest loaded as tests go by value; a worker has none of them.
+
+    Args:
+        _module_count: of `sys.modules`; the cache makes us look again if it changed.
+    """
+    for name, module in list(sys.modules.items()):
+        loader = getattr(getattr(module, "__spec__", None), "loader", None)
+        if (
+            type(loader).__module__ == "_pytest.assertion.rewrite"
+            # Plugins are loaded in the same way, but are installed.
+            and "site-packages" not in (getattr(module, "__file__", None) or "")
+            and getattr(module, "__name__", None) == name
+        ):
+            cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
+
+
+def _modules_by_value() -> set[str]:
+    if "_pytest" in sys.modules:
+        _register_test_modules(len(sys.modules))
+    names: set[str] = cloudpickle.list_registry_pickle_by_value()  # type: ignore[no-untyped-call]
+    return names
+
+
+def _dumps(value: object) -> bytes:
+    """Pickle by the rules above; raise whatever the value's own code raises."""
+    names = _modules_by_value()
+    try:
+        data = pickle.dumps(value, _PROTOCOL)
+    except Exception:  # noqa: BLE001  other people's code
+        # No answer yet: cloudpickle may do it, and if not its error is the better one.
+        return _dumps_by_value(value)
+    if b"__main__" in data or any(name.encode() in data for name in names):
+        return _dumps_by_value(value)
+    return data
+
+
+def _dumps_by_value(value: object) -> bytes:
+    data: bytes = cloudpickle.dumps(value, _PROTOCOL)  # type: ignore[no-untyped-call]
+    return data
+
+
+# Calls
+
+
+def dump_call(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[bytes, bytes]:
+    """Pickle a call.
+
+    Returns:
+        (pickled function, pickled arguments).
+
+    Raises:
+        NotSerializable: names the function, or the argument by position (1 is the
+            first) or name, and the part of it that cannot be pickled.
+    """
+    try:
+        pickled_function = _dumps(function)
+    except Exception as error:
+        what = f"Function {name_of(function)}"
+        message = describe_dump_error(what, function, error, _dumps)
+        raise as_not_serializable(message, error) from error
+    if not args and not kwargs:
+        return pickled_function, _NO_ARGUMENTS
+    try:
+        return pickled_function, _dumps((tuple(args), dict(kwargs)))
+    except Exception as error:
+        what, value = _find_argument(args, kwargs)
+        what = f"{what} of {name_of(function)}"
+        message = describe_dump_error(what, value, error, _dumps)
+        raise as_not_serializable(message, error) from error
+
+
+def load_function(function: bytes) -> Callable[..., Any]:
+    """Unpickle a function; raise whatever its unpickling raises."""
+    value = pickle.loads(function)
+    if not callable(value):
+        raise TypeError(f"{type(value).__name__} is not callable")
+    return value  # type: ignore[no-any-return]
+
+
+def load_arguments(arguments: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Unpickle (args, kwargs); raise whatever their unpickling raises."""
+    args, kwargs = pickle.loads(arguments)
+    return args, kwargs
+
+
+def load_call(
+    function: bytes, arguments: bytes
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """Unpickle a call; raise whatever its unpickling raises."""
+    args, kwargs = load_arguments(arguments)
+    return load_function(function), args, kwargs
+
+
+class FunctionCache:
+    """Functions by their pickled bytes, so that each is unpickled once per worker.
+
+    Plain functions and classes only: a bound method or a partial carries state, and
+    each call must find that as it was sent. The least recently used go first.
+    """
+
+    # Chosen: more different functions than a program calls in turns, and less memory
+    # than anybody misses.
+    MAX_COUNT = 256
+    MAX_BYTES = 64 * 2**20
+
+    def __init__(self, max_count: int = MAX_COUNT, max_bytes: int = MAX_BYTES) -> None:
+        self._max_count = max_count
+        self._max_bytes = max_bytes
+        # {pickled function: function}, least recently used first
+        self._functions: OrderedDict[bytes, Callable[..., Any]] = OrderedDict()
+        self._bytes = 0
+        self._last_key = b""
+        self._last: Callable[..., Any] | None = None
+
+    def load(self, function: bytes) -> Callable[..., Any]:
+        """Return the function; raise whatever its unpickling raises."""
+        # A comparison costs less than a hash, and most calls repeat the last one.
+        if self._last is not None and function == self._last_key:
+            return self._last
+        found = self._functions.get(function)
+        if found is not None:
+            self._functions.move_to_end(function)
+        else:
+            found = load_function(function)
+            if not _is_stateless(found) or len(function) > self._max_bytes:
+                return found
+            self._functions[function] = found
+            self._bytes += len(function)
+            while (
+                len(self._functions) > self._max_count or self._bytes > self._max_bytes
+            ):
+                dropped, _ = self._functions.popitem(last=False)
+                self._bytes -= len(dropped)
+        self._last_key, self._last = function, found
+        return found
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+
+def _is_stateless(function: Callable[..., Any]) -> bool:
+    if isinstance(function, types.BuiltinFunctionType):
+        # `[].append` is of the same type as `len`; their owners tell them apart.
+        return isinstance(function.__self__, types.ModuleType | None)
+    return isinstance(function, types.FunctionType | type)
+
+
+# Results
+
+
+def dump_result(value: object) -> bytes:
+    """Pickle a result.
+
+    Raises:
+        NotSerializable: names the part of it that cannot be pickled.
+    """
+    if value is None:
+        return _NONE
+    try:
+        return _dumps(value)
+    except Exception as error:
+        message = describe_dump_error("Result", value, error, _dumps)
+        raise as_not_serializable(message, error) from error
+
+
+def load_result(payload: bytes) -> Any:
+    """Unpickle a result.
+
+    Raises:
+        NotSerializable: it cannot be unpickled here, and why.
+    """
+    try:
+        return pickle.loads(payload)
+    except Exception as error:
+        message = describe_load_error("Result", error, _HINT_HERE)
+        raise as_not_serializable(message, error) from error
+
+
+# Exceptions
+
+
+def dump_exception(error: BaseException, own_frames: int = 0) -> tuple[bytes, str, str]:
+    """Pickle an exception so that it can be unpickled.
+
+    Args:
+        error: any exception, SystemExit and KeyboardInterrupt too.
+        own_frames: how many of the outermost frames are the caller's own and not to
+            be shown.
+
+    Returns:
+        (pickled exception, summary in one line, text of the traceback).
+    """
+    frames = error.__traceback__
+    for _ in range(own_frames):
+        frames = frames.tb_next if frames else None
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    name = type(error).__qualname__
+    lines = text_of(error).splitlines()
+    summary = f"{name}: {lines[0]}" if lines else name
+    return (
+        _dump_surviving(error),
+        _encodable(shorten(summary, _MAX_SUMMARY_CHARACTERS)),
+        _encodable(shorten(text, _MAX_TRACEBACK_CHARACTERS)),
+    )
+
+
+def load_exception(payload: bytes, traceback_text: str = "") -> BaseException:
+    """Unpickle an exception; it is returned, never raised.
+
+    As with CPython's ProcessPoolExecutor, its cause is the remote traceback, as text.
+
+    Returns:
+        The exception; a NotSerializable that says why if it cannot be unpickled here.
+    """
+    error: BaseException
+    try:
+        error = pickle.loads(payload)
+        if not isinstance(error, BaseException):
+            raise TypeError(f"{type(error).__name__} is no exception")
+    except Exception as reason:  # noqa: BLE001  other people's code
+        message = describe_load_error("Exception of the task", reason, _HINT_HERE)
+        error = as_not_serializable(message, reason)
+        error.__context__ = reason
+    if traceback_text:
+        # Typeshed has its argument wrong: it is the text.
+        error.__cause__ = _RemoteTraceback(f'\n"""\n{traceback_text}"""')  # type: ignore[arg-type]
+    return error
+
+
+def _dump_surviving(error: BaseException) -> bytes:
+    payload, reason = _try_out(error, error)
+    if payload is not None:
+        return payload
+    note = (
+        f"Raised as {type(error).__module__}.{type(error).__qualname__}, "
+        f"which does not survive pickling: {reason}"
+    )
+    text = text_of(error)
+    state = {
+        name: value
+        for name, value in getattr(error, "__dict__", {}).items()
+        if name != "__notes__" and _is_picklable(value)
+    }
+    notes = [str(note) for note in getattr(error, "__notes__", [])]
+    state["__notes__"] = [*notes, note]
+    for base in type(error).__mro__:
+        if not issubclass(base, BaseException):
+            continue
+        for args in (error.args, (text,)):
+            for rebuild in (_rebuild_by_call, _rebuild_without_init):
+                payload, _ = _try_out(
+                    _Rebuilt(rebuild, (base, args, state)), error, is_text_kept=True
+                )
+                if payload is not None:
+                    return payload
+    # Only if its text itself cannot travel.
+    return pickle.dumps(Exception(ascii(text)), _PROTOCOL)
+
+
+class _Rebuilt:
+    """Be pickled as a call of `rebuild`, hence be unpickled as what it returns."""
+
+    def __init__(self, rebuild: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self._reduced = (rebuild, args)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self._reduced
+
+
+def _rebuild_by_call(
+    base: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    error = base(*args)
+    error.__dict__.update(state)
+    return error
+
+
+def _rebuild_without_init(
+    base: type[BaseException], args: tuple[Any, ...], state: dict[str, Any]
+) -> BaseException:
+    # An `__init__` with parameters of its own is the usual reason why an exception
+    # cannot be unpickled; `__new__` sets `args`, and the rest is in the state.
+    error = base.__new__(base, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def _try_out(
+    candidate: object, original: BaseException, is_text_kept: bool = False
+) -> tuple[bytes | None, str]:
+    """Return what `candidate` is as bytes if they give an exception again, or why not.
+
+    Anything may come out of other people's `__reduce__`, SystemExit too; it must not
+    end the worker.
+    """
+    try:
+        payload = _dumps(candidate)
+        copy = pickle.loads(payload)
+    except BaseException as reason:  # noqa: BLE001  other people's code
+        return None, f"{type(reason).__name__}: {text_of(reason)}"
+    if not isinstance(copy, BaseException):
+        return None, f"it becomes a {type(copy).__name__}"
+    if is_text_kept and text_of(copy) != text_of(original):
+        return None, "its text is lost"
+    return payload, ""
+
+
+def _encodable(text: str) -> str:
+    # Names of files may hold lone surrogates, which no message can carry.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _is_picklable(value: object) -> bool:
+    try:
+        pickle.loads(_dumps(value))
+    except BaseException:  # noqa: BLE001  other people's code
+        return False
+    return True
+
+
+def _find_argument(
+    args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[str, object]:
+    for position, value in enumerate(args, start=1):
+        if not _can_dump(value):
+            return f"Argument {position}", value
+    for name, value in kwargs.items():
+        if not _can_dump(value):
+            return f"Argument {name!r}", value
+    return "Arguments", (tuple(args), dict(kwargs))
+
+
+def _can_dump(value: object) -> bool:
+    try:
+        _dumps(value)
+    except Exception:  # noqa: BLE001  other people's code
+        return False
+    return True

@@ -1,0 +1,193 @@
+"""Frames over a byte stream between two processes of one host.
+
+    ┌──────────────┬───────────────┐
+    │ length, u32  │ body          │   length: big-endian, of the body alone
+    └──────────────┴───────────────┘   (as short messages of multiprocessing.connection)
+
+`FrameReader` cuts what one `recv` brought into whole frames and keeps the rest;
+`FrameWriter` sends without ever blocking and keeps what the other side has no room
+for. Neither of them knows what is inside a frame.
+"""
+
+import socket
+from collections import deque
+
+from actors.errors import PayloadTooLarge
+
+__all__ = ["MAX_FRAME_BYTES", "FrameReader", "FrameWriter", "frame_parts"]
+
+_HEADER_BYTES = 4
+
+# What four bytes can count. msgpack's own limit for one payload is the same.
+MAX_FRAME_BYTES = 2**32 - 1
+
+# What one `recv` asks for at least: some 1,000 small results. Chosen: below the 208 KiB
+# that Linux gives a socket's buffer by default, as more would not come at once.
+_BUFFER_BYTES = 65_536
+
+# Up to here header and body are joined into one piece, as copying is cheaper than
+# `sendmsg`. Chosen.
+_JOIN_BYTES = 16_384
+
+
+def frame_parts(body: bytes) -> list[bytes]:
+    """Put the header before a body: one piece for a small body, two for a large one.
+
+    Raises:
+        PayloadTooLarge: longer than a header can say.
+    """
+    if len(body) > MAX_FRAME_BYTES:
+        raise PayloadTooLarge(
+            f"Frame of {len(body)} bytes exceeds {MAX_FRAME_BYTES} bytes; "
+            "pass large values by file or by reference"
+        )
+    header = len(body).to_bytes(_HEADER_BYTES, "big")
+    if len(body) <= _JOIN_BYTES:
+        return [header + body]
+    return [header, body]
+
+
+class FrameReader:
+    """The receiving end of one stream."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._view = memoryview(self._buffer)
+        self._start = 0  # of the first byte not yet given out
+        self._end = 0  # of what was received
+
+    def receive(self, stream: socket.socket, flags: int = 0) -> list[memoryview]:
+        """Receive once and return the frames that are complete now.
+
+        Args:
+            stream: where from.
+            flags: as for `recv`, `MSG_DONTWAIT` for instance.
+
+        Returns:
+            Bodies of frames, in order, perhaps none. They are windows on this
+            reader's buffer: decode them before the next call.
+
+        Raises:
+            EOFError: the other side is gone; a partial frame is lost with it.
+            BlockingIOError: nothing to receive.
+        """
+        self._make_room()
+        try:
+            received = stream.recv_into(self._view[self._end :], 0, flags)
+        except ConnectionResetError:
+            # What the other side left unread when it died makes its end a reset.
+            raise EOFError("The other side of the pipe was closed") from None
+        if received == 0:
+            raise EOFError("The other side of the pipe was closed")
+        self._end += received
+        return self._cut()
+
+    @property
+    def has_partial_frame(self) -> bool:
+        """Whether the beginning of a frame is here and its end is not."""
+        return self._end > self._start
+
+    def _cut(self) -> list[memoryview]:
+        frames = []
+        start, end, view = self._start, self._end, self._view
+        while end - start >= _HEADER_BYTES:
+            body = start + _HEADER_BYTES
+            stop = body + int.from_bytes(view[start:body], "big")
+            if stop > end:
+                break
+            frames.append(view[body:stop])
+            start = stop
+        self._start = start
+        return frames
+
+    def _make_room(self) -> None:
+        """Move the partial frame to the front; double the buffer when it is full.
+
+        Doubling, instead of believing the header at once, lets four wrong bytes cost
+        no more memory than was really received.
+        """
+        kept = self._end - self._start
+        size = len(self._buffer)
+        if kept == size:
+            self._move_to(bytearray(size * 2))
+        elif kept == 0 and size > _BUFFER_BYTES:
+            self._move_to(bytearray(_BUFFER_BYTES))
+        elif self._start:
+            self._buffer[:kept] = self._buffer[self._start : self._end]
+            self._start, self._end = 0, kept
+
+    def _move_to(self, buffer: bytearray) -> None:
+        kept = self._end - self._start
+        buffer[:kept] = self._view[self._start : self._end]
+        self._buffer, self._view = buffer, memoryview(buffer)
+        self._start, self._end = 0, kept
+
+
+class FrameWriter:
+    """The sending end of one non-blocking stream; keeps what cannot go yet."""
+
+    def __init__(self) -> None:
+        # (remaining parts of a frame, its label); only the first can be half sent.
+        self._waiting: deque[tuple[list[memoryview], object]] = deque()
+        self._is_first_begun = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything has gone."""
+        return not self._waiting
+
+    def write(self, stream: socket.socket, body: bytes, label: object = None) -> None:
+        """Send a frame, or as much of it as goes now; the rest waits for `flush`.
+
+        Args:
+            stream: a non-blocking socket.
+            body: of the frame.
+            label: what `take_back` returns for this frame.
+
+        Raises:
+            PayloadTooLarge: longer than a header can say.
+            OSError: the other side is gone.
+        """
+        parts = frame_parts(body)
+        if not self._waiting and len(parts) == 1:
+            # The usual case, without any bookkeeping.
+            try:
+                sent = stream.send(parts[0])
+            except BlockingIOError:
+                sent = 0
+            if sent == len(parts[0]):
+                return
+            self._waiting.append(([memoryview(parts[0])[sent:]], label))
+            self._is_first_begun = sent > 0
+            return
+        self._waiting.append(([memoryview(part) for part in parts], label))
+        self.flush(stream)
+
+    def flush(self, stream: socket.socket) -> None:
+        """Send what waits, as far as the other side has room.
+
+        Raises:
+            OSError: the other side is gone.
+        """
+        while self._waiting:
+            parts, _ = self._waiting[0]
+            try:
+                sent = stream.sendmsg(parts)
+            except BlockingIOError:
+                return
+            self._is_first_begun = True
+            while parts and sent >= len(parts[0]):
+                sent -= len(parts.pop(0))
+            if parts:
+                parts[0] = parts[0][sent:]
+                continue
+            self._waiting.popleft()
+            self._is_first_begun = False
+
+    def take_back(self) -> list[object]:
+        """Drop the frames of which nothing was sent yet; return their labels."""
+        kept = 1 if self._is_first_begun else 0
+        labels = [label for _, label in list(self._waiting)[kept:]]
+        while len(self._waiting) > kept:
+            self._waiting.pop()
+        return labels

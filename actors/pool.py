@@ -1,0 +1,557 @@
+"""Worker processes and their pipes, as their owner sees them.
+
+    owner ──start, assign, recall, stop, kill──► Pool ──► fork server, pipes ──► workers
+          ◄──read(): WorkerStarted, TasksRan, TasksRecalled, WorkerDied──
+
+The shell below the manager's machine, and below the embedded runtime. It decides
+nothing: it carries out the effects of `actors.logic.workers` and returns its events.
+No call but `close` blocks, whatever a worker does: pipes are non-blocking, and what a
+worker does not read waits here.
+
+All descriptors are in one epoll, which itself is a descriptor: the owner's selector
+watches `fileno()` and calls `read()` when it is readable. Not safe for use by several
+threads at once.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import shutil
+import socket
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from actors.errors import MalformedFrame, PayloadTooLarge
+from actors.forkserver import Exited, Forked, ForkServer, NotForked
+from actors.logic.workers import (
+    InitializerFailed,
+    TasksRan,
+    TasksRecalled,
+    WorkerDied,
+    WorkerEvent,
+    WorkerStarted,
+)
+from actors.messages import (
+    Failure,
+    FailureKind,
+    Ran,
+    Recall,
+    Recalled,
+    Run,
+    WorkerId,
+    encode_frame,
+    from_worker,
+)
+from actors.pipe import MAX_FRAME_BYTES, FrameReader, FrameWriter
+from actors.process import kill_group, read_usage
+from actors.worker import INITIALIZER_SEQ, PROGRESS_BYTES, Progress
+
+__all__ = ["Pool", "WorkerUsage"]
+
+logger = logging.getLogger(__name__)
+
+# A frame holds no more tasks, or bytes of them, if it can be helped: a worker shall
+# begin with the first while it decodes no others, and a recall can split no frame.
+_MAX_RUNS_PER_FRAME = 256
+_MAX_BYTES_PER_FRAME = 65_536
+
+# Part of an error that a WorkerDied carries, in characters; Parsl's number.
+_TAIL_CHARACTERS = 2048
+# No character takes more bytes.
+_MAX_BYTES_PER_CHARACTER = 4
+
+_SERVER_LOG = "forkserver.log"
+
+# What programs print is their users' business alone.
+_PRIVATE = 0o600
+
+# What fits into a frame with its other fields.
+_MAX_RUN_BYTES = MAX_FRAME_BYTES - 2**20
+
+_RECALL_FRAME = encode_frame([Recall()])
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUsage:
+    """What a worker process takes, and what it is at."""
+
+    pid: int
+    rss_bytes: int
+    cpu_seconds: float
+    begun_seq: int  # the task that began last; 0: none
+    begun_at: float  # when it did, seconds since 1970
+
+
+@dataclass(slots=True)
+class _Worker:
+    """What the pool keeps of one worker, until its death has been told."""
+
+    worker_id: WorkerId
+    main: socket.socket
+    control: socket.socket
+    progress: Progress
+    log: Path
+    reader: FrameReader = field(default_factory=FrameReader)
+    control_reader: FrameReader = field(default_factory=FrameReader)
+    writer: FrameWriter = field(default_factory=FrameWriter)
+    control_writer: FrameWriter = field(default_factory=FrameWriter)
+    pid: int = 0  # 0: not known yet
+    is_orphan: bool = False  # its fork server is lost
+    death_watch: int = -1  # a pidfd, if it is an orphan
+    fault: str = ""  # what the death's report should say besides its last output
+    is_stopping: bool = False
+    is_main_open: bool = True
+    is_control_open: bool = True
+    # For each recall not yet answered: what never left this process.
+    taken_back: deque[list[int]] = field(default_factory=deque)
+
+
+class Pool:
+    """Worker processes of this process; they die with it, however it ends.
+
+    Args:
+        log_dir: folder for `<worker_id>.log`, made if missing.
+        initializer: what `dump_call` returns; called in each worker before its first
+            task. If it fails the worker runs nothing and dies.
+        sys_path: where workers import from; default: as this process.
+    """
+
+    def __init__(
+        self,
+        log_dir: Path,
+        *,
+        initializer: tuple[bytes, bytes] | None = None,
+        sys_path: Sequence[str] | None = None,
+    ) -> None:
+        log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_dir = log_dir
+        self._initializer = initializer
+        self._sys_path = sys_path
+        self._epoll = select.epoll()
+        self._server: ForkServer | None = None
+        self._workers: dict[WorkerId, _Worker] = {}
+        # {descriptor of a main or control pipe, or a death watch: its worker}
+        self._by_descriptor: dict[int, _Worker] = {}
+        self._events: list[WorkerEvent] = []  # not yet read
+        self._is_closed = False
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when `read` has something to do."""
+        return self._epoll.fileno()
+
+    def start(self, worker_id: WorkerId) -> None:
+        """Make a worker; `WorkerStarted` follows, or `WorkerDied` if it cannot be.
+
+        Tasks may be assigned at once.
+
+        Args:
+            worker_id: also the name of its log file; never used before in this pool.
+
+        Raises:
+            ValueError: such a worker exists, or the name cannot be that of a file.
+            OSError: no descriptors left, or the log folder cannot be written to.
+        """
+        if worker_id in self._workers:
+            raise ValueError(f"Worker {worker_id!r} exists; give each its own id")
+        if "/" in worker_id or worker_id in ("", ".", ".."):
+            raise ValueError(f"Worker id {worker_id!r} must be the name of a file")
+        server = self._running_server()
+        log = self._log_dir / f"{worker_id}.log"
+        with contextlib.ExitStack() as undo:
+            main, their_main = _pipe(undo)
+            control, their_control = _pipe(undo)
+            memory = os.memfd_create(f"actors-{worker_id}", os.MFD_CLOEXEC)
+            undo.callback(os.close, memory)
+            os.truncate(memory, PROGRESS_BYTES)
+            log_file = os.open(
+                log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE
+            )
+            undo.callback(os.close, log_file)
+            worker = _Worker(worker_id, main, control, Progress(memory), log)
+            undo.pop_all()
+        self._workers[worker_id] = worker
+        for stream in (main, control):
+            self._by_descriptor[stream.fileno()] = worker
+            self._epoll.register(stream.fileno(), select.EPOLLIN)
+        server.spawn(
+            worker_id, their_main.detach(), their_control.detach(), memory, log_file
+        )
+        self._watch_server()
+        if self._initializer is not None:
+            self.assign(worker_id, [Run(INITIALIZER_SEQ, *self._initializer)])
+
+    def assign(self, worker_id: WorkerId, runs: Sequence[Run]) -> None:
+        """Give tasks to a worker; nothing if it is dead or unknown.
+
+        Args:
+            worker_id: who runs them.
+            runs: with `seq` from 1 on, rising.
+
+        Raises:
+            PayloadTooLarge: a task does not fit into one frame; it and those after it
+                have not been assigned.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.is_main_open:
+            return
+        try:
+            for batch in _batches(runs):
+                worker.writer.write(
+                    worker.main, encode_frame(batch), [run.seq for run in batch]
+                )
+        except OSError:
+            # It is dead or dying; its end is told when everything has been read.
+            return
+        if not worker.writer.is_empty:
+            self._watch(worker)
+
+    def recall(self, worker_id: WorkerId) -> None:
+        """Take back what has not begun; `TasksRecalled` answers, or `WorkerDied`.
+
+        What is assigned before the answer has been read may come back with it.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.is_control_open:
+            return
+        seqs: list[int] = []
+        for label in worker.writer.take_back():
+            assert isinstance(label, list)
+            seqs += label
+        worker.taken_back.append(seqs)
+        try:
+            worker.control_writer.write(worker.control, _RECALL_FRAME)
+        except OSError:
+            return
+        self._watch(worker)
+
+    def stop(self, worker_id: WorkerId) -> None:
+        """Let a worker end when all it was assigned has run; exit code 0."""
+        worker = self._workers.get(worker_id)
+        if worker is not None and not worker.is_stopping:
+            worker.is_stopping = True
+            self._flush(worker)
+
+    def kill(self, worker_id: WorkerId) -> None:
+        """SIGKILL a worker and its process group; `WorkerDied` follows."""
+        if worker_id in self._workers and self._server is not None:
+            self._server.kill(worker_id)
+            self._watch_server()
+
+    def usage(self) -> dict[WorkerId, WorkerUsage]:
+        """Return what the living workers take, and how far they are."""
+        usages = {}
+        for worker in self._workers.values():
+            usage = read_usage(worker.pid) if worker.pid else None
+            if usage is not None:
+                usages[worker.worker_id] = WorkerUsage(
+                    worker.pid,
+                    usage.rss_bytes,
+                    usage.cpu_seconds,
+                    *worker.progress.read(),
+                )
+        return usages
+
+    def __enter__(self) -> "Pool":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self) -> list[WorkerEvent]:
+        """Return what has happened since the last call, without waiting."""
+        for descriptor, ready in self._epoll.poll(0):
+            worker = self._by_descriptor.get(descriptor)
+            if worker is not None:
+                self._serve(worker, descriptor, ready)
+            elif self._server is not None and descriptor == self._server.fileno():
+                self._serve_server(self._server)
+        events, self._events = self._events, []
+        return events
+
+    def close(self, *, remove_logs: bool = False) -> None:
+        """Kill all workers, wait for their end, release everything; twice is once.
+
+        No event tells of these deaths.
+
+        Args:
+            remove_logs: whether to remove `log_dir` with all that is in it.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._server is not None:
+            self._server.close()
+        for worker in list(self._workers.values()):
+            self._forget(worker)
+        self._events.clear()
+        self._epoll.close()
+        if remove_logs:
+            shutil.rmtree(self._log_dir, ignore_errors=True)
+
+    # Workers
+
+    def _serve(self, worker: _Worker, descriptor: int, ready: int) -> None:
+        if descriptor == worker.death_watch:
+            # The number may be new and the event of an old descriptor: look again.
+            if _is_readable(descriptor):
+                self._bury(worker)
+            return
+        if ready & select.EPOLLOUT:
+            self._flush(worker)
+        if ready & ~select.EPOLLOUT:
+            if worker.is_main_open and descriptor == worker.main.fileno():
+                self._read_main(worker)
+            elif worker.is_control_open and descriptor == worker.control.fileno():
+                self._read_control(worker)
+
+    def _read_main(self, worker: _Worker) -> bool:
+        """Read once; return whether there may be more."""
+        try:
+            for frame in worker.reader.receive(worker.main):
+                self._take_results(worker, from_worker.decode(frame))  # type: ignore[arg-type]
+        except BlockingIOError:
+            return False
+        except EOFError:
+            self._close_main(worker)
+            return False
+        except (MalformedFrame, OSError) as error:
+            logger.error("%s: pipe is unusable, killed: %s", worker.worker_id, error)
+            self._close_main(worker)
+            return False
+        return True
+
+    def _take_results(
+        self, worker: _Worker, messages: Sequence[Ran | Recalled]
+    ) -> None:
+        results = [message for message in messages if isinstance(message, Ran)]
+        if results and results[0].seq == INITIALIZER_SEQ:
+            first = results.pop(0)
+            if not first.is_success:
+                failure = first.failure or Failure(FailureKind.EXCEPTION, "")
+                self._events.append(InitializerFailed(worker.worker_id, failure))
+        if results:
+            self._events.append(TasksRan(worker.worker_id, results))
+
+    def _read_control(self, worker: _Worker) -> bool:
+        """Read once; return whether there may be more."""
+        try:
+            for frame in worker.control_reader.receive(worker.control):
+                for message in from_worker.decode(frame):  # type: ignore[arg-type]
+                    if isinstance(message, Recalled):
+                        self._take_recalled(worker, message)
+        except BlockingIOError:
+            return False
+        except (EOFError, MalformedFrame, OSError):
+            self._close_control(worker)
+            return False
+        return True
+
+    def _take_recalled(self, worker: _Worker, message: Recalled) -> None:
+        taken_back = worker.taken_back.popleft() if worker.taken_back else []
+        seqs = [*message.seqs, *taken_back]
+        self._events.append(TasksRecalled(worker.worker_id, seqs))
+
+    def _flush(self, worker: _Worker) -> None:
+        """Send what waits; when all has gone to a stopping worker, say so."""
+        if worker.is_main_open:
+            try:
+                worker.writer.flush(worker.main)
+                if worker.is_stopping and worker.writer.is_empty:
+                    worker.main.shutdown(socket.SHUT_WR)
+            except OSError:
+                # Dead; there may still be results to read.
+                worker.writer.take_back()
+        if worker.is_control_open:
+            with contextlib.suppress(OSError):
+                worker.control_writer.flush(worker.control)
+        self._watch(worker)
+
+    def _watch(self, worker: _Worker) -> None:
+        """Ask to be told of room in a pipe exactly when something waits for it."""
+        if worker.is_main_open:
+            wanted = 0 if worker.writer.is_empty else select.EPOLLOUT
+            self._epoll.modify(worker.main.fileno(), select.EPOLLIN | wanted)
+        if worker.is_control_open:
+            wanted = 0 if worker.control_writer.is_empty else select.EPOLLOUT
+            self._epoll.modify(worker.control.fileno(), select.EPOLLIN | wanted)
+
+    def _close_main(self, worker: _Worker) -> None:
+        self._release(worker.main)
+        worker.is_main_open = False
+        if worker.is_orphan:
+            if worker.death_watch < 0:
+                self._bury(worker)
+        elif not worker.is_stopping and self._server is not None:
+            # Usually it is dead. If it is not, user code has closed the pipe, and
+            # nothing will ever come of it.
+            self._server.kill(worker.worker_id)
+            self._watch_server()
+
+    def _close_control(self, worker: _Worker) -> None:
+        self._release(worker.control)
+        worker.is_control_open = False
+
+    def _bury(self, worker: _Worker, exited: Exited | None = None) -> None:
+        """Tell of a death, after all that the worker had written."""
+        while worker.is_main_open and self._read_main(worker):
+            pass
+        if worker.worker_id not in self._workers:
+            return  # reading its last word has buried it
+        while worker.is_control_open and self._read_control(worker):
+            pass
+        tail = _read_tail(worker.log)
+        if worker.fault:
+            tail = f"{tail}\n{worker.fault}"[-_TAIL_CHARACTERS:]
+        self._events.append(
+            WorkerDied(
+                worker.worker_id,
+                exit_code=exited.exit_code if exited else None,
+                signal=exited.signal if exited else None,
+                peak_rss_bytes=exited.peak_rss_bytes if exited else 0,
+                cpu_seconds=exited.cpu_seconds if exited else 0.0,
+                begun_seq=worker.progress.read()[0],
+                stderr_tail=tail,
+            )
+        )
+        self._forget(worker)
+
+    def _forget(self, worker: _Worker) -> None:
+        if worker.is_main_open:
+            self._release(worker.main)
+        if worker.is_control_open:
+            self._release(worker.control)
+        if worker.death_watch >= 0:
+            self._epoll.unregister(worker.death_watch)
+            del self._by_descriptor[worker.death_watch]
+            os.close(worker.death_watch)
+        worker.progress.close()
+        del self._workers[worker.worker_id]
+
+    def _release(self, stream: socket.socket) -> None:
+        self._epoll.unregister(stream.fileno())
+        del self._by_descriptor[stream.fileno()]
+        stream.close()
+
+    # The fork server
+
+    def _running_server(self) -> ForkServer:
+        if self._server is None:
+            log = os.open(
+                self._log_dir / _SERVER_LOG,
+                os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC,
+                _PRIVATE,
+            )
+            try:
+                self._server = ForkServer(self._sys_path, log)
+            finally:
+                os.close(log)
+            self._epoll.register(self._server.fileno(), select.EPOLLIN)
+        return self._server
+
+    def _watch_server(self) -> None:
+        assert self._server is not None
+        wanted = select.EPOLLOUT if self._server.wants_write else 0
+        self._epoll.modify(self._server.fileno(), select.EPOLLIN | wanted)
+
+    def _serve_server(self, server: ForkServer) -> None:
+        server.flush()
+        for report in server.read():
+            worker = self._workers.get(WorkerId(report.worker_id))
+            if worker is None:
+                continue
+            match report:
+                case Forked(_, pid):
+                    worker.pid = pid
+                    self._events.append(WorkerStarted(worker.worker_id, pid))
+                case NotForked(_, reason):
+                    worker.fault = reason
+                    self._bury(worker)
+                case Exited():
+                    self._bury(worker, report)
+        if server.is_lost:
+            self._lose_server(server)
+        else:
+            self._watch_server()
+
+    def _lose_server(self, server: ForkServer) -> None:
+        """Bury its workers as they die: the kernel kills each with the server."""
+        self._epoll.unregister(server.fileno())
+        self._server = None
+        server.close()
+        words = _read_tail(self._log_dir / _SERVER_LOG)
+        fault = f"The fork server ended with {server.exit_code}: {words}"
+        logger.error("%s", fault)
+        for worker in list(self._workers.values()):
+            if worker.is_orphan:
+                continue  # of an earlier server
+            worker.is_orphan = True
+            worker.fault = fault
+            if not worker.pid:
+                # It was never made, or dies before we could know it: its end of the
+                # pipe closes.
+                if not worker.is_main_open:
+                    self._bury(worker)
+                continue
+            with contextlib.suppress(PermissionError):
+                kill_group(worker.pid)
+            try:
+                worker.death_watch = os.pidfd_open(worker.pid)
+            except OSError:
+                # Gone already; or no such call here, but then it has its SIGKILL.
+                self._bury(worker)
+                continue
+            self._by_descriptor[worker.death_watch] = worker
+            self._epoll.register(worker.death_watch, select.EPOLLIN)
+
+
+def _pipe(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Make a pipe: our end, which never blocks, and the worker's."""
+    ours, theirs = socket.socketpair()
+    undo.callback(ours.close)
+    undo.callback(theirs.close)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Cut tasks into frames' worth, in order."""
+    batch: list[Run] = []
+    batch_bytes = 0
+    for run in runs:
+        run_bytes = len(run.function) + len(run.arguments)
+        if run_bytes > _MAX_RUN_BYTES:
+            raise PayloadTooLarge(
+                f"Task of {run_bytes} bytes exceeds {_MAX_RUN_BYTES} bytes; "
+                "pass large values by file or by reference"
+            )
+        if batch and (
+            batch_bytes + run_bytes > _MAX_BYTES_PER_FRAME
+            or len(batch) >= _MAX_RUNS_PER_FRAME
+        ):
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(run)
+        batch_bytes += run_bytes
+    if batch:
+        yield batch
+
+
+def _is_readable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _read_tail(log: Path) -> str:
+    """Return the last characters of a log, as well as they can be read."""
+    try:
+        with log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _TAIL_CHARACTERS * _MAX_BYTES_PER_CHARACTER))
+            text = file.read().decode("utf-8", "replace")
+    except OSError as error:
+        return f"(log unreadable: {error})"
+    return text[-_TAIL_CHARACTERS:]

@@ -1,0 +1,339 @@
+"""What runs inside a worker process: take a task, run it, send its result; again.
+
+    main pipe     Run, Run, ... ──►  backlog  ──►  call  ──►  results  ──► Ran, Ran, ...
+    control pipe  Recall ──► what has not begun goes back ──► Recalled
+
+The main thread reads the main pipe itself, so that no task waits for a hand-over
+between threads. A second thread sleeps on the control pipe; it answers `Recall` while
+a task runs, by emptying pipe and backlog. One lock stands around "read a frame" and
+"take the next task", so each task is either begun or handed back, never both.
+
+Results gather while there are more tasks and are sent when the backlog is empty, or
+1 ms after the first of them began, or when they are many. A long task that comes after
+short ones cannot look after their results: an alarm lets the second thread send them.
+(A task that keeps the interpreter's lock inside C code delays even that.)
+
+Before a task runs, its number goes into memory that is shared with the pool: whatever
+happens to this process, the pool knows what had begun.
+"""
+
+import contextlib
+import mmap
+import pickle
+import select
+import socket
+import struct
+import threading
+from collections import deque
+from collections.abc import Sequence
+from time import time
+
+from actors.errors import PayloadTooLarge
+from actors.messages import (
+    Failure,
+    FailureKind,
+    Ran,
+    Recall,
+    Recalled,
+    Run,
+    encode_frame,
+    to_worker,
+)
+from actors.payload import (
+    FunctionCache,
+    dump_exception,
+    dump_result,
+    load_arguments,
+)
+from actors.pipe import MAX_FRAME_BYTES, FrameReader, frame_parts
+from actors.process import Alarm
+from actors.unpicklable import as_not_serializable, describe_load_error
+
+__all__ = ["INITIALIZER_SEQ", "PROGRESS_BYTES", "Progress", "Worker"]
+
+# The `Run` that carries the initializer; tasks are counted from 1.
+INITIALIZER_SEQ = 0
+
+# Exit code of a worker whose initializer failed; that of any failed Python program.
+_EXIT_INITIALIZER_FAILED = 1
+
+# How long a result may wait for company, in seconds, counted from its task's start: a
+# task longer than that is sent alone. Chosen: ten times what sending costs a waiting
+# owner, and less than anybody notices.
+_HOLD = 0.001
+
+# The alarm comes later than the main thread's own look at the clock, to be needed only
+# when that is busy.
+_ALARM_DELAY = 0.002
+
+# More results, or more bytes of them, are not held. Chosen: the owner can then decode
+# the first while the next are made; half of what a socket's buffer takes by default.
+_MAX_HELD_RESULTS = 256
+_MAX_HELD_BYTES = 100_000
+
+# What fits into a frame with its other fields.
+_MAX_RESULT_BYTES = MAX_FRAME_BYTES - 2**20
+
+# How long a half-received frame is waited for when tasks are recalled, and how often:
+# the owner's rest of it is on its way, unless the owner has stopped. Milliseconds, as
+# poll() wants them.
+_REST_OF_FRAME_MILLISECONDS = 100
+_REST_OF_FRAME_WAITS = 10
+
+_IMPORT_HINT = (
+    "make it importable in the workers, e.g. by PYTHONPATH or worker_init of "
+    "endpoint.toml"
+)
+
+_PROGRESS = struct.Struct("=Qd")
+PROGRESS_BYTES = _PROGRESS.size
+
+
+class Progress:
+    """A cell of memory, shared by a worker and its pool: what began last, and when.
+
+    Args:
+        descriptor: a file of `PROGRESS_BYTES`, all zero at first; may be closed then.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._memory = mmap.mmap(descriptor, PROGRESS_BYTES)
+        # Aligned stores of 8 bytes: a reader sees the old or the new number.
+        self.seqs = memoryview(self._memory)[:8].cast("Q")
+        self.moments = memoryview(self._memory)[8:].cast("d")
+
+    def read(self) -> tuple[int, float]:
+        """Return (seq of the task that began last or 0, when: seconds since 1970)."""
+        return self.seqs[0], self.moments[0]
+
+    def close(self) -> None:
+        """Release the memory."""
+        self.seqs.release()
+        self.moments.release()
+        self._memory.close()
+
+
+class Worker:
+    """The state of one worker process.
+
+    Args:
+        main: the blocking end of the main pipe.
+        control: the blocking end of the control pipe.
+        progress: the shared cell.
+    """
+
+    def __init__(
+        self, main: socket.socket, control: socket.socket, progress: Progress
+    ) -> None:
+        self._main = main
+        self._control = control
+        self._progress = progress
+        self._functions = FunctionCache()
+        # Guards reader, backlog and results; never held while anything blocks.
+        self._lock = threading.Lock()
+        self._reader = FrameReader()
+        self._backlog: deque[Run] = deque()  # received, not begun
+        self._results: list[Ran] = []  # not sent
+        self._results_bytes = 0
+        self._hold_until = 0.0  # moment to send the results at, if there are any
+        self._is_alarm_set = False
+        self._alarm = Alarm(_ALARM_DELAY)
+        # Held while a frame is being sent: both threads do. Taken before `_lock`.
+        self._send_lock = threading.Lock()
+        # One for each thread: a poll object is in use by one at a time.
+        self._poller = _poller_of(main)
+        self._control_poller = _poller_of(main)
+
+    def run(self) -> int:
+        """Run tasks until the owner closes the main pipe; return the exit code.
+
+        Raises:
+            OSError: the owner is gone, or a task has damaged our descriptors.
+            MalformedFrame: the owner does not speak our language.
+        """
+        threading.Thread(
+            target=self._serve_control, name="actors-control", daemon=True
+        ).start()
+        result: Ran | None = None
+        while True:
+            run = self._keep_and_take(result)
+            if run is None:
+                result = None
+                self._flush()
+                if not self._receive():
+                    return 0
+                continue
+            result = self._call(run)
+            if not result.is_success and result.seq == INITIALIZER_SEQ:
+                with self._lock:
+                    self._results.append(result)
+                self._flush()
+                return _EXIT_INITIALIZER_FAILED
+
+    def _keep_and_take(self, result: Ran | None) -> Run | None:
+        """Keep a result and begin the next task: its turn, or None if there is none."""
+        with self._lock:
+            is_due = False
+            if result is not None:
+                if not self._results:
+                    self._hold_until = result.began_at + _HOLD
+                self._results.append(result)
+                self._results_bytes += len(result.payload)
+                is_due = (
+                    result.ended_at >= self._hold_until
+                    or len(self._results) >= _MAX_HELD_RESULTS
+                    or self._results_bytes >= _MAX_HELD_BYTES
+                )
+            if not self._backlog:
+                return None
+            run = self._backlog.popleft()
+            self._progress.moments[0] = time()
+            self._progress.seqs[0] = run.seq
+            if self._results and not is_due and not self._is_alarm_set:
+                self._alarm.set()
+                self._is_alarm_set = True
+        if is_due:
+            self._flush()
+        return run
+
+    def _call(self, run: Run) -> Ran:
+        """Run a task. Whatever its code raises becomes its result.
+
+        All references to arguments and value are gone when this returns.
+        """
+        began_at = time()
+        try:
+            function = self._functions.load(run.function)
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return _not_loadable(run.seq, began_at, "Function", error)
+        try:
+            args, kwargs = load_arguments(run.arguments)
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return _not_loadable(run.seq, began_at, "Argument", error)
+        try:
+            value = function(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return _failed(run.seq, began_at, FailureKind.EXCEPTION, error)
+        ended_at = time()
+        try:
+            payload = dump_result(value)
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return _failed(run.seq, began_at, FailureKind.NOT_SERIALIZABLE, error)
+        if len(payload) > _MAX_RESULT_BYTES:
+            return _too_large(run.seq, began_at, len(payload))
+        return Ran(run.seq, True, payload, began_at, ended_at)
+
+    def _flush(self) -> None:
+        """Send the results that are held; nothing if there are none."""
+        with self._send_lock:
+            with self._lock:
+                results, self._results = self._results, []
+                self._results_bytes = 0
+                if self._is_alarm_set:
+                    self._alarm.clear()
+                    self._is_alarm_set = False
+            if results:
+                for part in frame_parts(encode_frame(results)):
+                    self._main.sendall(part)
+
+    def _receive(self) -> bool:
+        """Wait for tasks; False when the owner has closed the pipe."""
+        poller = self._poller
+        while True:
+            with self._lock:
+                try:
+                    self._read_frames()
+                except BlockingIOError:
+                    pass
+                except EOFError:
+                    return bool(self._backlog)
+                if self._backlog:
+                    return True
+            # Without the lock: a recall must not wait until a task comes.
+            poller.poll()
+
+    def _read_frames(self) -> None:
+        # With the lock held.
+        for frame in self._reader.receive(self._main, socket.MSG_DONTWAIT):
+            self._backlog.extend(_decode(frame))  # type: ignore[arg-type]
+
+    # The second thread
+
+    def _serve_control(self) -> None:
+        reader = FrameReader()
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(self._alarm, select.POLLIN)
+        try:
+            while True:
+                for descriptor, _ in poller.poll():
+                    if descriptor == self._alarm.fileno():
+                        self._flush()
+                    else:
+                        for frame in reader.receive(self._control):
+                            self._answer(_decode(frame))
+        except (EOFError, ConnectionError):
+            # The owner is gone; the fork server ends this process.
+            return
+
+    def _answer(self, messages: Sequence[Run | Recall]) -> None:
+        for message in messages:
+            if isinstance(message, Recall):
+                answer = encode_frame([Recalled(self._take_back())])
+                for part in frame_parts(answer):
+                    self._control.sendall(part)
+
+    def _take_back(self) -> list[int]:
+        """Empty pipe and backlog; return the numbers of what has not begun."""
+        seqs: list[int] = []
+        for _ in range(_REST_OF_FRAME_WAITS):
+            with self._lock:
+                # What is still in the pipe was sent before the recall, too.
+                with contextlib.suppress(BlockingIOError, EOFError):
+                    while True:
+                        self._read_frames()
+                # The initializer is nobody's task: it stays.
+                kept = [run for run in self._backlog if run.seq == INITIALIZER_SEQ]
+                seqs += [run.seq for run in self._backlog if run.seq != INITIALIZER_SEQ]
+                self._backlog = deque(kept)
+                if not self._reader.has_partial_frame:
+                    break
+            self._control_poller.poll(_REST_OF_FRAME_MILLISECONDS)
+        return seqs
+
+
+def _decode(frame: memoryview) -> list[Run | Recall]:
+    return to_worker.decode(frame)  # type: ignore[arg-type]  # any buffer will do
+
+
+def _poller_of(stream: socket.socket) -> select.poll:
+    poller = select.poll()
+    poller.register(stream, select.POLLIN)
+    return poller
+
+
+def _failed(seq: int, began_at: float, kind: FailureKind, error: BaseException) -> Ran:
+    """Report an exception, which comes out of `Worker._call` and shows none of it."""
+    ended_at = time()
+    try:
+        payload, summary, text = dump_exception(error, own_frames=1)
+    except BaseException as reason:  # noqa: BLE001  the user's code
+        # An exception that resists even this, or no memory left.
+        summary = f"{type(error).__name__} (not shown: {type(reason).__name__})"
+        payload, text = pickle.dumps(RuntimeError(summary)), ""
+    return Ran(seq, False, payload, began_at, ended_at, Failure(kind, summary, text))
+
+
+def _not_loadable(seq: int, began_at: float, what: str, error: BaseException) -> Ran:
+    message = describe_load_error(what, error, _IMPORT_HINT)
+    refusal = as_not_serializable(message, error)
+    refusal.__cause__ = error
+    return _failed(seq, began_at, FailureKind.NOT_LOADABLE, refusal)
+
+
+def _too_large(seq: int, began_at: float, payload_bytes: int) -> Ran:
+    error = PayloadTooLarge(
+        f"Result of {payload_bytes} bytes exceeds {_MAX_RESULT_BYTES} bytes; "
+        "write it to a file and return its name"
+    )
+    return _failed(seq, began_at, FailureKind.TOO_LARGE, error)
