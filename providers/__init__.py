@@ -1,0 +1,36 @@
+"""Where blocks of workers run: one class per batch system, behind one small Protocol.
+
+Read `base` first: what a batch system must offer, and the promises that its users rely
+on. `local` runs jobs as processes of this machine; it is also the shortest example of a
+provider that keeps those promises (`local_job`: the files of one job; `processes`: what
+/proc tells). This package imports nothing of `actors`, and can be used alone:
+
+    provider = LocalProvider()
+    job_id = provider.submit(JobSpec("hello", ["echo hello"], Path("hello")))
+    provider.status([job_id])[job_id].state
+
+A provider of your own is a class with the methods of `Provider`. The tests in
+`tests/providers/contract.py` say whether it keeps its promises.
+"""
+
+from providers.base import (
+    JobSpec,
+    JobState,
+    JobStatus,
+    Provider,
+    ProviderError,
+    ProviderUnavailable,
+    SubmitRejected,
+)
+from providers.local import LocalProvider
+
+__all__ = [
+    "JobSpec",
+    "JobState",
+    "JobStatus",
+    "LocalProvider",
+    "Provider",
+    "ProviderError",
+    "ProviderUnavailable",
+    "SubmitRejected",
+]

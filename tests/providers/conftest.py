@@ -1,0 +1,68 @@
+"""Local providers for tests, which leave nothing behind."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from providers import LocalProvider
+from tests.providers.contract import Connect
+from tests.support import eventually
+
+# In the environment of every process that a test starts, with a value of its own.
+MARK = "PROVIDER_TEST_MARK"
+
+
+def marked_processes(mark: str) -> list[int]:
+    """List the living processes, other than this one, that a test started."""
+    needle = f"{MARK}={mark}\0".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        # A zombie's environment is empty; another user's is not ours to read.
+        with suppress(OSError):
+            if needle in (entry / "environ").read_bytes():
+                found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture
+def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Mark all processes of a test; fail if some are left after it."""
+    mark = str(tmp_path)
+    monkeypatch.setenv(MARK, mark)
+    yield mark
+    try:
+        eventually(lambda: not marked_processes(mark), 5, "no process to be left")
+    finally:
+        for pid in marked_processes(mark):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def connect(mark: str, tmp_path: Path) -> Iterator[Connect]:
+    """Make local providers; at the end, cancel all jobs of the test."""
+    providers: list[LocalProvider] = []
+
+    def connect() -> LocalProvider:
+        providers.append(LocalProvider(kill_after=2.0))
+        return providers[-1]
+
+    yield connect
+    sweeper = LocalProvider(kill_after=0.0)
+    providers.append(sweeper)
+    job_ids = [str(order.parent) for order in tmp_path.rglob("job.json")]
+    sweeper.cancel(job_ids)
+    eventually(
+        lambda: all(s.state.is_final for s in sweeper.status(job_ids).values()),
+        what="all jobs to end",
+    )
+    for provider in providers:
+        # Takes note of ended children, so that no zombie stays.
+        provider.status([])
+        provider.close()

@@ -1,0 +1,270 @@
+"""The promises of `providers.Provider`, for every provider to be held to.
+
+A test module of a provider derives from `ProviderContract`, and gives it
+
+- a fixture `connect`: called without arguments, it returns a new instance, as a
+  restarted process would make it; all instances are closed, and all jobs ended, by it;
+- if need be, other values of `within` and `walltime`.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from providers import JobSpec, JobState, JobStatus, Provider, SubmitRejected
+from tests.support import eventually
+
+__all__ = ["Connect", "ProviderContract", "end_of"]
+
+Connect = Callable[[], Provider]
+
+
+def end_of(provider: Provider, job_id: str, within: float) -> JobStatus:
+    """Wait until a job has ended, and return its final status."""
+    statuses: list[JobStatus] = []
+
+    def has_ended() -> bool:
+        statuses.append(provider.status([job_id])[job_id])
+        return statuses[-1].state.is_final
+
+    eventually(has_ended, within, f"the end of {job_id}")
+    return statuses[-1]
+
+
+class ProviderContract:
+    """Tests that any provider passes; see the module's docstring."""
+
+    # Seconds in which the batch system starts a job, or sees it end.
+    within = 10.0
+    # The shortest that the batch system can keep, seconds.
+    walltime = 0.5
+
+    @pytest.fixture
+    def connect(self) -> Connect:
+        raise NotImplementedError
+
+    def wait_for_file(self, path: Path) -> None:
+        eventually(path.exists, self.within, f"{path}")
+
+    def test_a_job_whose_nodes_exit_with_0_is_completed(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        commands = [f"echo {node} > {tmp_path}/out-{node}" for node in range(3)]
+        job_id = provider.submit(JobSpec("three-nodes", commands, tmp_path / "job"))
+        first = provider.status([job_id])[job_id]
+        assert first.state in (JobState.PENDING, JobState.RUNNING, JobState.COMPLETED)
+        assert end_of(provider, job_id, self.within).state is JobState.COMPLETED
+        assert [(tmp_path / f"out-{n}").read_text() for n in range(3)] == [
+            "0\n",
+            "1\n",
+            "2\n",
+        ]
+
+    def test_a_job_runs_until_all_of_its_nodes_have_ended(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        gate = tmp_path / "gate"
+        commands = [
+            f"touch {tmp_path}/first",
+            f"until [ -e {gate} ]; do sleep 0.02; done",
+        ]
+        job_id = provider.submit(JobSpec("uneven", commands, tmp_path / "job"))
+        self.wait_for_file(tmp_path / "first")
+        eventually(
+            lambda: provider.status([job_id])[job_id].state is JobState.RUNNING,
+            self.within,
+            "the job to run",
+        )
+        gate.touch()
+        status = end_of(provider, job_id, self.within)
+        assert (status.state, status.exit_code) == (JobState.COMPLETED, 0)
+
+    def test_a_failed_node_fails_the_job_with_its_exit_code_and_standard_error(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        commands = ["echo fine >&2", "echo all is lost >&2; exit 3"]
+        job_id = provider.submit(JobSpec("failing", commands, tmp_path / "job"))
+        status = end_of(provider, job_id, self.within)
+        assert (status.state, status.exit_code) == (JobState.FAILED, 3)
+        assert "all is lost" in status.stderr_tail
+        assert "3" in status.message
+
+    def test_only_the_tail_of_a_long_standard_error_is_told(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        command = "for i in $(seq 1 5000); do echo line $i >&2; done; exit 1"
+        job_id = provider.submit(JobSpec("wordy", [command], tmp_path / "job"))
+        tail = end_of(provider, job_id, self.within).stderr_tail
+        assert tail.rstrip().endswith("line 5000")
+        assert len(tail) <= 2048
+
+    def test_the_signal_that_ended_a_node_is_named(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        job_id = provider.submit(JobSpec("killed", ["kill -KILL $$"], tmp_path / "job"))
+        status = end_of(provider, job_id, self.within)
+        assert status.state is JobState.FAILED
+        assert status.exit_code == 128 + signal.SIGKILL
+        assert "SIGKILL" in status.message
+
+    def test_a_job_sees_its_environment_and_its_quotes_survive(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        value = "two  spaces, a 'quote', a $dollar\nand a line"
+        command = f'printf %s "$GIVEN" > {tmp_path}/given'
+        spec = JobSpec("environment", [command], tmp_path / "job", {"GIVEN": value})
+        assert (
+            end_of(provider, provider.submit(spec), self.within).state
+            is JobState.COMPLETED
+        )
+        assert (tmp_path / "given").read_text() == value
+
+    def test_a_job_that_reaches_its_walltime_is_a_timeout_and_no_failure(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        spec = JobSpec(
+            "long", ["exec sleep 600"], tmp_path / "job", walltime=self.walltime
+        )
+        job_id = provider.submit(spec)
+        status = end_of(provider, job_id, self.walltime + self.within)
+        assert status.state is JobState.TIMEOUT
+
+    def test_cancelling_a_running_job_ends_it(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        new, pid = tmp_path / "new", tmp_path / "pid"
+        command = f"echo $$ > {new}; mv {new} {pid}; exec sleep 600"
+        job_id = provider.submit(JobSpec("endless", [command], tmp_path / "job"))
+        self.wait_for_file(pid)
+        provider.cancel([job_id])
+        provider.cancel([job_id])
+        assert end_of(provider, job_id, self.within).state is JobState.CANCELLED
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
+
+    def test_cancelling_at_once_ends_the_job_whether_it_has_started_or_not(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        job_id = provider.submit(JobSpec("brief", ["sleep 600"], tmp_path / "job"))
+        provider.cancel([job_id])
+        assert end_of(provider, job_id, self.within).state is JobState.CANCELLED
+
+    def test_a_cancelled_job_may_end_in_order(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        command = (
+            f"trap 'touch {tmp_path}/tidied; exit 0' TERM; touch {tmp_path}/ready; "
+            "while :; do sleep 0.02; done"
+        )
+        job_id = provider.submit(JobSpec("tidy", [command], tmp_path / "job"))
+        self.wait_for_file(tmp_path / "ready")
+        provider.cancel([job_id])
+        assert end_of(provider, job_id, self.within).state is JobState.CANCELLED
+        assert (tmp_path / "tidied").exists()
+
+    def test_cancelling_what_has_ended_changes_nothing(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        job_id = provider.submit(JobSpec("done", ["true"], tmp_path / "job"))
+        before = end_of(provider, job_id, self.within)
+        provider.cancel([job_id])
+        assert provider.status([job_id]) == {job_id: before}
+
+    def test_a_job_that_nobody_knows_has_failed_and_can_be_cancelled(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        provider = connect()
+        known = provider.submit(JobSpec("known", ["true"], tmp_path / "job"))
+        unknown = f"{known}0"
+        provider.cancel([unknown])
+        status = provider.status([unknown, known])[unknown]
+        assert (status.state, status.exit_code) == (JobState.FAILED, None)
+        assert status.message
+        assert provider.status([]) == {}
+
+    def test_submitting_a_job_again_returns_the_job_that_is_there(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        spec = JobSpec("once", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
+        provider = connect()
+        job_id = provider.submit(spec)
+        assert provider.submit(spec) == job_id
+        assert connect().submit(spec) == job_id
+        assert end_of(provider, job_id, self.within).state is JobState.COMPLETED
+        assert connect().submit(spec) == job_id
+        assert (tmp_path / "ran").read_text() == "ran\n"
+
+    def test_a_job_that_was_never_submitted_is_not_recovered(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        spec = JobSpec("never", [f"touch {tmp_path}/ran"], tmp_path / "job")
+        assert connect().recover(spec) is None
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_restarted_provider_finds_a_running_job_and_sees_it_end(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        gate = tmp_path / "gate"
+        command = (
+            f"touch {tmp_path}/ran; until [ -e {gate} ]; do sleep 0.02; done; exit 5"
+        )
+        spec = JobSpec("adopted", [command], tmp_path / "job")
+        before = connect()
+        job_id = before.submit(spec)
+        self.wait_for_file(tmp_path / "ran")
+        before.close()
+        before.close()
+        after = connect()
+        assert after.recover(spec) == job_id
+        assert after.status([job_id])[job_id].state is JobState.RUNNING
+        gate.touch()
+        status = end_of(after, job_id, self.within)
+        assert (status.state, status.exit_code) == (JobState.FAILED, 5)
+
+    def test_a_restarted_provider_finds_an_ended_job_as_it_was(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        command = "echo why >&2; exit 4"
+        spec = JobSpec("over", [command], tmp_path / "job")
+        before = connect()
+        status = end_of(before, before.submit(spec), self.within)
+        after = connect()
+        job_id = after.recover(spec)
+        assert job_id is not None
+        assert after.status([job_id]) == {job_id: status}
+
+    def test_a_restarted_provider_cancels_and_keeps_walltimes(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        before = connect()
+        endless = before.submit(JobSpec("e", ["sleep 600"], tmp_path / "endless"))
+        limited = before.submit(
+            JobSpec("l", ["sleep 600"], tmp_path / "limited", walltime=self.walltime)
+        )
+        before.close()
+        after = connect()
+        after.cancel([endless])
+        assert end_of(after, endless, self.within).state is JobState.CANCELLED
+        within = self.walltime + self.within
+        assert end_of(after, limited, within).state is JobState.TIMEOUT
+
+    def test_a_job_that_cannot_have_a_folder_is_rejected(
+        self, connect: Connect, tmp_path: Path
+    ) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(SubmitRejected):
+            connect().submit(JobSpec("nowhere", ["true"], tmp_path / "file" / "job"))
