@@ -1,0 +1,1 @@
+"""What users call: the executor today; read `session` for what happens to a task."""

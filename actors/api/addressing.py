@@ -1,0 +1,109 @@
+"""From what users write as an address to what is needed to get in there."""
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.address import Address
+from actors.config import EndpointPaths
+from actors.endpoint.surroundings import Surroundings
+from actors.errors import AddressError, ConfigError
+from actors.messages import MemberKind, to_member
+from actors.nng import Security
+from actors.runtime import Dialing
+
+__all__ = ["ADDRESS_VARIABLE", "Entrance", "find_entrance"]
+
+ADDRESS_VARIABLE = "ACTORS_ADDRESS"
+# The largest frame we take from an endpoint whose configuration is not at hand: what
+# its own limit may be at most is its operator's business, ours is only a guard.
+_MAX_FRAME_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Entrance:
+    """A door, and what opens it.
+
+    Args:
+        name: as the user wrote it, for messages.
+        dialing: how to reach the interchange.
+        token: to show at the door.
+        hint: why nobody may answer there, as far as can be seen from here.
+    """
+
+    name: str
+    dialing: Dialing
+    token: str
+
+    @property
+    def hint(self) -> str:
+        """What is known about an endpoint that does not answer."""
+        folder = Path(self.name)
+        if not folder.exists():
+            return ""
+        status = Surroundings.of(folder).read_status()
+        if status is None:
+            return f"; it was never started: `actors run {folder}`"
+        if not status.is_running:
+            return f"; its process {status.root_pid} is gone: `actors run {folder}`"
+        return f"; see its logs: `actors logs {folder}`"
+
+
+def find_entrance(
+    address: str | os.PathLike[str] | None,
+    kind: MemberKind,
+    *,
+    credentials: str | os.PathLike[str] | None = None,
+    listens: bool = False,
+) -> Entrance:
+    """Find out how to get into an endpoint.
+
+    Args:
+        address: an endpoint's folder or its endpoint.toml; or `wss://host:port` or
+            `ipc:///folder`; None: what the environment variable ACTORS_ADDRESS says.
+        kind: as what we come.
+        credentials: for an address that is no folder: a folder with the endpoint's
+            `token`, and for `wss` its `credentials/`.
+        listens: whether we want its events.
+
+    Raises:
+        AddressError: no address given, or nothing there.
+        ConfigError: the address, the endpoint's folder or the credentials are wrong.
+    """
+    given = os.fspath(address) if address else os.environ.get(ADDRESS_VARIABLE, "")
+    if not given:
+        raise AddressError(
+            "No endpoint's address: give its folder, such as 'lab', or set "
+            f"{ADDRESS_VARIABLE}; `actors run lab -- COMMAND` does that for COMMAND"
+        )
+    decoder = to_member[kind]
+    if "://" not in given:
+        if not Path(given).exists():
+            raise AddressError(
+                f"{given} does not exist: give the folder of an endpoint; `actors init "
+                f"{given}` makes one"
+            )
+        around = Surroundings.of(given)
+        return Entrance(
+            str(given), around.dialing(decoder, listens=listens), around.token
+        )
+    where = Address.parse(given)
+    if credentials is None:
+        raise ConfigError(
+            f"{given} needs credentials=FOLDER, a copy of what `actors init` wrote: "
+            "the token" + (", and credentials/" if where.scheme == "wss" else "")
+        )
+    paths = EndpointPaths(os.fspath(credentials))
+    security = None
+    if where.scheme == "wss":
+        security = Security(str(paths.ca_pem), str(paths.client_pem))
+    dialing = Dialing(
+        where, "interchange", security, decoder, _MAX_FRAME_BYTES, listens
+    )
+    return Entrance(given, dialing, paths.read_token())
+
+
+def new_instance() -> str:
+    """Return what tells this process from all others."""
+    return secrets.token_hex(8)

@@ -1,0 +1,367 @@
+"""Connection: the thread behind an executor, and the futures that it fulfils.
+
+The user's threads only append: tasks to a list, wishes to an inbox. One thread owns the
+session, the links and the futures' ends; it is woken when there is something new.
+"""
+
+import itertools
+import logging
+import os
+import random
+import secrets
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from dataclasses import dataclass
+from typing import Any
+
+from actors.api.addressing import Entrance, new_instance
+from actors.api.session import (
+    BeBarred,
+    CancelNow,
+    Leave,
+    Progress,
+    Resolve,
+    Session,
+    SessionSettings,
+    SubmitNow,
+)
+from actors.endpoint.surroundings import python_version
+from actors.errors import (
+    ActorsError,
+    AddressError,
+    AdmissionRefused,
+    ManagerLost,
+    NotSerializable,
+    PayloadTooLarge,
+    TaskFailed,
+    TaskLost,
+    WorkerCrashed,
+)
+from actors.logic.turn import Effect, Exit
+from actors.messages import (
+    ClientId,
+    Delta,
+    Failure,
+    FailureKind,
+    Outcome,
+    Step,
+    Task,
+    TaskId,
+    TaskState,
+)
+from actors.payload import dump_call, load_exception, load_result
+from actors.runtime import Bell, Inbox, Runtime
+
+__all__ = ["Connection", "TaskFuture", "TaskOptions"]
+
+logger = logging.getLogger(__name__)
+
+_ERRORS: dict[FailureKind, type[TaskFailed]] = {
+    FailureKind.WORKER_DIED: WorkerCrashed,
+    FailureKind.MANAGER_LOST: ManagerLost,
+    FailureKind.BLOCK_FAILED: ManagerLost,
+    FailureKind.LOST: TaskLost,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """How tasks are to be treated.
+
+    Args:
+        retries: starts after one that was lost with its worker, manager or block; 0:
+            the task runs at most once.
+        priority: higher goes first.
+        name: for people who look at the endpoint.
+    """
+
+    retries: int = 3
+    priority: int = 0
+    name: str = ""
+
+
+class TaskFuture(Future[Any]):
+    """The future of a task on an endpoint.
+
+    `cancel` works until the task is known to run; a task that turns out to have begun
+    meanwhile is ended with its worker, as nobody can get its result any more.
+    """
+
+    def __init__(
+        self,
+        task_id: TaskId,
+        received_at: float,
+        cancelled: Callable[[TaskId], None],
+    ) -> None:
+        super().__init__()
+        self.task_id = task_id
+        self._tell_cancelled = cancelled
+        self._steps = [Step(TaskState.RECEIVED, 1, received_at)]
+
+    def cancel(self) -> bool:
+        """Cancel unless it runs or has ended; tell whether it is cancelled now."""
+        with self._condition:
+            was_cancelled = self.cancelled()
+            if not super().cancel():
+                return False
+        if not was_cancelled:
+            self.set_running_or_notify_cancel()
+            self._tell_cancelled(self.task_id)
+        return True
+
+    @property
+    def history(self) -> list[Step]:
+        """What happened to the task: complete once it is done, oldest first."""
+        return list(self._steps)
+
+    def add_steps(self, steps: Sequence[Step]) -> None:
+        """Note what happened at the endpoint."""
+        self._steps += steps
+
+
+class _Submissions:
+    """A source of tasks from any thread: all that came since the last look, at once.
+
+    Args:
+        max_running: tasks that may be at the endpoint at a time; None: any number.
+    """
+
+    def __init__(self, max_running: int | None) -> None:
+        self._bell = Bell()
+        self._waiting: deque[Task] = deque()
+        self._room = max_running
+
+    def put(self, task: Task) -> None:
+        self._waiting.append(task)
+        self._bell.ring()
+
+    def withdraw(self, task_id: TaskId) -> bool:
+        """Take back a task that was not sent yet; false: it was."""
+        for task in tuple(self._waiting):
+            if task.task_id == task_id:
+                try:
+                    self._waiting.remove(task)
+                except ValueError:
+                    return False
+                return True
+        return False
+
+    def ended(self, count: int) -> None:
+        """Note that tasks ended: as many others may go."""
+        if self._room is not None:
+            self._room += count
+            if self._waiting:
+                self._bell.ring()
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def read(self) -> Sequence[Any]:
+        self._bell.hear()
+        count = len(self._waiting)
+        if self._room is not None:
+            count = min(count, self._room)
+            self._room -= count
+        tasks = []
+        for _ in range(count):
+            try:
+                tasks.append(self._waiting.popleft())
+            except IndexError:  # withdrawn meanwhile
+                break
+        return [SubmitNow(tasks)] if tasks else []
+
+    def close(self) -> None:
+        self._bell.close()
+
+
+class Connection:
+    """One client of one endpoint; see the module's docstring.
+
+    Args:
+        entrance: of the endpoint.
+        max_running: tasks that may be there at a time; None: any number.
+        patience: seconds without an endpoint after which tasks are given up.
+    """
+
+    def __init__(
+        self, entrance: Entrance, *, max_running: int | None, patience: float
+    ) -> None:
+        self._entrance = entrance
+        self.client_id = ClientId(f"{socket.gethostname()}-{secrets.token_hex(6)}")
+        self._numbers = itertools.count(1)
+        self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
+        self._inbox = Inbox()
+        self._submissions = _Submissions(max_running)
+        self._is_leaving = False
+        self._error: ActorsError | None = None  # why no task can succeed any more
+        settings = SessionSettings(
+            self.client_id,
+            new_instance(),
+            entrance.token,
+            python_version(),
+            socket.gethostname(),
+            os.getpid(),
+            patience,
+        )
+        chance = random.Random(secrets.randbits(64))
+        self._session = Session(settings, chance, time.monotonic())
+        self._runtime = Runtime(
+            self._session,
+            self,
+            dialing={"interchange": entrance.dialing},
+            sources=[self._inbox, self._submissions],
+        )
+        self.thread = threading.Thread(
+            target=self._run, name=f"actors-{self.client_id}", daemon=True
+        )
+        self.thread.start()
+
+    # From any thread
+
+    def submit(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+    ) -> TaskFuture:
+        """Send a call; what cannot be sent fails in its future alone."""
+        task_id = TaskId(f"{self.client_id}-{next(self._numbers)}")
+        now = time.time()
+        future = TaskFuture(task_id, now, self._cancelled)
+        if self._error is not None:
+            future.set_exception(self._error)
+            return future
+        try:
+            function_bytes, arguments = dump_call(function, args, kwargs)
+        except NotSerializable as error:
+            future.set_exception(error)
+            return future
+        self._futures[task_id] = future
+        self._submissions.put(
+            Task(
+                task_id,
+                function_bytes,
+                arguments,
+                now,
+                options.retries,
+                options.priority,
+                options.name,
+            )
+        )
+        return future
+
+    def cancel_waiting(self) -> None:
+        """Cancel every task that has not begun; their futures end so."""
+        waiting = list(self._futures)
+        unsent = [t for t in waiting if self._submissions.withdraw(t)]
+        for task_id in unsent:
+            future = self._futures.pop(task_id, None)
+            if future is not None:
+                future.cancel()
+        sent = [t for t in waiting if t in self._futures]
+        self._inbox.put(CancelNow(sent, if_running=False))
+
+    def leave(self) -> None:
+        """End the connection once every task has ended."""
+        self._is_leaving = True
+        self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        # Both who empties the futures and who asks to leave look: one of them sees it.
+        if self._is_leaving and not self._futures:
+            self._inbox.put(Leave())
+
+    def _cancelled(self, task_id: TaskId) -> None:
+        if self._futures.pop(task_id, None) is None:
+            return
+        if not self._submissions.withdraw(task_id):
+            self._inbox.put(CancelNow([task_id]))
+        self._leave_if_done()
+
+    # In the thread
+
+    def _run(self) -> None:
+        try:
+            self._runtime.run()
+        except BaseException as error:
+            self._fail(ActorsError(f"The connection to the endpoint broke: {error!r}"))
+            raise
+        finally:
+            self._submissions.close()
+            self._inbox.close()
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case Resolve(outcomes):
+                self._submissions.ended(len(outcomes))
+                for outcome in outcomes:
+                    self._resolve(outcome)
+                self._leave_if_done()
+            case Progress(deltas):
+                for delta in deltas:
+                    self._progress(delta)
+            case BeBarred(reason, is_refusal):
+                where = f"{self._entrance.name}: {reason}"
+                if is_refusal:
+                    self._fail(AdmissionRefused(f"Refused by the endpoint at {where}"))
+                else:
+                    trouble = self._runtime.trouble("interchange")
+                    detail = f" ({trouble})" if trouble else ""
+                    hint = self._entrance.hint
+                    self._fail(AddressError(f"No endpoint at {where}{detail}{hint}"))
+            case Exit():
+                self._runtime.finish()
+            case _:
+                raise TypeError(f"a connection cannot do {effect!r}")
+
+    def _resolve(self, outcome: Outcome) -> None:
+        future = self._futures.pop(outcome.task_id, None)
+        if future is None:
+            return
+        future.add_steps(outcome.steps)
+        try:
+            if outcome.state is TaskState.SUCCESS:
+                future.set_result(load_result(outcome.payload))
+            elif outcome.state is TaskState.CANCELLED:
+                if not future.cancel():
+                    future.set_exception(CancelledError("the task was cancelled"))
+            else:
+                future.set_exception(_exception(outcome))
+        except NotSerializable as error:
+            future.set_exception(error)
+        except InvalidStateError:
+            # Cancelled by another thread in this very moment: nobody waits for it.
+            logger.debug("%s was cancelled as its result came", outcome.task_id)
+
+    def _progress(self, delta: Delta) -> None:
+        future = self._futures.get(delta.task_id)
+        if future is None or delta.state is not TaskState.RUNNING or future.running():
+            return
+        # False: it is being cancelled by another thread.
+        future.set_running_or_notify_cancel()
+
+    def _fail(self, error: ActorsError) -> None:
+        """Give everything up: no task can succeed any more."""
+        self._error = error
+        logger.error("%s", error)
+        futures = list(self._futures.values())
+        self._futures.clear()
+        for future in futures:
+            if not future.cancelled():
+                future.set_exception(error)
+        self._leave_if_done()
+
+
+def _exception(outcome: Outcome) -> BaseException:
+    failure = outcome.failure or Failure(FailureKind.LOST, "the task failed")
+    if outcome.payload:
+        return load_exception(outcome.payload, failure.detail)
+    if failure.kind is FailureKind.TOO_LARGE:
+        return PayloadTooLarge(failure.message)
+    error = _ERRORS.get(failure.kind, TaskFailed)
+    return error(failure.message, failure.detail)

@@ -1,0 +1,322 @@
+"""Session: a client's side of its tasks' lives. Pure.
+
+    submit ──► outbox ──Submit──► (Accepted) ──► accepted ──Results──► resolved, acked
+                  └── resent after every reconnection ──┘
+
+A task stays in the outbox, payload and all, until the endpoint has accepted it; after
+that only its id is kept. The first outcome of a task resolves it; every later one is
+acknowledged and forgotten.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors.logic.membership import Membership, MembershipState
+from actors.logic.turn import Admission, Effect, Exit, Turn
+from actors.messages import (
+    PROTOCOL,
+    Accepted,
+    AckResults,
+    CancelTasks,
+    ClaimTasks,
+    ClientId,
+    Delta,
+    Failure,
+    FailureKind,
+    Goodbye,
+    Hello,
+    Outcome,
+    Results,
+    StatesChanged,
+    Submit,
+    Task,
+    TaskId,
+    TaskState,
+    UnknownTasks,
+)
+
+__all__ = [
+    "BeBarred",
+    "CancelNow",
+    "Leave",
+    "Progress",
+    "Resolve",
+    "Session",
+    "SessionSettings",
+    "SubmitNow",
+]
+
+# Room for the other fields of a frame that carries one task.
+FRAME_OVERHEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How a client introduces itself.
+
+    Args:
+        client_id: the same across reconnections.
+        instance: random per process.
+        token: to show at the door.
+        python: "3.11".
+        host, pid: for operators to read.
+        patience: seconds without an endpoint after which tasks are given up.
+    """
+
+    client_id: ClientId
+    instance: str
+    token: str
+    python: str
+    host: str
+    pid: int
+    patience: float = 60.0
+
+
+# From the shell
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitNow:
+    """The user submitted these, in this order."""
+
+    tasks: list[Task]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelNow:
+    """The user gave these up."""
+
+    task_ids: list[TaskId]
+    if_running: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The user is done; say goodbye."""
+
+
+# To the shell
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve(Effect):
+    """These tasks ended; each comes exactly once."""
+
+    outcomes: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress(Effect):
+    """These tasks went on; older news than what is known is left out."""
+
+    deltas: list[Delta]
+
+
+@dataclass(frozen=True, slots=True)
+class BeBarred(Effect):
+    """There is no endpoint for us: it refuses us, or nobody answers any more."""
+
+    reason: str
+    is_refusal: bool
+
+
+class Session:
+    """The machine; see the module's docstring."""
+
+    def __init__(
+        self, settings: SessionSettings, chance: random.Random, now: float
+    ) -> None:
+        self.settings = settings
+        self.membership = Membership("interchange", self._hello, chance)
+        self.outbox: dict[TaskId, Task] = {}  # not accepted, oldest first
+        self.accepted: dict[TaskId, tuple[int, int]] = {}  # {id: (attempt, rank)}
+        self._cancels: dict[TaskId, bool] = {}  # to be sent: {id: if_running}
+        self._epoch = ""  # of the interchange that accepted them
+        self._away_since = now
+        self._is_barred = False
+
+    def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
+        """Refuse everybody: a client has no door."""
+        return Admission("", "a client admits nobody"), Turn()
+
+    def handle(self, message: Any, sender: str, now: float) -> Turn:
+        """Take a message from the interchange or from the user."""
+        turn = Turn()
+        was_in = self.membership.is_in
+        is_done = self.membership.take(message, sender, now, turn)
+        if self.membership.is_in and not was_in:
+            self._rejoin(now, turn)
+        elif was_in and not self.membership.is_in:
+            self._away_since = now
+        if self.membership.state is MembershipState.BARRED:
+            self._bar(self.membership.refusal, is_refusal=True, turn=turn)
+        if is_done:
+            return turn
+        match message:
+            case Results(outcomes):
+                self._resolve(outcomes, now, turn)
+            case Accepted(task_ids):
+                for task_id in task_ids:
+                    if self.outbox.pop(task_id, None) is not None:
+                        self.accepted[task_id] = (0, 0)
+            case SubmitNow(tasks):
+                for task in tasks:
+                    self.outbox[task.task_id] = task
+                self._submit(tasks, now, turn)
+            case StatesChanged(deltas):
+                self._progress(deltas, turn)
+            case CancelNow(task_ids, if_running):
+                self._cancel(task_ids, now, turn, if_running=if_running)
+            case UnknownTasks(task_ids):
+                self._give_up(
+                    task_ids,
+                    "the endpoint was restarted and no longer knows the task, which "
+                    "may have run: submit it again if that is safe",
+                    turn,
+                )
+            case Leave():
+                self.membership.send(Goodbye("the client is done"), now, turn)
+                turn.effects.append(Exit(0, "the client is done"))
+            case Goodbye(reason):
+                self._give_up(
+                    [*self.accepted, *self.outbox],
+                    f"the endpoint stopped ({reason}) before it had a result",
+                    turn,
+                )
+        return turn
+
+    def tick(self, now: float) -> Turn:
+        """Care for the membership."""
+        turn = Turn()
+        self.membership.tick(now, turn)
+        if self._give_up_at() <= now:
+            patience = self.settings.patience
+            self._bar(f"no answer for {patience:g} s", is_refusal=False, turn=turn)
+        return turn
+
+    @property
+    def wake_at(self) -> float:
+        return min(self.membership.wake_at, self._give_up_at())
+
+    def _give_up_at(self) -> float:
+        if self.membership.is_in or self._is_barred:
+            return math.inf
+        return self._away_since + self.settings.patience
+
+    def _bar(self, reason: str, *, is_refusal: bool, turn: Turn) -> None:
+        if not self._is_barred:
+            self._is_barred = True
+            turn.effects.append(BeBarred(reason, is_refusal))
+
+    @property
+    def unfinished(self) -> int:
+        return len(self.outbox) + len(self.accepted)
+
+    def _hello(self) -> Hello:
+        settings = self.settings
+        return Hello(
+            "client",
+            settings.client_id,
+            settings.instance,
+            PROTOCOL,
+            settings.python,
+            settings.token,
+            settings.pid,
+            settings.host,
+        )
+
+    def _rejoin(self, now: float, turn: Turn) -> None:
+        """Resume: ask after what was accepted, resend what was not."""
+        if self._epoch != self.membership.epoch:
+            if self.accepted:
+                self.membership.send(ClaimTasks(list(self.accepted)), now, turn)
+            self._epoch = self.membership.epoch
+        if self.outbox:
+            self._submit(list(self.outbox.values()), now, turn)
+        for if_running in (True, False):
+            task_ids = [t for t, how in self._cancels.items() if how is if_running]
+            if task_ids:
+                self._cancel(task_ids, now, turn, if_running=if_running)
+        self._cancels.clear()
+
+    def _submit(self, tasks: Sequence[Task], now: float, turn: Turn) -> None:
+        if not self.membership.is_in:
+            return
+        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
+        fitting = [t for t in tasks if len(t.function) + len(t.arguments) <= limit]
+        if len(fitting) < len(tasks):
+            self._refuse_large(tasks, limit, turn)
+        self.membership.send(Submit(fitting), now, turn)
+
+    def _refuse_large(self, tasks: Sequence[Task], limit: int, turn: Turn) -> None:
+        refused = []
+        for task in tasks:
+            payload_bytes = len(task.function) + len(task.arguments)
+            if payload_bytes > limit:
+                del self.outbox[task.task_id]
+                text = (
+                    f"function and arguments of {payload_bytes} bytes exceed the "
+                    f"endpoint's max_frame_bytes {limit + FRAME_OVERHEAD_BYTES}: raise "
+                    "it in endpoint.toml, or pass the name of a file"
+                )
+                refused.append(_failed(task.task_id, FailureKind.TOO_LARGE, text))
+        turn.effects.append(Resolve(refused))
+
+    def _resolve(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
+        acks, news = [], []
+        for outcome in outcomes:
+            task_id = outcome.task_id
+            acks.append(task_id)
+            known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
+            if known is not None:
+                news.append(outcome)
+        if news:
+            turn.effects.append(Resolve(news))
+        self.membership.send(AckResults(acks), now, turn)
+
+    def _progress(self, deltas: list[Delta], turn: Turn) -> None:
+        news = []
+        for delta in deltas:
+            known = self.accepted.get(delta.task_id)
+            rank = (delta.attempt, int(delta.state))
+            if known is not None and rank > known:
+                self.accepted[delta.task_id] = rank
+                news.append(delta)
+        if news:
+            turn.effects.append(Progress(news))
+
+    def _cancel(
+        self, task_ids: Iterable[TaskId], now: float, turn: Turn, *, if_running: bool
+    ) -> None:
+        """Cancel; what was never sent ends here and now."""
+        known = [t for t in task_ids if t in self.accepted or t in self.outbox]
+        if self.membership.is_in:
+            self.membership.send(CancelTasks(known, if_running), now, turn)
+        elif self._epoch:
+            # The endpoint may have them; it is asked once we are back.
+            self._cancels.update(dict.fromkeys(known, if_running))
+        elif known:
+            for task_id in known:
+                del self.outbox[task_id]
+            ended = [Outcome(t, 0, TaskState.CANCELLED, b"", []) for t in known]
+            turn.effects.append(Resolve(ended))
+
+    def _give_up(self, task_ids: list[TaskId], text: str, turn: Turn) -> None:
+        lost = []
+        for task_id in task_ids:
+            known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
+            if known is not None:
+                lost.append(_failed(task_id, FailureKind.LOST, text))
+        if lost:
+            turn.effects.append(Resolve(lost))
+
+    def check(self) -> None:
+        """Raise AssertionError if a task is both accepted and not."""
+        assert not self.outbox.keys() & self.accepted.keys()
+
+
+def _failed(task_id: TaskId, kind: FailureKind, text: str) -> Outcome:
+    return Outcome(task_id, 0, TaskState.FAILED, b"", [], Failure(kind, text))

@@ -1,0 +1,7 @@
+"""The endpoint: four machines, their shells, and how they are launched.
+
+The path of one task: a client's `Submit` comes to `interchange` (queued, accepted,
+leased), goes as `Lease` to `manager` (given to a worker of its pool), comes back as
+`Finished`, is acknowledged, and goes on as `Results` until the client acknowledges.
+The path of one heartbeat: `membership` sends it up, `liveness` judges it, both ways.
+"""

@@ -1,0 +1,685 @@
+"""Manager: drives the worker processes of one node. Pure.
+
+    Lease ─► queue ─AssignTasks─► a worker's backlog ─TasksRan─► outbox ─Ack─► gone
+               ▲                         │
+               └───── recalled, or unstarted when its worker died
+
+The head of a worker's backlog is what it runs; what stands behind it is prefetched, so
+that short tasks follow each other without a pause. A worker that is stuck on a long
+head has its prefetched tasks recalled as soon as another worker is idle.
+
+Outcomes stay in the outbox until the interchange acknowledges them, whatever happens to
+the link; meanwhile the workers go on.
+"""
+
+import math
+import random
+import signal
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from actors.errors import BrokenInvariant
+from actors.logic.backoff import Backoff
+from actors.logic.membership import Membership, MembershipState
+from actors.logic.prefetch import Prefetch
+from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
+from actors.logic.workers import (
+    AssignTasks,
+    KillWorker,
+    RecallTasks,
+    StartWorker,
+    TasksRan,
+    TasksRecalled,
+    WorkerDied,
+    WorkerStarted,
+)
+from actors.messages import (
+    PROTOCOL,
+    AckFinished,
+    Adopted,
+    BlockId,
+    CancelTasks,
+    Delta,
+    Drain,
+    Failure,
+    FailureKind,
+    Finished,
+    Goodbye,
+    Hello,
+    Holding,
+    Lease,
+    Leased,
+    ManagerId,
+    Outcome,
+    Ran,
+    Report,
+    Returned,
+    Run,
+    Step,
+    Stop,
+    TaskId,
+    TaskState,
+    WorkerId,
+    WorkerReport,
+)
+
+__all__ = [
+    "Manager",
+    "ManagerSettings",
+    "MeasureWorkers",
+    "WorkerUsage",
+    "WorkersMeasured",
+]
+
+DOOR = "interchange"
+
+# Work that waits at a worker, and work that waits at the manager for its workers.
+# Measured by tests/bench: more gains nothing on one host, less leaves workers idle
+# between two frames.
+WORKER_AHEAD, WORKER_AHEAD_LIMIT = 0.002, 64
+WINDOW_AHEAD, WINDOW_AHEAD_LIMIT = 0.02, 512
+# A head that runs longer than this has its followers recalled. Chosen: well above what
+# a batch of short tasks takes, well below what a person notices.
+RECALL_AFTER = 0.005
+# A task that runs for so long is reported at once, not with the next heartbeat.
+REPORT_RUNNING_AFTER = 1.0
+# A manager that no interchange wants ends itself. Chosen: longer than an operator needs
+# to restart an endpoint, shorter than an allocation that nobody uses.
+ABANDONED_AFTER = 3600.0
+# Room for the other fields of a frame that carries one result.
+FRAME_OVERHEAD_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureWorkers(Effect):
+    """Measure memory and CPU time; answered with `WorkersMeasured`."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUsage:
+    """What one worker uses now."""
+
+    pid: int
+    rss_bytes: int
+    cpu_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersMeasured:
+    usage: dict[WorkerId, WorkerUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerSettings:
+    """What a manager needs to know of itself.
+
+    Args:
+        manager_id: unique in the endpoint: block and node.
+        block_id: the block that it runs in.
+        slots: worker processes, at least 1.
+        instance: random per process.
+        token: to show at the door.
+        python: "3.11".
+        host: its node's name.
+        pid: its own.
+        heartbeat_period: seconds between reports.
+        wall_offset: seconds since 1970 = now + wall_offset.
+    """
+
+    manager_id: ManagerId
+    block_id: BlockId
+    slots: int
+    instance: str
+    token: str
+    python: str
+    host: str
+    pid: int
+    heartbeat_period: float = 30.0
+    wall_offset: float = 0.0
+
+
+_LeaseKey = tuple[TaskId, int]
+
+
+class _Worker:
+    """One worker process, from its start until its death."""
+
+    __slots__ = (
+        "backlog",
+        "head_since",
+        "is_killed",
+        "is_recalled",
+        "is_started",
+        "next_seq",
+        "pid",
+        "reported",
+        "worker_id",
+    )
+
+    def __init__(self, worker_id: WorkerId) -> None:
+        self.worker_id = worker_id
+        self.pid = 0
+        self.is_started = False
+        self.is_killed = False
+        self.is_recalled = False  # a recall is under way
+        self.backlog: deque[tuple[int, Leased]] = deque()
+        self.next_seq = 1
+        self.head_since = math.inf  # when the head became the head
+        self.reported: TaskId | None = None  # the head that was told as running
+
+    @property
+    def head(self) -> Leased | None:
+        return self.backlog[0][1] if self.backlog else None
+
+
+class Manager:
+    """The machine; see the module's docstring."""
+
+    def __init__(
+        self, settings: ManagerSettings, chance: random.Random, now: float
+    ) -> None:
+        self.settings = settings
+        self.membership = Membership(DOOR, self._hello, chance)
+        self.queue: deque[Leased] = deque()
+        self.outbox: dict[TaskId, Outcome] = {}
+        self.workers: dict[WorkerId, _Worker] = {}
+        self.is_draining = False
+        # Leases by (task_id, attempt): the same task may come back as a new attempt
+        # while the worker of the old one is still dying.
+        self._cancelled: set[_LeaseKey] = set()  # to be ended, not handed back
+        self._dropped: set[_LeaseKey] = set()  # to be ended without an outcome
+        self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
+        self._ahead = Prefetch(WINDOW_AHEAD, WINDOW_AHEAD_LIMIT)
+        self._started_workers = 0
+        self._starts_due: list[float] = [now] * settings.slots
+        self._start_backoff = Backoff(chance, first=0.05, limit=30.0)
+        self._reported_at = -math.inf
+        self._reported_window = 0
+        self._usage: dict[WorkerId, WorkerUsage] = {}
+        self._alone_since = now
+        self._is_over = False
+
+    # The loop's calls
+
+    def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
+        """Refuse everybody: a manager has no door."""
+        return Admission("", "a manager admits nobody"), Turn()
+
+    def handle(self, message: Any, sender: str, now: float) -> Turn:
+        """Take a message from the interchange, the pool or the loop."""
+        turn = Turn()
+        was_in = self.membership.is_in
+        is_done = self.membership.take(message, sender, now, turn)
+        if self.membership.is_in and not was_in:
+            self._rejoin(now, turn)
+        elif was_in and not self.membership.is_in:
+            self._alone_since = now
+        if self.membership.state is MembershipState.BARRED:
+            self._exit(3, self.membership.refusal, turn)
+        if is_done:
+            return turn
+        match message:
+            case Lease(tasks):
+                self._lease(tasks, now, turn)
+            case AckFinished(outcomes):
+                for ack in outcomes:
+                    kept = self.outbox.get(ack.task_id)
+                    if kept is not None and kept.attempt == ack.attempt:
+                        del self.outbox[ack.task_id]
+            case CancelTasks(task_ids, if_running):
+                self._cancel(task_ids, now, turn, if_running=if_running)
+            case Adopted(leases):
+                self._adopted(leases, turn)
+            case Drain():
+                self._drain(now, turn)
+            case Stop(reason):
+                self.membership.send(Goodbye(reason), now, turn)
+                self._exit(0, reason, turn)
+            case Quit(reason):
+                self.membership.send(Goodbye(reason), now, turn)
+                self._exit(0, reason, turn)
+            case TasksRan(worker_id, results):
+                self._ran(self.workers[worker_id], results, now, turn)
+            case TasksRecalled(worker_id, seqs):
+                self._recalled(self.workers[worker_id], seqs, now, turn)
+            case WorkerStarted(worker_id, pid):
+                worker = self.workers[worker_id]
+                worker.is_started, worker.pid = True, pid
+                self._start_backoff.reset()
+                self._assign(now, turn)
+            case WorkerDied():
+                self._worker_died(message, now, turn)
+            case WorkersMeasured(usage):
+                self._usage = usage
+        return turn
+
+    def tick(self, now: float) -> Turn:
+        """Start workers, report, recall, and care for the membership."""
+        turn = Turn()
+        self.membership.tick(now, turn)
+        if not self.membership.is_in and now >= self._alone_since + ABANDONED_AFTER:
+            self._exit(4, f"no interchange for {ABANDONED_AFTER:.0f} s", turn)
+        due = [at for at in self._starts_due if at <= now]
+        self._starts_due = [at for at in self._starts_due if at > now]
+        for _ in due:
+            self._start_worker(turn)
+        if self._recall_at() <= now:
+            self._recall_stuck(now, turn)
+        if self._report_at() <= now:
+            self._report(now, turn)
+        return turn
+
+    @property
+    def wake_at(self) -> float:
+        return min(
+            self.membership.wake_at,
+            min(self._starts_due, default=math.inf),
+            self._recall_at(),
+            self._report_at(),
+            math.inf if self.membership.is_in else self._alone_since + ABANDONED_AFTER,
+        )
+
+    # Membership
+
+    def _hello(self) -> Hello:
+        settings = self.settings
+        held = [Holding(t.task_id, t.attempt) for t in self.queue]
+        for worker in self.workers.values():
+            held += [Holding(t.task_id, t.attempt) for _, t in worker.backlog]
+        held += [Holding(o.task_id, o.attempt) for o in self.outbox.values()]
+        return Hello(
+            "manager",
+            settings.manager_id,
+            settings.instance,
+            PROTOCOL,
+            settings.python,
+            settings.token,
+            settings.pid,
+            settings.host,
+            settings.block_id,
+            settings.slots,
+            held,
+        )
+
+    def _rejoin(self, now: float, turn: Turn) -> None:
+        if self.outbox:
+            finished = Finished(list(self.outbox.values()))
+            self.membership.send(finished, now, turn)
+        for worker in self.workers.values():
+            worker.reported = None
+        self._report(now, turn)
+
+    def _adopted(self, leases: list[Holding], turn: Turn) -> None:
+        """Keep what the interchange still wants from us, drop the rest."""
+        attempts = {lease.task_id: lease.attempt for lease in leases}
+        self.queue = deque(
+            _under_attempt(task, attempts[task.task_id])
+            for task in self.queue
+            if task.task_id in attempts
+        )
+        for task_id in [t for t in self.outbox if t not in attempts]:
+            del self.outbox[task_id]
+        for worker in self.workers.values():
+            for index, (seq, task) in enumerate(worker.backlog):
+                if task.task_id in attempts and not self._is_unwanted(task):
+                    kept = _under_attempt(task, attempts[task.task_id])
+                    worker.backlog[index] = (seq, kept)
+                    continue
+                self._dropped.add(_key(task))
+                if index == 0:
+                    self._kill(worker, turn)
+                else:
+                    self._recall(worker, turn)
+
+    # Leases
+
+    def _lease(self, tasks: list[Leased], now: float, turn: Turn) -> None:
+        if self.is_draining:
+            held = [Holding(t.task_id, t.attempt) for t in tasks]
+            self.membership.send(Returned(held), now, turn)
+            return
+        self.queue.extend(tasks)
+        self._assign(now, turn)
+
+    def _assign(self, now: float, turn: Turn) -> None:
+        """Give every idle worker a task, then let short ones queue up behind."""
+        queue = self.queue
+        if not queue:
+            return
+        ready = [w for w in self.workers.values() if w.is_started and not w.is_killed]
+        for worker in ready:
+            if not worker.backlog and queue:
+                # The idle get their share of what is there, as far as it may wait.
+                part = -(-len(queue) // len(ready))
+                self._give(worker, min(1 + self._depth.depth, part), now, turn)
+        for worker in ready:
+            room = 1 + self._depth.depth - len(worker.backlog)
+            if room > 0 and queue and not worker.is_recalled:
+                part = -(-len(queue) // len(ready))
+                self._give(worker, min(room, part), now, turn)
+
+    def _give(self, worker: _Worker, count: int, now: float, turn: Turn) -> None:
+        runs = []
+        was_idle = not worker.backlog
+        for _ in range(min(count, len(self.queue))):
+            task = self.queue.popleft()
+            seq = worker.next_seq
+            worker.next_seq = seq + 1
+            worker.backlog.append((seq, task))
+            runs.append(Run(seq, task.function, task.arguments))
+        if was_idle:
+            worker.head_since = now
+        turn.effects.append(AssignTasks(worker.worker_id, runs))
+
+    def _cancel(
+        self, task_ids: Iterable[TaskId], now: float, turn: Turn, *, if_running: bool
+    ) -> None:
+        wanted = set(task_ids)
+        ended = [t for t in self.queue if t.task_id in wanted]
+        if ended:
+            self.queue = deque(t for t in self.queue if t.task_id not in wanted)
+            self._finish([self._cancelled_outcome(t, now) for t in ended], now, turn)
+        for worker in self.workers.values():
+            for index, (_, task) in enumerate(worker.backlog):
+                if task.task_id not in wanted:
+                    continue
+                if index > 0:
+                    self._cancelled.add(_key(task))
+                    self._recall(worker, turn)
+                elif if_running:
+                    self._cancelled.add(_key(task))
+                    self._kill(worker, turn)
+
+    def _drain(self, now: float, turn: Turn) -> None:
+        self.is_draining = True
+        for worker in self.workers.values():
+            if len(worker.backlog) > 1:
+                self._recall(worker, turn)
+        self._hand_back(now, turn)
+
+    def _hand_back(self, now: float, turn: Turn) -> None:
+        if self.queue:
+            held = [Holding(t.task_id, t.attempt) for t in self.queue]
+            self.queue.clear()
+            self.membership.send(Returned(held), now, turn)
+
+    # Workers
+
+    def _start_worker(self, turn: Turn) -> None:
+        self._started_workers += 1
+        worker_id = WorkerId(f"{self.settings.manager_id}-w{self._started_workers}")
+        self.workers[worker_id] = _Worker(worker_id)
+        turn.effects.append(StartWorker(worker_id))
+
+    def _kill(self, worker: _Worker, turn: Turn) -> None:
+        if not worker.is_killed:
+            worker.is_killed = True
+            turn.effects.append(KillWorker(worker.worker_id))
+
+    def _recall(self, worker: _Worker, turn: Turn) -> None:
+        if not worker.is_recalled and not worker.is_killed:
+            worker.is_recalled = True
+            turn.effects.append(RecallTasks(worker.worker_id))
+
+    def _ran(self, worker: _Worker, results: list[Ran], now: float, turn: Turn) -> None:
+        outcomes: list[Outcome] = []
+        backlog = worker.backlog
+        busy = 0.0
+        for ran in results:
+            if not backlog or backlog[0][0] != ran.seq:
+                raise BrokenInvariant(
+                    f"{worker.worker_id} answered {ran.seq}, not the head of "
+                    f"{[seq for seq, _ in backlog]}"
+                )
+            task = backlog.popleft()[1]
+            busy += ran.ended_at - ran.began_at
+            if _key(task) in self._dropped:
+                self._dropped.discard(_key(task))
+                continue
+            self._cancelled.discard(_key(task))
+            outcomes.append(self._outcome(task, ran, worker.worker_id))
+        worker.head_since = now if backlog else math.inf
+        self._depth.observed(busy, len(results))
+        self._ahead.observed(busy, len(results))
+        self._finish(outcomes, now, turn)
+        head = worker.head
+        if head is not None and self._is_unwanted(head):
+            # It began before the recall reached it.
+            self._kill(worker, turn)
+        self._assign(now, turn)
+
+    def _recalled(
+        self, worker: _Worker, seqs: list[int], now: float, turn: Turn
+    ) -> None:
+        worker.is_recalled = False
+        back = set(seqs)
+        tasks = [task for seq, task in worker.backlog if seq in back]
+        worker.backlog = deque(x for x in worker.backlog if x[0] not in back)
+        if not worker.backlog:
+            worker.head_since = math.inf
+        self._requeue(tasks, now, turn)
+        head = worker.head
+        if head is not None and self._is_unwanted(head):
+            self._kill(worker, turn)
+        if self.is_draining:
+            self._hand_back(now, turn)
+        else:
+            self._assign(now, turn)
+
+    def _requeue(self, tasks: list[Leased], now: float, turn: Turn) -> None:
+        """Put unstarted tasks back, except those that nobody wants any more."""
+        cancelled = [t for t in tasks if _key(t) in self._cancelled]
+        wanted = [t for t in tasks if not self._is_unwanted(t)]
+        self.queue.extendleft(reversed(wanted))
+        for task in tasks:
+            self._cancelled.discard(_key(task))
+            self._dropped.discard(_key(task))
+        self._finish([self._cancelled_outcome(t, now) for t in cancelled], now, turn)
+
+    def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
+        worker = self.workers.pop(death.worker_id)
+        self._usage.pop(death.worker_id, None)
+        # What had begun may have had effects; what had not is as good as new.
+        begun = [t for seq, t in worker.backlog if seq <= death.begun_seq]
+        if not begun and worker.backlog and worker.is_killed:
+            # Killed for the sake of its head just before the head began.
+            head = worker.backlog[0][1]
+            if self._is_unwanted(head):
+                begun = [head]
+        unstarted = [t for _, t in worker.backlog][len(begun) :]
+        outcomes = []
+        for task in begun:
+            if _key(task) in self._dropped:
+                self._dropped.discard(_key(task))
+            elif _key(task) in self._cancelled:
+                self._cancelled.discard(_key(task))
+                outcomes.append(self._cancelled_outcome(task, now))
+            else:
+                outcomes.append(self._death_outcome(task, death, worker, now))
+        self._requeue(unstarted, now, turn)
+        self._finish(outcomes, now, turn)
+        if worker.is_started:
+            self._starts_due.append(now)
+        else:
+            # It never came up: something is wrong that a quick retry will not heal.
+            self._starts_due.append(now + self._start_backoff.next())
+        if self.is_draining:
+            self._hand_back(now, turn)
+        else:
+            self._assign(now, turn)
+
+    def _recall_at(self) -> float:
+        """When the followers of a stuck head should be recalled, if ever."""
+        if self.queue or not any(
+            w.is_started and not w.backlog and not w.is_killed
+            for w in self.workers.values()
+        ):
+            return math.inf
+        return min(
+            (
+                w.head_since + RECALL_AFTER
+                for w in self.workers.values()
+                if len(w.backlog) > 1 and not w.is_recalled and not w.is_killed
+            ),
+            default=math.inf,
+        )
+
+    def _recall_stuck(self, now: float, turn: Turn) -> None:
+        for worker in self.workers.values():
+            if len(worker.backlog) > 1 and worker.head_since + RECALL_AFTER <= now:
+                self._recall(worker, turn)
+
+    def _is_unwanted(self, task: Leased) -> bool:
+        return _key(task) in self._cancelled or _key(task) in self._dropped
+
+    # Outcomes
+
+    def _finish(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
+        if not outcomes:
+            return
+        for outcome in outcomes:
+            self.outbox[outcome.task_id] = outcome
+        self.membership.send(Finished(outcomes), now, turn)
+        # The first short tasks show that more may be under way at once.
+        if self.window > 2 * self._reported_window:
+            self._report(now, turn)
+
+    def _outcome(self, task: Leased, ran: Ran, worker_id: WorkerId) -> Outcome:
+        state = TaskState.SUCCESS if ran.is_success else TaskState.FAILED
+        payload, failure = ran.payload, ran.failure
+        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
+        if len(payload) > limit > 0:
+            failure = Failure(
+                FailureKind.TOO_LARGE,
+                f"result of {len(payload)} bytes exceeds the endpoint's "
+                f"max_frame_bytes {limit + FRAME_OVERHEAD_BYTES}: raise it in "
+                "endpoint.toml, or let the task write a file and return its name",
+            )
+            state, payload = TaskState.FAILED, b""
+        attempt = task.attempt
+        steps = [
+            Step(TaskState.RUNNING, attempt, ran.began_at, worker_id),
+            Step(state, attempt, ran.ended_at),
+        ]
+        return Outcome(task.task_id, attempt, state, payload, steps, failure)
+
+    def _cancelled_outcome(self, task: Leased, now: float) -> Outcome:
+        at = now + self.settings.wall_offset
+        steps = [Step(TaskState.CANCELLED, task.attempt, at)]
+        return Outcome(task.task_id, task.attempt, TaskState.CANCELLED, b"", steps)
+
+    def _death_outcome(
+        self, task: Leased, death: WorkerDied, worker: _Worker, now: float
+    ) -> Outcome:
+        settings = self.settings
+        failure = Failure(
+            FailureKind.WORKER_DIED,
+            f"worker {death.worker_id} (pid {worker.pid} on {settings.host}) "
+            f"{_how_it_died(death)} while it ran the task; peak memory "
+            f"{death.peak_rss_bytes / 2**20:.0f} MiB",
+            death.stderr_tail,
+        )
+        at = now + settings.wall_offset
+        steps = [
+            Step(TaskState.RUNNING, task.attempt, at, death.worker_id),
+            Step(TaskState.FAILED, task.attempt, at, failure.message),
+        ]
+        return Outcome(
+            task.task_id, task.attempt, TaskState.FAILED, b"", steps, failure
+        )
+
+    # Reports
+
+    @property
+    def window(self) -> int:
+        """Leases that we want to have at most; none while we drain."""
+        if self.is_draining:
+            return 0
+        return self.settings.slots * (1 + self._ahead.depth)
+
+    def _report_at(self) -> float:
+        if not self.membership.is_in:
+            return math.inf
+        unreported = min(
+            (
+                w.head_since
+                for w in self.workers.values()
+                if w.backlog and w.reported != w.backlog[0][1].task_id
+            ),
+            default=math.inf,
+        )
+        return min(
+            self._reported_at + self.settings.heartbeat_period,
+            unreported + REPORT_RUNNING_AFTER,
+        )
+
+    def _report(self, now: float, turn: Turn) -> None:
+        self._reported_at = now
+        self._reported_window = self.window
+        deltas, reports = [], []
+        for worker in self.workers.values():
+            head = worker.head
+            if head is not None and worker.reported != head.task_id:
+                worker.reported = head.task_id
+                at = worker.head_since + self.settings.wall_offset
+                deltas.append(
+                    Delta(
+                        head.task_id,
+                        head.attempt,
+                        TaskState.RUNNING,
+                        at,
+                        worker.worker_id,
+                    )
+                )
+            usage = self._usage.get(worker.worker_id)
+            reports.append(
+                WorkerReport(
+                    worker.worker_id,
+                    worker.pid,
+                    head.task_id if head else TaskId(""),
+                    usage.rss_bytes if usage else 0,
+                    usage.cpu_seconds if usage else 0.0,
+                )
+            )
+        report = Report(self._reported_window, deltas, reports)
+        self.membership.send(report, now, turn)
+        turn.effects.append(MeasureWorkers())
+
+    def _exit(self, code: int, reason: str, turn: Turn) -> None:
+        if not self._is_over:
+            self._is_over = True
+            turn.effects.append(Exit(code, reason))
+
+    def check(self) -> None:
+        """Raise AssertionError if a task is in two places, or in a wrong one."""
+        places = [_key(t) for t in self.queue]
+        for worker in self.workers.values():
+            places += [_key(t) for _, t in worker.backlog]
+            seqs = [seq for seq, _ in worker.backlog]
+            assert seqs == sorted(seqs), "a backlog is out of order"
+            assert all(seq < worker.next_seq for seq in seqs)
+        assert len(places) == len(set(places)), "a task is in two places"
+        stray = (self._cancelled | self._dropped) - set(places)
+        assert not stray, f"marked but not here: {stray}"
+
+
+def _key(task: Leased) -> _LeaseKey:
+    return task.task_id, task.attempt
+
+
+def _under_attempt(task: Leased, attempt: int) -> Leased:
+    if task.attempt == attempt:
+        return task
+    return Leased(task.task_id, attempt, task.function, task.arguments)
+
+
+def _how_it_died(death: WorkerDied) -> str:
+    if death.signal is None:
+        return f"exited with code {death.exit_code}"
+    try:
+        name = signal.Signals(death.signal).name
+    except ValueError:
+        name = "an unnamed one"
+    return f"died by signal {death.signal} ({name})"

@@ -1,0 +1,80 @@
+"""Overseer: the machine of an endpoint's root process. Pure.
+
+It supervises the three service actors, and is a member of the interchange, where it
+tells of restarts and hears from operators that the endpoint should stop.
+"""
+
+import random
+from typing import Any
+
+from actors.logic.membership import Membership
+from actors.logic.turn import Admission, Turn
+from actors.messages import PROTOCOL, ActorRestarted, Hello, Relay, StopEndpoint
+from actors.supervisor import Supervisor, SupervisorSettings
+
+__all__ = ["ACTORS", "Overseer"]
+
+# In the order of their start: the interchange takes tasks first and returns results
+# last; the provider ends the blocks after nobody orders new ones.
+ACTORS = ("interchange", "provider", "strategy")
+
+# Seconds between asking an actor to stop and killing it: more than the provider gives
+# to its blocks.
+PATIENCE = 15.0
+
+
+class Overseer:
+    """The machine; see the module's docstring."""
+
+    def __init__(
+        self, hello: Hello, chance: random.Random, now: float, *, patience: float
+    ) -> None:
+        settings = SupervisorSettings(ACTORS, patience=patience)
+        self.supervisor = Supervisor(settings, chance, now)
+        self.membership = Membership("interchange", lambda: hello, chance)
+
+    def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
+        """Refuse everybody: the root process has no door."""
+        return self.supervisor.admit(hello, now)
+
+    def handle(self, message: Any, sender: str, now: float) -> Turn:
+        """Take a message from the shell or from the interchange."""
+        turn = Turn()
+        if self.membership.take(message, sender, now, turn):
+            return turn
+        match message:
+            case StopEndpoint():
+                self.supervisor.stop("", now, turn)
+            case _:
+                theirs = self.supervisor.handle(message, sender, now)
+                turn.effects += theirs.effects
+                self._relay(theirs, now, turn)
+        return turn
+
+    def tick(self, now: float) -> Turn:
+        """Care for the children and for the membership."""
+        turn = self.supervisor.tick(now)
+        self.membership.tick(now, turn)
+        return turn
+
+    @property
+    def wake_at(self) -> float:
+        return min(self.supervisor.wake_at, self.membership.wake_at)
+
+    def _relay(self, theirs: Turn, now: float, turn: Turn) -> None:
+        restarted = [e for e in theirs.events if isinstance(e, ActorRestarted)]
+        if restarted:
+            self.membership.send(Relay(list(restarted)), now, turn)
+
+    def check(self) -> None:
+        """Raise AssertionError if the state contradicts itself."""
+        self.supervisor.check()
+
+
+def overseer_hello(
+    instance: str, token: str, python: str, pid: int, host: str
+) -> Hello:
+    """Introduce the root process at the interchange's door."""
+    return Hello(
+        "supervisor", "supervisor", instance, PROTOCOL, python, token, pid, host
+    )

@@ -1,0 +1,432 @@
+"""Provider: submits, polls and cancels blocks. Pure; its shell calls `providers`.
+
+    LaunchBlocks ──BlockPlanned (saved)──► SubmitJob ──JobSubmitted (saved)──► polled
+                                                                                 │
+       strategy, interchange ◄──BlocksReported── changed ◄──────JobsPolled───────┘
+
+A block is planned on disk before its job is submitted, and the job's id is saved after.
+So a provider that crashed in between asks the batch system, by the block's name,
+whether the job exists before it submits it again: nothing is orphaned, and nothing is
+submitted twice.
+"""
+
+import math
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from actors.logic.membership import Membership
+from actors.logic.turn import (
+    Admission,
+    Effect,
+    Exit,
+    HangUp,
+    LinkClosed,
+    Quit,
+    Turn,
+)
+from actors.messages import (
+    PROTOCOL,
+    Block,
+    BlockId,
+    BlocksReported,
+    BlockState,
+    CancelBlocks,
+    Goodbye,
+    Heartbeat,
+    Hello,
+    LaunchBlocks,
+    Notice,
+    Relay,
+)
+
+__all__ = [
+    "BlockEnded",
+    "BlockPlanned",
+    "CancelJobs",
+    "JobEndSeen",
+    "JobReport",
+    "JobSubmitted",
+    "JobsPolled",
+    "PollJobs",
+    "Provider",
+    "ProviderRecord",
+    "ProviderSettings",
+    "SubmitFailed",
+    "SubmitJob",
+]
+
+# Ended blocks that are still reported, newest last; chosen: enough to read why.
+ENDED_KEPT = 50
+# How long the blocks may take to end when the endpoint stops, and how often to look.
+# Chosen: below the supervisor's patience; local blocks take a fraction of a second.
+QUIT_PATIENCE = 10.0
+QUIT_POLL_PERIOD = 0.05
+
+
+# Records, saved before what follows from them
+
+
+class BlockPlanned(msgspec.Struct, frozen=True, tag=True):
+    """A job for this block is about to be submitted."""
+
+    block_id: BlockId
+    launch_id: str
+
+
+class JobSubmitted(msgspec.Struct, frozen=True, tag=True):
+    """The batch system took the job. From the shell, and a record."""
+
+    block_id: BlockId
+    job_id: str
+
+
+class BlockEnded(msgspec.Struct, frozen=True, tag=True):
+    """The block is over; a restarted provider need not look for it."""
+
+    block_id: BlockId
+
+
+ProviderRecord = BlockPlanned | JobSubmitted | BlockEnded
+
+
+# Effects, and how they went
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJob(Effect):
+    """Submit a block's job, or find it if `may_exist`."""
+
+    block_id: BlockId
+    may_exist: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitFailed:
+    """The batch system did not take the job."""
+
+    block_id: BlockId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PollJobs(Effect):
+    """Ask for the state of these jobs; answered with `JobsPolled`."""
+
+    jobs: dict[BlockId, str]  # {block_id: job_id}
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """The batch system's word on one job."""
+
+    state: BlockState
+    exit_code: int | None = None
+    message: str = ""
+    stderr_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsPolled:
+    reports: dict[BlockId, JobReport]
+
+
+@dataclass(frozen=True, slots=True)
+class JobEndSeen:
+    """Some job has ended: it is time to poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJobs(Effect):
+    """Cancel these jobs."""
+
+    jobs: dict[BlockId, str]  # {block_id: job_id}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """What a provider needs to know.
+
+    Args:
+        poll_period: seconds between questions to the batch system.
+        instance, token, python: for the doors.
+        heartbeat_period: seconds between signs of life to the strategy.
+    """
+
+    poll_period: float
+    heartbeat_period: float
+    instance: str
+    token: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class _BlockEntry:
+    block_id: BlockId
+    launch_id: str
+    state: BlockState = BlockState.PENDING
+    job_id: str = ""
+    report: JobReport = JobReport(BlockState.PENDING)
+    is_cancelled: bool = False
+
+    def block(self) -> Block:
+        return Block(
+            self.block_id,
+            self.state,
+            self.job_id,
+            self.report.exit_code,
+            self.report.message,
+            self.report.stderr_tail,
+            self.launch_id,
+        )
+
+
+class Provider:
+    """The machine; see the module's docstring."""
+
+    def __init__(
+        self, settings: ProviderSettings, chance: random.Random, now: float
+    ) -> None:
+        self.settings = settings
+        self.interchange = Membership("interchange", self._hello, chance)
+        self.blocks: dict[BlockId, _BlockEntry] = {}
+        self._launch_ids: list[str] = []
+        self._planned = 0
+        self._strategy = ""  # its peer name, while it is connected
+        self._poll_at = now
+        self._beat_at = now
+        self._is_polling = False
+        self._to_recover: list[BlockId] = []
+        self._quit_reason = ""
+        self._quit_by = math.inf
+
+    def replay(self, record: ProviderRecord) -> None:
+        """Rebuild the state from one saved record; before anything else."""
+        match record:
+            case BlockPlanned(block_id, launch_id):
+                self._plan(block_id, launch_id)
+                self._to_recover.append(block_id)
+            case JobSubmitted(block_id, job_id):
+                entry = self.blocks[block_id]
+                self.blocks[block_id] = replace(
+                    entry, job_id=job_id, state=BlockState.UNKNOWN
+                )
+                self._to_recover.remove(block_id)
+            case BlockEnded(block_id):
+                self.blocks.pop(block_id, None)
+                if block_id in self._to_recover:
+                    self._to_recover.remove(block_id)
+
+    def snapshot(self) -> list[ProviderRecord]:
+        """Give records that rebuild the present state, for compaction."""
+        records: list[ProviderRecord] = []
+        for entry in self.blocks.values():
+            records.append(BlockPlanned(entry.block_id, entry.launch_id))
+            if entry.job_id:
+                records.append(JobSubmitted(entry.block_id, entry.job_id))
+            if not entry.state.is_active:
+                records.append(BlockEnded(entry.block_id))
+        return records
+
+    # The loop's calls
+
+    def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
+        """Let the strategy in, and nobody else."""
+        turn = Turn()
+        if hello.protocol != PROTOCOL:
+            return Admission("", f"protocol {hello.protocol} is not {PROTOCOL}"), turn
+        if hello.kind != "strategy" or hello.token != self.settings.token:
+            return Admission("", "only this endpoint's strategy may enter"), turn
+        self._strategy = "strategy"
+        turn.sends.append((self._strategy, self._report()))
+        return Admission(self._strategy), turn
+
+    def handle(self, message: Any, sender: str, now: float) -> Turn:
+        """Take an order, the batch system's word, or the loop's."""
+        turn = Turn()
+        was_in = self.interchange.is_in
+        if self.interchange.take(message, sender, now, turn):
+            return turn
+        if self.interchange.is_in and not was_in:
+            self.interchange.send(self._report(), now, turn)
+        match message:
+            case LaunchBlocks():
+                self._launch(message, now, turn)
+            case CancelBlocks(block_ids):
+                self._cancel(block_ids, now, turn)
+            case JobSubmitted():
+                self._submitted(message, now, turn)
+            case SubmitFailed(block_id, reason):
+                failed = JobReport(BlockState.FAILED, None, reason)
+                self._update({block_id: failed}, now, turn)
+                self._tell_failure(block_id, reason, now, turn)
+            case JobsPolled(reports):
+                self._is_polling = False
+                self._update(reports, now, turn)
+            case Goodbye() if sender == self._strategy:
+                turn.effects.append(HangUp(sender))
+                self._strategy = ""
+            case LinkClosed(peer) if peer == self._strategy:
+                self._strategy = ""
+            case JobEndSeen():
+                self._poll_at = now
+            case Quit(reason):
+                self._quit(reason, now, turn)
+        return turn
+
+    def tick(self, now: float) -> Turn:
+        """Poll, recover, beat."""
+        turn = Turn()
+        self.interchange.tick(now, turn)
+        for block_id in self._to_recover:
+            turn.effects.append(SubmitJob(block_id, may_exist=True))
+        self._to_recover.clear()
+        if self._beat_at <= now:
+            self._beat_at = now + self.settings.heartbeat_period
+            if self._strategy:
+                turn.sends.append((self._strategy, Heartbeat()))
+        if self._poll_at <= now:
+            self._poll(now, turn)
+        if self._quit_by <= now or (self._quit_by < math.inf and not self._active()):
+            self.interchange.send(Goodbye(self._quit_reason), now, turn)
+            turn.effects.append(Exit(0, self._quit_reason))
+            self._quit_by = math.inf
+        return turn
+
+    @property
+    def wake_at(self) -> float:
+        return min(
+            self.interchange.wake_at,
+            self._poll_at,
+            self._beat_at,
+            self._quit_by,
+            -math.inf if self._to_recover else math.inf,
+        )
+
+    # Blocks
+
+    def _quit(self, reason: str, now: float, turn: Turn) -> None:
+        """End all blocks, and then ourselves: the endpoint stops."""
+        self._quit_reason = reason
+        self._quit_by = now + QUIT_PATIENCE
+        self.settings = replace(self.settings, poll_period=QUIT_POLL_PERIOD)
+        self._cancel(self._active(), now, turn)
+        self._poll_at = now
+
+    def _active(self) -> list[BlockId]:
+        return [e.block_id for e in self.blocks.values() if e.state.is_active]
+
+    def _hello(self) -> Hello:
+        settings = self.settings
+        return Hello(
+            "provider",
+            "provider",
+            settings.instance,
+            PROTOCOL,
+            settings.python,
+            settings.token,
+        )
+
+    def _plan(self, block_id: BlockId, launch_id: str) -> None:
+        self.blocks[block_id] = _BlockEntry(block_id, launch_id)
+        self._planned = max(self._planned, int(block_id.rpartition("-")[2]))
+        if launch_id not in self._launch_ids:
+            self._launch_ids.append(launch_id)
+
+    def _launch(self, order: LaunchBlocks, now: float, turn: Turn) -> None:
+        if order.launch_id not in self._launch_ids:
+            self._launch_ids.append(order.launch_id)
+            for _ in range(order.count):
+                block_id = BlockId(f"block-{self._planned + 1}")
+                self._plan(block_id, order.launch_id)
+                turn.records.append(BlockPlanned(block_id, order.launch_id))
+                turn.effects.append(SubmitJob(block_id, may_exist=False))
+            turn.must_sync = True
+        self._tell(now, turn)
+
+    def _submitted(self, message: JobSubmitted, now: float, turn: Turn) -> None:
+        entry = self.blocks.get(message.block_id)
+        if entry is None:
+            return
+        turn.records.append(message)
+        turn.must_sync = True
+        entry = replace(entry, job_id=message.job_id)
+        self.blocks[message.block_id] = entry
+        if entry.is_cancelled:
+            turn.effects.append(CancelJobs({entry.block_id: entry.job_id}))
+        self._poll_at = now
+        self._tell(now, turn)
+
+    def _cancel(self, block_ids: list[BlockId], now: float, turn: Turn) -> None:
+        jobs = {}
+        for block_id in block_ids:
+            entry = self.blocks.get(block_id)
+            if entry is None or not entry.state.is_active:
+                continue
+            self.blocks[block_id] = replace(entry, is_cancelled=True)
+            if entry.job_id:
+                jobs[block_id] = entry.job_id
+        if jobs:
+            turn.effects.append(CancelJobs(jobs))
+            self._poll_at = now
+
+    def _poll(self, now: float, turn: Turn) -> None:
+        self._poll_at = now + self.settings.poll_period
+        jobs = {
+            entry.block_id: entry.job_id
+            for entry in self.blocks.values()
+            if entry.job_id and entry.state.is_active
+        }
+        if jobs and not self._is_polling:
+            self._is_polling = True
+            turn.effects.append(PollJobs(jobs))
+
+    def _update(
+        self, reports: dict[BlockId, JobReport], now: float, turn: Turn
+    ) -> None:
+        changed = False
+        for block_id, report in reports.items():
+            entry = self.blocks.get(block_id)
+            if entry is None or not entry.state.is_active:
+                continue
+            state = report.state
+            if entry.is_cancelled and not state.is_active:
+                state = BlockState.SCALED_IN
+            if state is entry.state and report == entry.report:
+                continue
+            changed = True
+            self.blocks[block_id] = replace(entry, state=state, report=report)
+            if not state.is_active:
+                turn.records.append(BlockEnded(block_id))
+        if changed:
+            self._forget_oldest()
+            self._tell(now, turn)
+
+    def _forget_oldest(self) -> None:
+        ended = [e.block_id for e in self.blocks.values() if not e.state.is_active]
+        for block_id in ended[:-ENDED_KEPT]:
+            del self.blocks[block_id]
+
+    def _report(self) -> BlocksReported:
+        blocks = [entry.block() for entry in self.blocks.values()]
+        return BlocksReported(blocks, list(self._launch_ids))
+
+    def _tell(self, now: float, turn: Turn) -> None:
+        report = self._report()
+        self.interchange.send(report, now, turn)
+        if self._strategy:
+            turn.sends.append((self._strategy, report))
+
+    def _tell_failure(
+        self, block_id: BlockId, reason: str, now: float, turn: Turn
+    ) -> None:
+        notice = Notice("error", f"{block_id} could not be submitted: {reason}")
+        self.interchange.send(Relay([notice]), now, turn)
+
+    def check(self) -> None:
+        """Raise AssertionError if the state contradicts itself."""
+        for block_id, entry in self.blocks.items():
+            assert block_id == entry.block_id
+            assert entry.launch_id in self._launch_ids

@@ -1,0 +1,300 @@
+"""The root process of an endpoint: what `actors run` is.
+
+It holds the folder's lock, starts the actors, and stops them in reverse order. Nothing
+of the endpoint outlives it: the actors die with it by the kernel's hand, managers on
+this host watch it, and so their workers end too.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
+from actors.endpoint.overseer import PATIENCE, Overseer, overseer_hello
+from actors.endpoint.surroundings import (
+    RunStatus,
+    Surroundings,
+    boot_id,
+    python_version,
+)
+from actors.errors import ActorsError, ConfigError
+from actors.logic.turn import Effect
+from actors.messages import to_member
+from actors.process import ProcessIdentity, ProcessWatch, become_subreaper
+from actors.runtime import Inbox, Runtime
+from actors.supervisor import (
+    AllStopped,
+    ChildEnded,
+    ChildStarted,
+    StartChild,
+    StopAll,
+    StopChild,
+)
+
+__all__ = ["AlreadyRunning", "run_endpoint"]
+
+logger = logging.getLogger(__name__)
+
+# What shells say when a signal ended a command.
+_SIGNAL_EXIT = 128
+
+
+class AlreadyRunning(ActorsError):
+    """Tell that another `actors run` holds the endpoint's folder."""
+
+
+def run_endpoint(
+    path: Path, command: Sequence[str], ready: Callable[[RunStatus], None]
+) -> int:
+    """Run an endpoint until it is asked to stop, or its command has ended.
+
+    Args:
+        path: of endpoint.toml, or its folder.
+        command: what the endpoint lives for; it finds it through `ACTORS_ADDRESS`.
+            Empty: the endpoint lives until SIGTERM, Ctrl-C or `actors stop`.
+        ready: called once the actors are being started.
+
+    Returns:
+        The command's exit code; without one 0, or 1 if the actors could not be kept
+        alive.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        AlreadyRunning: the folder is in use.
+    """
+    config = load_config(path)
+    paths = EndpointPaths.of(path, config.transport.socket_dir)
+    paths.make_folders()
+    with _locked(paths):
+        paths.make_token()
+        around = Surroundings.of(paths.folder)
+        status = _make_status(config, around)
+        around.write_status(status)
+        try:
+            return _Root(around, status, command, ready).run()
+        finally:
+            _clean_sockets(paths)
+
+
+@contextlib.contextmanager
+def _locked(paths: EndpointPaths) -> Iterator[None]:
+    lock = filelock.FileLock(paths.lock)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        holder = _holder(paths)
+        raise AlreadyRunning(
+            f"{paths.folder} is in use by `actors run`{holder}: stop that one with "
+            f"`actors stop {paths.folder}`, or give this one a folder of its own"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _holder(paths: EndpointPaths) -> str:
+    try:
+        status = Surroundings.of(paths.folder).read_status()
+    except ConfigError:
+        return ""
+    return f" with pid {status.root_pid} on {status.host}" if status else ""
+
+
+def _make_status(config: EndpointConfig, around: Surroundings) -> RunStatus:
+    root = ProcessIdentity.of(os.getpid())
+    workers = config.workers.workers_per_node or len(os.sched_getaffinity(0))
+    return RunStatus(
+        config.name,
+        dialled_url(config.transport) or str(around.local_address),
+        around.host,
+        boot_id(),
+        root.pid,
+        root.started_at,
+        workers,
+    )
+
+
+def _clean_sockets(paths: EndpointPaths) -> None:
+    """Remove what nng left: sockets of actors that were killed."""
+    shutil.rmtree(paths.sockets, ignore_errors=True)
+
+
+class _Root:
+    """The overseer's shell."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        status: RunStatus,
+        command: Sequence[str],
+        ready: Callable[[RunStatus], None],
+    ) -> None:
+        self._around = around
+        self._status = status
+        self._command = command
+        self._ready = ready
+        self._inbox = Inbox()
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._starts: dict[str, int] = {}  # {actor: how often it was started}
+        self._user: subprocess.Popen[bytes] | None = None
+        self._is_interrupted = False
+        self._exit_code = 0
+        hello = overseer_hello(
+            around.instance, around.token, python_version(), os.getpid(), around.host
+        )
+        machine = Overseer(hello, around.chance(), time.monotonic(), patience=PATIENCE)
+        self._runtime = Runtime(
+            machine,
+            self,
+            dialing={"interchange": around.dialing(to_member["supervisor"])},
+            sources=[self._inbox],
+        )
+
+    def run(self) -> int:
+        """Run to the end; return the exit code."""
+        # Blocks whose provider died become ours, so that somebody reaps them.
+        become_subreaper()
+        with self._signals():
+            if self._command:
+                self._start_command()
+            self._ready(self._status)
+            try:
+                self._runtime.run()
+            finally:
+                self._kill_all()
+        return self._exit_code
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case StartChild(name):
+                self._start(name)
+            case StopChild(name, is_kill):
+                child = self._children.get(name)
+                if child is not None:
+                    child.send_signal(signal.SIGKILL if is_kill else signal.SIGTERM)
+            case AllStopped(reason):
+                if reason:
+                    logger.error("the endpoint stops: %s", reason)
+                    self._exit_code = 1
+                self._runtime.finish()
+            case _:
+                raise TypeError(f"the root cannot do {effect!r}")
+
+    # Actors
+
+    def _start(self, name: str) -> None:
+        restarts = self._starts.get(name, 0)
+        self._starts[name] = restarts + 1
+        log = self._around.paths.logs / f"{name}.log"
+        arguments = [
+            *(sys.executable, "-m", "actors.endpoint.launch"),
+            *(name, str(self._around.paths.folder)),
+            *("--parent", str(os.getpid()), "--restarts", str(restarts)),
+        ]
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Not Ctrl-C's business: the root decides who stops when.
+                process_group=0,
+            )
+        self._children[name] = child
+        self._watch(child, lambda: self._ended(name, child))
+        self._inbox.put(ChildStarted(name, child.pid))
+
+    def _ended(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        how = _how(child.wait())
+        del self._children[name]
+        logger.info("%s ended: %s", name, how)
+        self._inbox.put(ChildEnded(name, how))
+
+    def _watch(self, child: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
+        watch = _EndWatch(child.pid, self._runtime, ended)
+        self._runtime.add_source(watch)
+
+    def _kill_all(self) -> None:
+        """Leave nobody behind, whatever went wrong here."""
+        for child in [*self._children.values(), *([self._user] if self._user else [])]:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+
+    # The command
+
+    def _start_command(self) -> None:
+        environment = {**os.environ, "ACTORS_ADDRESS": str(self._around.paths.folder)}
+        try:
+            self._user = subprocess.Popen(self._command, env=environment)
+        except OSError as error:
+            raise ConfigError(
+                f"Cannot run {self._command[0]}: {error.strerror}; give a program "
+                "that can be found, after --"
+            ) from error
+        self._watch(self._user, self._command_ended)
+
+    def _command_ended(self) -> None:
+        assert self._user is not None
+        code = self._user.wait()
+        self._exit_code = code if code >= 0 else _SIGNAL_EXIT - code
+        self._inbox.put(StopAll())
+
+    # Signals
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in numbers}
+        for number in numbers:
+            signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: Any) -> None:
+        """Stop in order; on the second signal in a hurry."""
+        hurry, self._is_interrupted = self._is_interrupted, True
+        if self._user is not None and self._user.poll() is None:
+            # Ctrl-C reaches the command from the terminal; the endpoint lives for it.
+            if number == signal.SIGINT and not hurry:
+                return
+            self._user.send_signal(signal.SIGKILL if hurry else signal.SIGTERM)
+        self._inbox.put(StopAll(hurry=hurry))
+
+
+class _EndWatch:
+    """A source that calls back once a child of ours has ended."""
+
+    def __init__(self, pid: int, runtime: Runtime, ended: Callable[[], None]) -> None:
+        self._watch = ProcessWatch(ProcessIdentity.of(pid))
+        self._runtime = runtime
+        self._ended = ended
+
+    def fileno(self) -> int:
+        return self._watch.fileno()
+
+    def read(self) -> Sequence[Any]:
+        self._runtime.remove_source(self)
+        self._watch.close()
+        self._ended()
+        return []
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    return f"signal {-code} ({signal.Signals(-code).name})"

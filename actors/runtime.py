@@ -1,0 +1,624 @@
+"""The loop that runs one actor: everything that a machine only decides is done here.
+
+    sources (links, door, pool, inbox) ──drain──► mailbox ──► machine ──► turns
+       turns: 1. records saved, with one sync     2. messages sent, a frame per peer
+              3. events published                 4. effects carried out
+
+One thread, one selector, nothing that blocks. All messages to one peer that one round
+of the loop brings forth travel in one frame: batches form by themselves when there is
+much to do, and nobody waits for a batch to fill.
+"""
+
+import logging
+import os
+import secrets
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from actors.address import Address
+from actors.errors import MalformedFrame
+from actors.logic.liveness import Tempo
+from actors.logic.turn import (
+    Answered,
+    Effect,
+    FrameMalformed,
+    HangUp,
+    LinkClosed,
+    Machine,
+    Turn,
+)
+from actors.logic.turn import Knock as KnockEffect
+from actors.messages import (
+    AnyEvent,
+    Decoder,
+    Hello,
+    Message,
+    Published,
+    Refused,
+    Welcome,
+    door_answer,
+    encode_events,
+    encode_frame,
+    encode_one,
+    hello,
+    portions,
+    published,
+)
+from actors.transport import Door, Knock, Link, Publisher, Security, Signal, Subscriber
+
+__all__ = [
+    "Bell",
+    "Dialing",
+    "Inbox",
+    "Recorder",
+    "Runtime",
+    "Serving",
+    "Shell",
+    "Source",
+]
+
+logger = logging.getLogger(__name__)
+
+# A frame is closed once its payloads exceed this. Measured: beyond it a frame gains
+# nothing, and a heartbeat behind it waits longer.
+FRAME_BYTES = 1 << 20
+# What may wait for a peer that does not read, before its link is closed. It comes back
+# through the door and is told again whatever it did not acknowledge.
+BACKLOG_BYTES = 256 << 20
+# Frames read from one source per round, so that no peer keeps the others waiting.
+FRAMES_PER_ROUND = 64
+# A door's knock is small; a manager that holds many tasks lists their ids.
+HELLO_BYTES = 16 << 20
+# How long an admitted member may take to dial its link.
+DIAL_TIMEOUT = 10.0
+# How long a leaving actor waits for its peers to read its last words.
+LAST_WORDS = 2.0
+
+
+class Source(Protocol):
+    """Anything with a descriptor that is readable while `read` has something."""
+
+    def fileno(self) -> int:
+        """Return the descriptor; always the same one."""
+        ...
+
+    def read(self) -> Sequence[Any]:
+        """Return messages for the machine, perhaps none; never block."""
+        ...
+
+
+class Shell(Protocol):
+    """The part of an actor that does things."""
+
+    def perform(self, effect: Effect) -> None:
+        """Carry out what the machine decided; never block."""
+        ...
+
+
+class Recorder(Protocol):
+    """What saves records."""
+
+    def write(self, records: Sequence[Any], *, must_sync: bool) -> None:
+        """Append records, and return once they are as safe as they must be."""
+        ...
+
+
+class Bell:
+    """A descriptor that other threads make readable, to wake a loop."""
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._is_rung = False
+        self._lock = threading.Lock()
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def ring(self) -> None:
+        """Wake the loop; from any thread, and to no effect after `close`."""
+        # Ringing costs a system call: once until the loop has looked.
+        if not self._is_rung:
+            with self._lock:
+                self._is_rung = True
+                if self._fd >= 0:
+                    os.eventfd_write(self._fd, 1)
+
+    def hear(self) -> None:
+        """Be silent again; call it before looking for what the ringing was about."""
+        os.eventfd_read(self._fd)
+        self._is_rung = False
+
+    def close(self) -> None:
+        with self._lock:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class Inbox:
+    """A source that other threads may put messages into."""
+
+    def __init__(self) -> None:
+        self._bell = Bell()
+        self._messages: deque[Any] = deque()
+
+    def fileno(self) -> int:
+        return self._bell.fileno()
+
+    def put(self, message: Any) -> None:
+        """Add a message; from any thread, and to no effect after `close`."""
+        self._messages.append(message)
+        self._bell.ring()
+
+    def read(self) -> Sequence[Any]:
+        self._bell.hear()
+        taken = []
+        while self._messages:
+            taken.append(self._messages.popleft())
+        return taken
+
+    def close(self) -> None:
+        self._bell.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How an actor is reached.
+
+    Args:
+        address: of the endpoint.
+        actor: its name there.
+        security: certificates, for `wss`.
+        decoder: what a newcomer may send over its link.
+        tempo, epoch, max_frame_bytes: told to newcomers.
+        publishes: whether there is an events socket.
+    """
+
+    address: Address
+    actor: str
+    security: Security | None
+    decoder: Callable[[Hello], Decoder[Any]]
+    tempo: Tempo
+    epoch: str
+    max_frame_bytes: int
+    publishes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """How an actor reaches another one's door.
+
+    Args:
+        address: of the endpoint.
+        actor: the other one's name there.
+        security: certificates, for `wss`.
+        decoder: what it may send us.
+        max_frame_bytes: the largest frame that we take.
+        listens: whether we want its events, too.
+    """
+
+    address: Address
+    actor: str
+    security: Security | None
+    decoder: Decoder[Any]
+    max_frame_bytes: int
+    listens: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Port:
+    """One link, as the loop sees it."""
+
+    peer: str
+    link: Link
+    decoder: Decoder[Any]
+    opened_at: float
+    outgoing: deque[tuple[Message, int]] = field(default_factory=deque)
+    outgoing_bytes: int = 0
+    frame: bytes | None = None  # encoded, and refused by a full queue
+    waits_to_send: bool = False
+    malformed: int = 0
+
+
+class Runtime:
+    """One actor's loop.
+
+    Args:
+        machine: what decides.
+        shell: what does.
+        serving: how others reach us; None: nobody can.
+        dialing: {door: how we reach it}.
+        sources: further sources; their messages come with sender "".
+        recorder: saves the records; None: there must be none.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        shell: Shell,
+        *,
+        serving: Serving | None = None,
+        dialing: dict[str, Dialing] | None = None,
+        sources: Iterable[Source] = (),
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._machine = machine
+        self._shell = shell
+        self._serving = serving
+        self._dialing = dialing or {}
+        self._recorder = recorder
+        self._selector = selectors.DefaultSelector()
+        self._signal = Signal()
+        self._ports: dict[str, _Port] = {}  # {peer: port}
+        self._by_link: dict[Link, _Port] = {}
+        self._to_flush: dict[_Port, None] = {}
+        self._knocks: dict[str, Knock] = {}  # {door: unanswered knock}
+        self._subscribers: list[Subscriber] = []
+        self._undialed: deque[_Port] = deque()  # oldest first
+        self._published = 0
+        self._turns: list[Turn] = []
+        self._is_over = False
+        self._door: Door | None = None
+        self._publisher: Publisher | None = None
+        self._watch(self._signal.fileno(), self._read_signal)
+        for source in sources:
+            self.add_source(source)
+        if serving is not None:
+            self._open(serving)
+        for how in self._dialing.values():
+            if how.listens:
+                self._subscribe(how)
+
+    def add_source(self, source: Source) -> None:
+        """Read a source from now on."""
+        self._watch(source.fileno(), lambda: self._read_source(source))
+
+    def remove_source(self, source: Source) -> None:
+        """Read a source no longer; call it before closing the source."""
+        self._selector.unregister(source.fileno())
+
+    def finish(self) -> None:
+        """End the loop after this round; callable from the shell."""
+        self._is_over = True
+
+    def run(self) -> None:
+        """Run until `finish`; then give peers a moment to read the last words."""
+        try:
+            while not self._is_over:
+                self._round()
+            self._say_last_words()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close every socket; twice is fine."""
+        for port in list(self._ports.values()):
+            self._drop(port)
+        for knock in self._knocks.values():
+            knock.close()
+        self._knocks.clear()
+        for subscriber in self._subscribers:
+            subscriber.close()
+        self._subscribers.clear()
+        if self._door is not None:
+            self._door.close()
+        if self._publisher is not None:
+            self._publisher.close()
+        self._selector.close()
+
+    # One round
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        timeout = max(0.0, min(self._machine.wake_at, now + 60.0) - now)
+        for key, _ in self._selector.select(timeout):
+            key.data()
+        now = time.monotonic()
+        if self._machine.wake_at <= now:
+            self._turns.append(self._machine.tick(now))
+        while self._undialed and self._undialed[0].opened_at + DIAL_TIMEOUT <= now:
+            port = self._undialed.popleft()
+            if not port.link.was_connected and port.link in self._by_link:
+                self._closed(port)
+        self._complete()
+
+    def _complete(self) -> None:
+        """Carry out what the turns of this round ask for, and what follows from it."""
+        while self._turns:
+            turns, self._turns = self._turns, []
+            self._save(turns)
+            events: list[AnyEvent] = []
+            for turn in turns:
+                for peer, message in turn.sends:
+                    self._send(peer, message)
+                events += turn.events
+            self._flush_all()
+            if events:
+                self._publish(events)
+            for turn in turns:
+                for effect in turn.effects:
+                    self._perform(effect)
+
+    def _save(self, turns: list[Turn]) -> None:
+        records = [record for turn in turns for record in turn.records]
+        if records:
+            assert self._recorder is not None, "records, but nothing to save them"
+            must_sync = any(turn.must_sync for turn in turns)
+            self._recorder.write(records, must_sync=must_sync)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case KnockEffect(door, newcomer):
+                self._knock(door, newcomer)
+            case HangUp(peer):
+                port = self._ports.get(peer)
+                if port is not None:
+                    self._drop(port)
+            case _:
+                self._shell.perform(effect)
+
+    def _tell(self, message: Any, sender: str = "") -> None:
+        self._turns.append(self._machine.handle(message, sender, time.monotonic()))
+
+    def _watch(self, fd: int, callback: Callable[[], object]) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, callback)
+
+    def _read_source(self, source: Source) -> None:
+        for message in source.read():
+            self._tell(message)
+
+    # Others come to us
+
+    def _open(self, serving: Serving) -> None:
+        address, actor, security = serving.address, serving.actor, serving.security
+        self._door = Door(address.door(actor), security, HELLO_BYTES)
+        self._watch(self._door.fileno(), self._read_door)
+        if serving.publishes:
+            self._publisher = Publisher(address.events(actor), security)
+
+    def _read_door(self) -> None:
+        assert self._door is not None
+        while (frame := self._door.receive()) is not None:
+            try:
+                newcomer = hello.decode(frame)
+            except MalformedFrame as error:
+                logger.warning("somebody at the door was refused: %s", error)
+                self._tell(FrameMalformed("door", str(error)))
+                self._door.answer(encode_one(Refused(f"this is no Hello: {error}")))
+                continue
+            self._door.answer(encode_one(self._admit(newcomer)))
+
+    def _admit(self, newcomer: Hello) -> Welcome | Refused:
+        serving = self._serving
+        assert serving is not None
+        now = time.monotonic()
+        admission, turn = self._machine.admit(newcomer, now)
+        if not admission.peer:
+            logger.warning(
+                "%s %s was refused: %s",
+                newcomer.kind,
+                newcomer.member_id,
+                admission.reason,
+            )
+            self._turns.append(turn)
+            return Refused(admission.reason, admission.is_final)
+        old = self._ports.get(admission.peer)
+        if old is not None:
+            self._drop(old)
+        link_id = secrets.token_urlsafe(16)
+        link = Link.listen(
+            serving.address.link(serving.actor, link_id),
+            serving.security,
+            serving.max_frame_bytes,
+            self._signal,
+        )
+        port = self._add_port(admission.peer, link, serving.decoder(newcomer), now)
+        self._undialed.append(port)
+        self._turns.append(turn)
+        return Welcome(
+            link_id,
+            serving.epoch,
+            serving.tempo.period,
+            serving.tempo.threshold,
+            serving.max_frame_bytes,
+        )
+
+    def _publish(self, events: list[AnyEvent]) -> None:
+        if self._publisher is None or self._serving is None:
+            return
+        at, epoch, actor = time.time(), self._serving.epoch, self._serving.actor
+        frame = []
+        for event in events:
+            self._published += 1
+            frame.append(Published(epoch, self._published, at, actor, event))
+        self._publisher.send(encode_events(frame))
+
+    # We go to others
+
+    def _knock(self, door: str, newcomer: Hello) -> None:
+        self._withdraw(door)
+        how = self._dialing[door]
+        frame = encode_one(newcomer)
+        url = how.address.door(how.actor)
+        knock = Knock(url, how.security, frame, HELLO_BYTES)
+        self._knocks[door] = knock
+        self._watch(knock.fileno(), lambda: self._read_answer(door, knock))
+
+    def _withdraw(self, door: str) -> None:
+        knock = self._knocks.pop(door, None)
+        if knock is not None:
+            self._selector.unregister(knock.fileno())
+            knock.close()
+
+    def _read_answer(self, door: str, knock: Knock) -> None:
+        frame = knock.receive()
+        if frame is None:
+            return
+        self._withdraw(door)
+        try:
+            answer = door_answer.decode(frame)
+        except MalformedFrame as error:
+            logger.warning("the door %s answered nonsense: %s", door, error)
+            return
+        if isinstance(answer, Welcome):
+            how = self._dialing[door]
+            old = self._ports.get(door)
+            if old is not None:
+                self._drop(old)
+            link = Link.dial(
+                how.address.link(how.actor, answer.link),
+                how.security,
+                how.max_frame_bytes,
+                self._signal,
+            )
+            self._add_port(door, link, how.decoder, time.monotonic())
+        self._tell(Answered(door, answer))
+
+    def trouble(self, door: str) -> str:
+        """Say why a door does not answer, as far as is known."""
+        knock = self._knocks.get(door)
+        return knock.trouble if knock is not None else ""
+
+    def _subscribe(self, how: Dialing) -> None:
+        subscriber = Subscriber(
+            how.address.events(how.actor), how.security, how.max_frame_bytes
+        )
+        self._subscribers.append(subscriber)
+        self._watch(subscriber.fileno(), lambda: self._read_events(subscriber))
+
+    def _read_events(self, subscriber: Subscriber) -> None:
+        while (frame := subscriber.receive()) is not None:
+            try:
+                events = published.decode(frame)
+            except MalformedFrame as error:
+                logger.warning("events that are none: %s", error)
+                continue
+            for event in events:
+                self._tell(event, "events")
+
+    # Links
+
+    def _add_port(
+        self, peer: str, link: Link, decoder: Decoder[Any], now: float
+    ) -> _Port:
+        port = _Port(peer, link, decoder, now)
+        self._ports[peer] = port
+        self._by_link[link] = port
+        self._watch(link.fileno(), lambda: self._read_link(port))
+        return port
+
+    def _drop(self, port: _Port) -> None:
+        """Close a port without a word to the machine."""
+        self._selector.unregister(port.link.fileno())
+        if port.waits_to_send:
+            self._selector.unregister(port.link.send_fileno())
+        del self._by_link[port.link]
+        if self._ports.get(port.peer) is port:
+            del self._ports[port.peer]
+        self._to_flush.pop(port, None)
+        port.link.close()
+
+    def _closed(self, port: _Port) -> None:
+        self._drop(port)
+        self._tell(LinkClosed(port.peer))
+
+    def _read_signal(self) -> None:
+        for link, change in self._signal.drain():
+            port = self._by_link.get(link)
+            if port is not None and change == "down":
+                while port.link in self._by_link and self._read_link(port):
+                    pass
+                if port.link in self._by_link:
+                    self._closed(port)
+
+    def _read_link(self, port: _Port) -> bool:
+        """Take some frames; false: there are no more."""
+        decode, link = port.decoder.decode, port.link
+        handle, turns = self._machine.handle, self._turns
+        for _ in range(FRAMES_PER_ROUND):
+            frame = link.receive()
+            if frame is None:
+                return False
+            try:
+                messages = decode(frame)
+            except MalformedFrame as error:
+                self._malformed(port, error)
+                continue
+            now = time.monotonic()
+            for message in messages:
+                turns.append(handle(message, port.peer, now))
+        return True
+
+    def _malformed(self, port: _Port, error: MalformedFrame) -> None:
+        port.malformed += 1
+        if port.malformed == 1:
+            logger.warning("%s sent what is no message: %s", port.peer, error)
+        self._tell(FrameMalformed(port.peer, str(error)))
+
+    def _send(self, peer: str, message: Message) -> None:
+        port = self._ports.get(peer)
+        if port is None:
+            return
+        for portion, size in portions(message, FRAME_BYTES):
+            port.outgoing.append((portion, size))
+            port.outgoing_bytes += size
+        self._to_flush[port] = None
+
+    def _flush_all(self) -> None:
+        ports = list(self._to_flush)
+        self._to_flush.clear()
+        for port in ports:
+            if not port.waits_to_send and not self._flush(port):
+                port.waits_to_send = True
+                self._watch(port.link.send_fileno(), partial(self._resume, port))
+            if port.outgoing_bytes > BACKLOG_BYTES and port.link in self._by_link:
+                logger.warning(
+                    "%s does not read: %d bytes wait for it; its link is closed",
+                    port.peer,
+                    port.outgoing_bytes,
+                )
+                self._closed(port)
+
+    def _flush(self, port: _Port) -> bool:
+        """Send what waits; false: the link's queue is full."""
+        while port.frame is not None or port.outgoing:
+            frame = port.frame or self._next_frame(port)
+            if not port.link.send(frame):
+                port.frame = frame
+                return False
+            port.frame = None
+        return True
+
+    @staticmethod
+    def _next_frame(port: _Port) -> bytes:
+        messages: list[Message] = []
+        total = 0
+        while port.outgoing and (not messages or total < FRAME_BYTES):
+            message, size = port.outgoing.popleft()
+            messages.append(message)
+            total += size
+        port.outgoing_bytes -= total
+        return encode_frame(messages)
+
+    def _resume(self, port: _Port) -> None:
+        if self._flush(port):
+            port.waits_to_send = False
+            self._selector.unregister(port.link.send_fileno())
+
+    def _say_last_words(self) -> None:
+        """Wait until the peers have hung up, having read everything, or a moment."""
+        until = time.monotonic() + LAST_WORDS
+        if self._door is not None:
+            self._selector.unregister(self._door.fileno())
+        while any(p.link.is_connected for p in self._ports.values()):
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            for key, _ in self._selector.select(left):
+                key.data()
+            self._turns.clear()

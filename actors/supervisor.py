@@ -1,0 +1,264 @@
+"""Supervisor: starts child processes in order, restarts the crashed, gives up in time.
+
+OTP's terms. `one_for_one` restarts the crashed child alone, `rest_for_one` also those
+started after it, `one_for_all` everybody. A group that needs more than `max_restarts`
+restarts within `period` is given up: all children are stopped, in reverse order of
+their start, and the supervisor itself ends with the reason.
+
+    stopped ──StartChild──► starting ──ChildStarted──► running ──ChildEnded──► (restart)
+    running ──StopChild(ask)──► stopping ──after `patience`, StopChild(kill)──► stopped
+
+Pure; a shell makes the processes. A restart goes through the clock, and a stop request
+that comes first overtakes it.
+"""
+
+import enum
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from actors.logic.restarts import RestartBudget
+from actors.logic.turn import Admission, Effect, Turn
+from actors.messages import ActorRestarted, Hello
+
+__all__ = [
+    "AllStopped",
+    "ChildEnded",
+    "ChildStarted",
+    "RestartScope",
+    "StartChild",
+    "StopAll",
+    "StopChild",
+    "Supervisor",
+    "SupervisorSettings",
+]
+
+RestartScope = Literal["one_for_one", "rest_for_one", "one_for_all"]
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisorSettings:
+    """How a group of children is kept alive.
+
+    Args:
+        children: their names, in the order of their start.
+        restart_scope: who is restarted with a crashed child.
+        max_restarts: more than this within `period` is too much.
+        period: seconds.
+        patience: seconds between asking a child to stop and killing it.
+    """
+
+    children: Sequence[str]
+    restart_scope: RestartScope = "one_for_one"
+    max_restarts: int = 5
+    period: float = 30.0
+    patience: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StartChild(Effect):
+    """Make the process; answered with `ChildStarted`, in the end `ChildEnded`."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopChild(Effect):
+    """End the process: ask it first, `is_kill` if that was in vain."""
+
+    name: str
+    is_kill: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AllStopped(Effect):
+    """No child is left; the supervisor is done.
+
+    Args:
+        reason: why; empty: it was asked to stop.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChildStarted:
+    name: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """A child's process is gone.
+
+    Args:
+        name: of the child.
+        how: for people: "exit code 1", "signal 9 (SIGKILL)".
+    """
+
+    name: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopAll:
+    """Stop everything, in reverse order of the start.
+
+    Args:
+        reason: why; empty: somebody asked.
+        hurry: kill at once instead of asking.
+    """
+
+    reason: str = ""
+    hurry: bool = False
+
+
+class _State(enum.Enum):
+    STOPPED = "stopped"
+    RUNNING = "running"
+    STOPPING = "stopping"
+
+
+class _Child:
+    __slots__ = ("kill_at", "name", "pid", "restarts", "state")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.state = _State.STOPPED
+        self.kill_at = math.inf
+        self.restarts = 0
+        self.pid = 0
+
+
+class Supervisor:
+    """The machine; see the module's docstring."""
+
+    def __init__(
+        self, settings: SupervisorSettings, chance: random.Random, now: float
+    ) -> None:
+        self.settings = settings
+        self.children = {name: _Child(name) for name in settings.children}
+        self.is_stopping = False
+        self._reason = ""
+        self._is_over = False
+        self._budget = RestartBudget(settings.max_restarts, settings.period, chance)
+        self._restart_at = now
+
+    def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
+        """Refuse everybody: a supervisor has no door."""
+        return Admission("", "a supervisor admits nobody"), Turn()
+
+    def handle(self, message: Any, sender: str, now: float) -> Turn:
+        """Take what the shell tells of the children, or a request to stop."""
+        turn = Turn()
+        match message:
+            case ChildStarted(name, pid):
+                self.children[name].pid = pid
+            case ChildEnded(name, how):
+                self._ended(self.children[name], how, now, turn)
+            case StopAll(reason, hurry):
+                self.stop(reason, now, turn, hurry=hurry)
+        return turn
+
+    def tick(self, now: float) -> Turn:
+        """Start what is due, kill what was asked in vain."""
+        turn = Turn()
+        if self._start_at() <= now:
+            for child in self.children.values():
+                if child.state is _State.STOPPED:
+                    child.state = _State.RUNNING
+                    turn.effects.append(StartChild(child.name))
+        for child in self.children.values():
+            if child.kill_at <= now:
+                child.kill_at = math.inf
+                turn.effects.append(StopChild(child.name, is_kill=True))
+        return turn
+
+    @property
+    def wake_at(self) -> float:
+        return min(self._start_at(), *(c.kill_at for c in self.children.values()))
+
+    def _start_at(self) -> float:
+        """When the stopped ones start, in order: once nobody is on the way down."""
+        states = {child.state for child in self.children.values()}
+        if (
+            self.is_stopping
+            or _State.STOPPING in states
+            or _State.STOPPED not in states
+        ):
+            return math.inf
+        return self._restart_at
+
+    def stop(self, reason: str, now: float, turn: Turn, *, hurry: bool = False) -> None:
+        """Stop all children; a second request with `hurry` kills them at once."""
+        if not self.is_stopping:
+            self.is_stopping = True
+            self._reason = reason
+        if hurry:
+            for child in self.children.values():
+                if child.state is not _State.STOPPED:
+                    child.state, child.kill_at = _State.STOPPING, math.inf
+                    turn.effects.append(StopChild(child.name, is_kill=True))
+        self._stop_next(now, turn)
+
+    def _stop_next(self, now: float, turn: Turn) -> None:
+        """Ask the last one that still runs; each waits for those after it."""
+        for child in reversed(self.children.values()):
+            if child.state is _State.STOPPING:
+                return
+            if child.state is _State.RUNNING:
+                self._ask(child, now, turn)
+                return
+        if not self._is_over:
+            self._is_over = True
+            turn.effects.append(AllStopped(self._reason))
+
+    def _ask(self, child: _Child, now: float, turn: Turn) -> None:
+        child.state = _State.STOPPING
+        child.kill_at = now + self.settings.patience
+        turn.effects.append(StopChild(child.name, is_kill=False))
+
+    def _ended(self, child: _Child, how: str, now: float, turn: Turn) -> None:
+        was_asked = child.state is _State.STOPPING
+        child.state, child.kill_at, child.pid = _State.STOPPED, math.inf, 0
+        if self.is_stopping:
+            self._stop_next(now, turn)
+            return
+        if was_asked:
+            # It went down for another's sake, and starts again with it.
+            return
+        delay = self._budget.crashed(now)
+        if delay is None:
+            settings = self.settings
+            self.stop(
+                f"{child.name} ended again ({how}): more than {settings.max_restarts} "
+                f"restarts within {settings.period:g} s",
+                now,
+                turn,
+            )
+            return
+        child.restarts += 1
+        turn.events.append(ActorRestarted(child.name, how, child.restarts))
+        self._restart_at = max(self._restart_at, now + delay)
+        for other in self._affected(child):
+            if other.state is _State.RUNNING:
+                self._ask(other, now, turn)
+
+    def _affected(self, child: _Child) -> list[_Child]:
+        """Those that go down with a child, last started first."""
+        everybody = list(self.children.values())
+        match self.settings.restart_scope:
+            case "one_for_one":
+                return []
+            case "rest_for_one":
+                return everybody[: everybody.index(child) : -1]
+            case "one_for_all":
+                return [c for c in reversed(everybody) if c is not child]
+
+    def check(self) -> None:
+        """Raise AssertionError if a child is in two minds."""
+        for child in self.children.values():
+            if child.state is not _State.STOPPING:
+                assert child.kill_at == math.inf, child.name
