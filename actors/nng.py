@@ -5,7 +5,9 @@ one frame costs half as much, and a dialer that gets nowhere can say why.
 """
 
 import os
+import sys
 import threading
+import time
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +18,7 @@ import pynng as untyped_pynng
 
 from actors.errors import ConfigError, TransportClosed
 
-__all__ = ["NngSocket", "Security", "nng", "pynng"]
+__all__ = ["NngSocket", "Security", "forbid_redial", "nng", "pynng"]
 
 pynng: Any = untyped_pynng
 nng: Any = pynng.lib
@@ -27,6 +29,15 @@ _ffi: Any = pynng.ffi
 # one that is away costs one attempt a second. nng draws each pause from 0 to this.
 _REDIAL_MIN = 50
 _REDIAL_MAX = 1000
+# A day, in milliseconds.
+_NEVER = 24 * 3600 * 1000
+
+# How long a dialer that is being closed may take to end an attempt that is under way,
+# and how often to look, in seconds. Measured: nng itself gives up a silent far side
+# after 2 s; one pause of _REDIAL_MAX may come first. What is stuck for longer waits for
+# the kernel to connect.
+_QUIET_LIMIT = 5.0
+_QUIET_POLL_PERIOD = 0.02
 
 # nng starts up to 16 threads for callbacks and 8 each for polling and for timers,
 # depending on the cores. Our one loop cannot keep more than these busy. Measured on 2
@@ -211,12 +222,16 @@ class NngSocket:
     def close(self) -> None:
         """Close; what has not left this process by then is lost. Twice is fine.
 
-        Over `ws` and `wss` nng waits up to 0.1 s for a far side that hangs; that is
-        left to a thread, and the url is free again only then.
+        Over `ws` and `wss` nng waits up to 0.1 s for a far side that hangs, and a
+        dialer that is not connected must end an attempt first. That is left to a
+        thread: the url of a listener is free only then, and the program's end waits
+        for it (some 3 s at worst).
         """
         if self._is_closed:
             return
         self._is_closed = True
+        if sys.is_finalizing():  # pynng's exit hook closed everything
+            return
         if self.url.startswith("ipc:"):
             self._release()
         else:
@@ -224,7 +239,26 @@ class NngSocket:
             threading.Thread(target=self._release, name="actors-close").start()
 
     def _release(self) -> None:
+        if self._dialer is not None and not self.url.startswith("ipc:"):
+            self._become_quiet()
         self._socket.close()
+
+    def _become_quiet(self) -> None:
+        """Wait until a dialer is connected, or has ended its last attempt to connect.
+
+        nng 1.11 frees memory twice, and aborts the process, when a websocket dialer is
+        closed at certain moments of an attempt (measured: one time in a hundred).
+        """
+        forbid_redial(self._dialer.dialer)
+        before = _dialer_counts(self._dialer)
+        deadline = time.monotonic() + _QUIET_LIMIT
+        while time.monotonic() < deadline:
+            time.sleep(_QUIET_POLL_PERIOD)
+            counts = _dialer_counts(self._dialer)
+            if counts.get("pipes") or counts != before:
+                # What nng does after it counted takes it no longer than this.
+                time.sleep(_QUIET_POLL_PERIOD)
+                return
 
     def __del__(self) -> None:
         if not self._is_closed:
@@ -235,6 +269,13 @@ class NngSocket:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.url}>"
+
+
+def forbid_redial(dialer: Any) -> None:
+    """Make an nng_dialer connect no more, apart from an attempt that is due already."""
+    # The order matters: the pause is cut to the maximum.
+    nng.nng_dialer_set_ms(dialer, b"reconnect-time-max", _NEVER)
+    nng.nng_dialer_set_ms(dialer, b"reconnect-time-min", _NEVER)
 
 
 def _dialer_counts(dialer: Any) -> dict[str, int]:

@@ -11,15 +11,16 @@ Rules:
   *readable* while `Link.send()` would take something, `Signal.fileno()` while links
   have come up or gone down. All are level-triggered. Unregister before `close()`.
 * A link is one connection. Neither side connects a second time: nng keeps what is
-  queued for a dead peer and would give it to the next one. A second dialer is let go at
-  once. After "down", read what is left, then close; a new session has a new link.
+  queued for a dead peer and would give it to the next one. A second dialer comes up and
+  goes down at once. After "down", read what is left, then close; a new session has a
+  new link.
 * **Closing loses what the far side has not read yet**, even what its kernel already
   holds: nng looks at the hang-up before the data. Whoever has a last word sends it and
   waits for "down"; whoever reads a last word closes.
 * A frame larger than the receiver's `max_bytes` ends the connection that it came on,
   and no other.
-* What is not closed explicitly is closed when its last reference goes, with a
-  ResourceWarning.
+* Close everything, and what dials before the program ends. What was forgotten is
+  closed when its last reference goes, with a ResourceWarning.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ from typing import Any, Literal
 
 from actors.address import Address
 from actors.errors import PayloadTooLarge
-from actors.nng import NngSocket, Security, nng, pynng
+from actors.nng import NngSocket, Security, forbid_redial, nng, pynng
 
 __all__ = [
     "Address",
@@ -193,7 +194,7 @@ class Signal:
 class _Watch:
     """What nng's threads know of a link; it keeps the signal alive, not the link.
 
-    Its methods run on nng's threads, one at a time.
+    `before`, `up` and `down` run on nng's threads, one at a time.
     """
 
     def __init__(self, link: "Link", signal: Signal) -> None:
@@ -204,10 +205,16 @@ class _Watch:
         self._signal = signal
         self._pipe_id: int | None = None  # of the one connection that there may be
 
+    @property
+    def has_met(self) -> bool:
+        """Whether the one connection was made, though perhaps not for long."""
+        return self._pipe_id is not None
+
     def before(self, pipe: Any) -> None:
         """Let the first connection in and no other."""
         if self._pipe_id is None:
             self._pipe_id = pipe.id
+            forbid_redial(nng.nng_pipe_dialer(pipe.pipe))  # a listener has none: fine
         else:
             with contextlib.suppress(pynng.NNGException):  # it is gone by itself
                 pipe.close()
@@ -277,7 +284,7 @@ class Link(NngSocket):
 
     @property
     def is_connected(self) -> bool:
-        """Whether the far side is there, as far as is known."""
+        """Whether the far side is there, as far as this side knows."""
         return self._watch.is_connected and not self._is_closed
 
     @property
@@ -332,6 +339,10 @@ class Link(NngSocket):
         if self._watch.is_over:
             return False
         return self._send(frame)
+
+    def _become_quiet(self) -> None:
+        if not self._watch.has_met:  # else it will not try again
+            super()._become_quiet()
 
 
 class Publisher(NngSocket):

@@ -676,6 +676,8 @@ def _under_attempt(task: Leased, attempt: int) -> Leased:
 
 
 def _how_it_died(death: WorkerDied) -> str:
+    if death.signal is None and death.exit_code is None:
+        return "ended, nobody knows how,"
     if death.signal is None:
         return f"exited with code {death.exit_code}"
     try:

@@ -1,18 +1,20 @@
-"""The shells of the endpoint's actors: what their machines decide is done here."""
+"""The provider as a process: a batch system behind a thread, blocks in a journal."""
 
 import contextlib
 import importlib
 import logging
 import select
-import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from actors.config import EndpointConfig, bind_launch
-from actors.endpoint.manager import MeasureWorkers, WorkersMeasured, WorkerUsage
+import msgspec
+
+from actors.config import EndpointConfig, bind_launch, expand_launch
 from actors.endpoint.provider import (
     CancelJobs,
     JobEndSeen,
@@ -20,129 +22,46 @@ from actors.endpoint.provider import (
     JobsPolled,
     JobSubmitted,
     PollJobs,
+    Provider,
+    ProviderRecord,
+    ProviderSettings,
     SubmitFailed,
     SubmitJob,
 )
+from actors.endpoint.shell import ActorShell, run_actor
+from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
-from actors.logic.turn import Effect, Exit, Quit
-from actors.logic.workers import (
-    AssignTasks,
-    KillWorker,
-    RecallTasks,
-    StartWorker,
-    StopWorker,
-)
-from actors.messages import BlockId, BlockState
-from actors.pool import Pool
-from actors.process import ProcessIdentity, ProcessWatch
-from actors.runtime import Inbox
+from actors.journal import Journal, JournalConfig
+from actors.logic.turn import Effect
+from actors.messages import BlockId, BlockState, strategy_to_provider, to_member
+from actors.runtime import Inbox, Runtime, Serving
 from providers import (
     JobSpec,
     JobStatus,
     LocalProvider,
-    Provider,
     ProviderError,
     ProviderUnavailable,
 )
+from providers import Provider as BatchSystem
 
-__all__ = ["ActorShell", "ManagerShell", "ProviderShell", "RootWatch", "make_provider"]
+__all__ = ["ProviderShell", "make_provider", "run"]
 
 logger = logging.getLogger(__name__)
 
-
-class ActorShell:
-    """What every actor's shell can do: end, and be asked to end by a signal.
-
-    Args:
-        inbox: where SIGTERM puts its request.
-    """
-
-    def __init__(self, inbox: Inbox) -> None:
-        self.inbox = inbox
-        self.exit_code = 0
-        self.finish: Callable[[], None] = _not_running
-
-    def perform(self, effect: Effect) -> None:
-        """Carry out `Exit`; a subclass knows more."""
-        match effect:
-            case Exit(code, reason):
-                logger.log(
-                    logging.INFO if code == 0 else logging.ERROR, "ends: %s", reason
-                )
-                self.exit_code = code
-                self.finish()
-            case _:
-                raise TypeError(f"{type(self).__name__} cannot do {effect!r}")
-
-    def obey_signals(self) -> None:
-        """End in order on SIGTERM; leave Ctrl-C to the root process."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(
-            signal.SIGTERM, lambda *_: self.inbox.put(Quit("the endpoint stops"))
-        )
+# How often the provider asks the batch system. Local ends are seen at once, besides.
+_POLL_PERIOD = 1.0
+# A finished block leaves three short records; compact when a few thousand have come.
+_COMPACT_BYTES = 1 << 20
 
 
-def _not_running() -> None:
-    raise RuntimeError("the shell has no loop yet")
-
-
-class RootWatch:
-    """Ends everything here when the endpoint's root process is gone.
-
-    Args:
-        root: of the endpoint, on this host.
-        end: called once it is dead.
-    """
-
-    def __init__(self, root: ProcessIdentity, end: Callable[[], None]) -> None:
-        self._watch = ProcessWatch(root)
-        self._end = end
-
-    def fileno(self) -> int:
-        return self._watch.fileno()
-
-    def read(self) -> Sequence[Any]:
-        self._end()
-        return []
-
-
-class ManagerShell(ActorShell):
-    """Drives a pool of workers."""
-
-    def __init__(self, inbox: Inbox, pool: Pool) -> None:
-        super().__init__(inbox)
-        self._pool = pool
-
-    def perform(self, effect: Effect) -> None:
-        match effect:
-            case AssignTasks(worker_id, runs):
-                self._pool.assign(worker_id, runs)
-            case RecallTasks(worker_id):
-                self._pool.recall(worker_id)
-            case StartWorker(worker_id):
-                self._pool.start(worker_id)
-            case KillWorker(worker_id):
-                self._pool.kill(worker_id)
-            case StopWorker(worker_id):
-                self._pool.stop(worker_id)
-            case MeasureWorkers():
-                usage = {
-                    worker_id: WorkerUsage(u.pid, u.rss_bytes, u.cpu_seconds)
-                    for worker_id, u in self._pool.usage().items()
-                }
-                self.inbox.put(WorkersMeasured(usage))
-            case _:
-                super().perform(effect)
-
-
-def make_provider(config: EndpointConfig) -> Provider:
+def make_provider(config: EndpointConfig) -> BatchSystem:
     """Make the provider that the configuration names.
 
     Raises:
         ConfigError: there is none of that name, or it does not take its options.
     """
     name, options = config.blocks.provider, config.provider_options
-    factory: Callable[..., Provider]
+    factory: Callable[..., BatchSystem]
     if name == "local":
         factory = LocalProvider
     else:
@@ -176,7 +95,7 @@ class ProviderShell(ActorShell):
     def __init__(
         self,
         inbox: Inbox,
-        provider: Provider,
+        provider: BatchSystem,
         config: EndpointConfig,
         template: str,
         folder: Path,
@@ -303,3 +222,64 @@ class _OneShot:
 
     def close(self) -> None:
         self._epoll.close()
+
+
+class _Records:
+    """The provider's records, in a journal that stays short."""
+
+    def __init__(self, journal: Journal[ProviderRecord], machine: Provider) -> None:
+        self._journal = journal
+        self._machine = machine
+
+    def write(self, records: Sequence[Any], *, must_sync: bool) -> None:
+        self._journal.append(records)
+        if must_sync:
+            self._journal.sync(time.monotonic())
+        if self._journal.log_bytes > _COMPACT_BYTES:
+            self._journal.compact(self._machine.snapshot())
+
+
+def run(around: Surroundings) -> int:
+    """Run an endpoint's provider until it ends; return its exit code."""
+    config = around.config
+    settings = ProviderSettings(
+        poll_period=_POLL_PERIOD,
+        heartbeat_period=config.heartbeat.period,
+        instance=around.instance,
+        token=around.token,
+        python=python_version(),
+    )
+    machine = Provider(settings, around.chance(), time.monotonic())
+    decoder = msgspec.msgpack.Decoder(ProviderRecord)
+    with Journal(
+        around.paths.journals / "provider",
+        encode=msgspec.msgpack.Encoder().encode,
+        decode=decoder.decode,
+        config=JournalConfig(durability=config.journal.durability),
+    ) as journal:
+        for record in journal.replay():
+            machine.replay(record)
+        template = expand_launch(config, around.paths, sys.executable)
+        provider = make_provider(config)
+        shell = ProviderShell(Inbox(), provider, config, template, around.paths.blocks)
+        serving = Serving(
+            around.local_address,
+            "provider",
+            None,
+            lambda _hello: strategy_to_provider,
+            around.tempo,
+            around.instance,
+            config.transport.max_frame_bytes,
+        )
+        runtime = Runtime(
+            machine,
+            shell,
+            serving=serving,
+            dialing={"interchange": around.dialing(to_member["provider"])},
+            sources=[shell.inbox, shell.ends],
+            recorder=_Records(journal, machine),
+        )
+        try:
+            return run_actor(shell, runtime)
+        finally:
+            shell.close()

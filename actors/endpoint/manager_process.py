@@ -1,0 +1,98 @@
+"""The manager as a process: a pool of workers behind a link."""
+
+import logging
+import os
+import random
+import time
+
+from actors.endpoint.manager import (
+    Manager,
+    ManagerSettings,
+    MeasureWorkers,
+    WorkersMeasured,
+    WorkerUsage,
+)
+from actors.endpoint.shell import ActorShell, RootWatch, run_actor
+from actors.endpoint.surroundings import Surroundings, python_version
+from actors.logic.turn import Effect
+from actors.logic.workers import (
+    AssignTasks,
+    KillWorker,
+    RecallTasks,
+    StartWorker,
+    StopWorker,
+)
+from actors.messages import BlockId, ManagerId, to_member
+from actors.pool import Pool
+from actors.runtime import Inbox, Runtime
+
+__all__ = ["ManagerShell", "run"]
+
+logger = logging.getLogger(__name__)
+
+
+class ManagerShell(ActorShell):
+    """Drives a pool of workers."""
+
+    def __init__(self, inbox: Inbox, pool: Pool) -> None:
+        super().__init__(inbox)
+        self._pool = pool
+
+    def perform(self, effect: Effect) -> None:
+        match effect:
+            case AssignTasks(worker_id, runs):
+                self._pool.assign(worker_id, runs)
+            case RecallTasks(worker_id):
+                self._pool.recall(worker_id)
+            case StartWorker(worker_id):
+                self._pool.start(worker_id)
+            case KillWorker(worker_id):
+                self._pool.kill(worker_id)
+            case StopWorker(worker_id):
+                self._pool.stop(worker_id)
+            case MeasureWorkers():
+                usage = {
+                    worker_id: WorkerUsage(u.pid, u.rss_bytes, u.cpu_seconds)
+                    for worker_id, u in self._pool.usage().items()
+                }
+                self.inbox.put(WorkersMeasured(usage))
+            case _:
+                super().perform(effect)
+
+
+def run(around: Surroundings, block_id: BlockId, node: int) -> int:
+    """Run the manager of one node until it ends; return its exit code."""
+    status = around.read_status()
+    workers = around.config.workers.workers_per_node or len(os.sched_getaffinity(0))
+    manager_id = ManagerId(f"{block_id}.{node}")
+    settings = ManagerSettings(
+        manager_id=manager_id,
+        block_id=block_id,
+        slots=workers,
+        instance=around.instance,
+        token=around.token,
+        python=python_version(),
+        host=around.host,
+        pid=os.getpid(),
+        heartbeat_period=around.config.heartbeat.period,
+        wall_offset=around.wall_offset,
+    )
+    with Pool(around.paths.blocks / block_id / "workers") as pool:
+        shell = ManagerShell(Inbox(), pool)
+        machine = Manager(settings, random.Random(manager_id), time.monotonic())
+        runtime = Runtime(
+            machine,
+            shell,
+            dialing={"interchange": around.dialing(to_member["manager"])},
+            sources=[shell.inbox, pool],
+        )
+        if status is not None and status.is_here:
+            runtime.add_source(RootWatch(status.root, lambda: _end_at_once(pool)))
+        return run_actor(shell, runtime)
+
+
+def _end_at_once(pool: Pool) -> None:
+    """End with all workers: the endpoint is gone, nobody wants their work."""
+    logger.error("the endpoint's root process is gone")
+    pool.close()
+    os._exit(1)
