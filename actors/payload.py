@@ -38,6 +38,7 @@ from actors.unpicklable import (
 )
 
 __all__ = [
+    "CallDumper",
     "FunctionCache",
     "dump_call",
     "dump_exception",
@@ -57,6 +58,8 @@ _NONE = pickle.dumps(None, _PROTOCOL)
 
 # A traceback's text beyond this is cut in the middle. Chosen: some 400 frames.
 _MAX_TRACEBACK_CHARACTERS = 65_536
+
+_MAIN = [b"__main__"]
 
 # A summary is one line for people. Chosen.
 _MAX_SUMMARY_CHARACTERS = 300
@@ -85,23 +88,24 @@ def _register_test_modules(_module_count: int) -> None:
             cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
-def _modules_by_value() -> set[str]:
+def _modules_by_value() -> list[bytes]:
+    """Name the modules whose mention in a pickle means that it must go by value."""
     if "_pytest" in sys.modules:
         _register_test_modules(len(sys.modules))
     names: set[str] = cloudpickle.list_registry_pickle_by_value()  # type: ignore[no-untyped-call]
-    return names
+    return [b"__main__", *(name.encode() for name in names)] if names else _MAIN
 
 
 def _dumps(value: object) -> bytes:
     """Pickle by the rules above; raise whatever the value's own code raises."""
-    names = _modules_by_value()
     try:
         data = pickle.dumps(value, _PROTOCOL)
     except Exception:  # noqa: BLE001  other people's code
         # No answer yet: cloudpickle may do it, and if not its error is the better one.
         return _dumps_by_value(value)
-    if b"__main__" in data or any(name.encode() in data for name in names):
-        return _dumps_by_value(value)
+    for name in _modules_by_value():
+        if name in data:
+            return _dumps_by_value(value)
     return data
 
 
@@ -111,6 +115,32 @@ def _dumps_by_value(value: object) -> bytes:
 
 
 # Calls
+
+
+class CallDumper:
+    """Pickles calls; a function that is called again and again only once.
+
+    It keeps the last function that went by reference: nothing that could be freed
+    otherwise, as its module holds it, too. Functions that go by value are pickled each
+    time, as what they refer to may have changed. Any thread may use it.
+    """
+
+    def __init__(self) -> None:
+        self._last: tuple[object, bytes] = (None, b"")
+
+    def dump(
+        self,
+        function: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+    ) -> tuple[bytes, bytes]:
+        """Pickle a call, as `dump_call` does."""
+        last, pickled_function = self._last
+        if function is not last:
+            pickled_function = _dump_function(function)
+            if _is_at(function) and pickled_function == _reference_to(function):
+                self._last = (function, pickled_function)
+        return pickled_function, _dump_arguments(function, args, kwargs)
 
 
 def dump_call(
@@ -125,16 +155,38 @@ def dump_call(
         NotSerializable: names the function, or the argument by position (1 is the
             first) or name, and the part of it that cannot be pickled.
     """
+    return _dump_function(function), _dump_arguments(function, args, kwargs)
+
+
+def _is_at(function: Callable[..., Any]) -> bool:
+    """Tell whether a function stands under its own name in its module."""
+    return (
+        isinstance(function, types.FunctionType)
+        and getattr(sys.modules.get(function.__module__), function.__qualname__, None)
+        is function
+    )
+
+
+def _reference_to(function: Callable[..., Any]) -> bytes:
+    return pickle.dumps(function, _PROTOCOL)
+
+
+def _dump_function(function: Callable[..., Any]) -> bytes:
     try:
-        pickled_function = _dumps(function)
+        return _dumps(function)
     except Exception as error:
         what = f"Function {name_of(function)}"
         message = describe_dump_error(what, function, error, _dumps)
         raise as_not_serializable(message, error) from error
+
+
+def _dump_arguments(
+    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> bytes:
     if not args and not kwargs:
-        return pickled_function, _NO_ARGUMENTS
+        return _NO_ARGUMENTS
     try:
-        return pickled_function, _dumps((tuple(args), dict(kwargs)))
+        return _dumps((tuple(args), dict(kwargs)))
     except Exception as error:
         what, value = _find_argument(args, kwargs)
         what = f"{what} of {name_of(function)}"

@@ -53,7 +53,7 @@ from actors.messages import (
     TaskId,
     TaskState,
 )
-from actors.payload import dump_call, load_exception, load_result
+from actors.payload import CallDumper, load_exception, load_result
 from actors.runtime import Bell, Inbox, Runtime
 
 __all__ = ["Connection", "TaskFuture", "TaskOptions"]
@@ -100,7 +100,8 @@ class TaskFuture(Future[Any]):
         super().__init__()
         self.task_id = task_id
         self._tell_cancelled = cancelled
-        self._steps = [Step(TaskState.RECEIVED, 1, received_at)]
+        self._received_at = received_at
+        self._steps: list[Step] = []  # as the endpoint tells them
 
     def cancel(self) -> bool:
         """Cancel unless it runs or has ended; tell whether it is cancelled now."""
@@ -116,7 +117,7 @@ class TaskFuture(Future[Any]):
     @property
     def history(self) -> list[Step]:
         """What happened to the task: complete once it is done, oldest first."""
-        return list(self._steps)
+        return [Step(TaskState.RECEIVED, 1, self._received_at), *self._steps]
 
     def add_steps(self, steps: Sequence[Step]) -> None:
         """Note what happened at the endpoint."""
@@ -193,6 +194,7 @@ class Connection:
         self._entrance = entrance
         self.client_id = ClientId(f"{socket.gethostname()}-{secrets.token_hex(6)}")
         self._numbers = itertools.count(1)
+        self._dumper = CallDumper()
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running)
@@ -237,7 +239,7 @@ class Connection:
             future.set_exception(self._error)
             return future
         try:
-            function_bytes, arguments = dump_call(function, args, kwargs)
+            function_bytes, arguments = self._dumper.dump(function, args, kwargs)
         except NotSerializable as error:
             future.set_exception(error)
             return future

@@ -1,6 +1,7 @@
 """What every actor's shell can do: end, be asked to, notice the root's death."""
 
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -73,6 +74,7 @@ class RootWatch:
 def run_actor(shell: ActorShell, runtime: Runtime) -> int:
     """Run an actor's loop until its shell ends it; return the exit code."""
     shell.finish = runtime.finish
+    logger.info("is up, pid %d", os.getpid())
     shell.obey_signals()
     runtime.run()
     return shell.exit_code

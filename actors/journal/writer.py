@@ -266,17 +266,18 @@ class Journal(Generic[Record]):
 
         Returns:
             Whether all that was appended is durable now: always with "sync", with
-            "interval" when it was due or nothing was new, with "off" only if nothing
-            was appended.
+            "interval" when it was due or nothing was new, never with "off".
 
         Raises:
             JournalFailed: the disk failed; end this process. What was appended since
                 the last sync may or may not be on it.
         """
         self._writable()
+        if not self._may_sync:
+            return False
         if not self._is_dirty:
             return True
-        if not self._may_sync or now < self.sync_at:
+        if now < self.sync_at:
             return False
         self._sync_active()
         self._synced_at = now
