@@ -2,12 +2,13 @@
 
 import os
 import secrets
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors.address import Address
 from actors.config import EndpointPaths
-from actors.endpoint.surroundings import Surroundings
+from actors.endpoint.surroundings import RunStatus, Surroundings
 from actors.errors import AddressError, ConfigError
 from actors.messages import MemberKind, to_member
 from actors.nng import Security
@@ -29,7 +30,6 @@ class Entrance:
         name: as the user wrote it, for messages.
         dialing: how to reach the interchange.
         token: to show at the door.
-        hint: why nobody may answer there, as far as can be seen from here.
     """
 
     name: str
@@ -37,17 +37,47 @@ class Entrance:
     token: str
 
     @property
-    def hint(self) -> str:
-        """What is known about an endpoint that does not answer."""
-        folder = Path(self.name)
-        if not folder.exists():
+    def run_status(self) -> RunStatus | None:
+        """What the last `actors run` of the folder wrote; None: there is no such word.
+
+        Raises:
+            ConfigError: something in the endpoint's folder is wrong.
+        """
+        if "://" in self.name or not Path(self.name).exists():
+            return None
+        return Surroundings.of(self.name).read_status()
+
+    @property
+    def obstacle(self) -> str:
+        """Why nobody can answer, where that is certain; empty: somebody may.
+
+        Raises:
+            ConfigError: something in the endpoint's folder is wrong.
+        """
+        if "://" in self.name:
             return ""
-        status = Surroundings.of(folder).read_status()
+        status, run = self.run_status, f"`actors run {self.name}` starts it"
         if status is None:
-            return f"; it was never started: `actors run {folder}`"
-        if not status.is_running:
-            return f"; its process {status.root_pid} is gone: `actors run {folder}`"
-        return f"; see its logs: `actors logs {folder}`"
+            return f"it was never started: {run}"
+        if status.is_here:
+            if status.is_running:
+                return ""
+            return f"its process {status.root_pid} is gone: {run}"
+        if status.host == socket.gethostname():
+            return f"this host was restarted since it ran: {run}"
+        if self.dialing.address.is_local:
+            return (
+                f"it was started on {status.host}, and its sockets are for that host "
+                'only: go there, or give it listen = "wss://HOST:PORT"'
+            )
+        return ""
+
+    @property
+    def hint(self) -> str:
+        """What is known about an endpoint that does not answer, to end a sentence."""
+        if "://" in self.name:
+            return ""
+        return f"; {self.obstacle or f'see its logs: `actors logs {self.name}`'}"
 
 
 def find_entrance(

@@ -101,6 +101,7 @@ class TaskFuture(Future[Any]):
         self.task_id = task_id
         self._tell_cancelled = cancelled
         self._received_at = received_at
+        self.sent_at = received_at  # when it began to wait for the endpoint
         self._steps: list[Step] = []  # as the endpoint tells them
 
     def cancel(self) -> bool:
@@ -117,7 +118,11 @@ class TaskFuture(Future[Any]):
     @property
     def history(self) -> list[Step]:
         """What happened to the task: complete once it is done, oldest first."""
-        return [Step(TaskState.RECEIVED, 1, self._received_at), *self._steps]
+        return [
+            Step(TaskState.RECEIVED, 1, self._received_at),
+            Step(TaskState.WAITING_FOR_ENDPOINT, 1, self.sent_at),
+            *self._steps,
+        ]
 
     def add_steps(self, steps: Sequence[Step]) -> None:
         """Note what happened at the endpoint."""
@@ -129,9 +134,13 @@ class _Submissions:
 
     Args:
         max_running: tasks that may be at the endpoint at a time; None: any number.
+        sending: told of the tasks that go now.
     """
 
-    def __init__(self, max_running: int | None) -> None:
+    def __init__(
+        self, max_running: int | None, sending: Callable[[list[Task]], None]
+    ) -> None:
+        self._sending = sending
         self._bell = Bell()
         self._waiting: deque[Task] = deque()
         self._room = max_running
@@ -173,7 +182,10 @@ class _Submissions:
                 tasks.append(self._waiting.popleft())
             except IndexError:  # withdrawn meanwhile
                 break
-        return [SubmitNow(tasks)] if tasks else []
+        if not tasks:
+            return []
+        self._sending(tasks)
+        return [SubmitNow(tasks)]
 
     def close(self) -> None:
         self._bell.close()
@@ -197,7 +209,7 @@ class Connection:
         self._dumper = CallDumper()
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         self._inbox = Inbox()
-        self._submissions = _Submissions(max_running)
+        self._submissions = _Submissions(max_running, self._note_sent)
         self._is_leaving = False
         self._error: ActorsError | None = None  # why no task can succeed any more
         settings = SessionSettings(
@@ -286,6 +298,13 @@ class Connection:
         self._leave_if_done()
 
     # In the thread
+
+    def _note_sent(self, tasks: list[Task]) -> None:
+        now = time.time()
+        for task in tasks:
+            future = self._futures.get(task.task_id)
+            if future is not None:
+                future.sent_at = now
 
     def _run(self) -> None:
         try:

@@ -129,7 +129,9 @@ class Interchange:
         self.clients: dict[ClientId, ClientEntry] = {}
         self.blocks: dict[BlockId, Block] = {}
         self.members: dict[str, Hello] = {}  # {peer: how it introduced itself}
-        self.finished = 0  # since the start
+        self.finished = 0  # since the start, whatever the end
+        self.failed = 0
+        self.cancelled = 0
         self.malformed = 0
         self.started_at = now
         self._liveness = Liveness(settings.tempo)
@@ -251,9 +253,11 @@ class Interchange:
                 adopted.append(Holding(holding.task_id, attempt))
         self._send(manager.peer, Adopted(adopted), now, turn)
         if manager.is_draining:
+            # What it was told before may not have reached it.
+            manager.is_stopping = False
             self._send(manager.peer, Drain(), now, turn)
             self._stop_if_drained(manager, now, turn)
-        self._place(now, turn)
+        self.place(now, turn)
 
     def _admit_client(self, hello: Hello, now: float, turn: Turn) -> None:
         client_id = ClientId(hello.member_id)
@@ -336,14 +340,14 @@ class Interchange:
                 manager.window = max(0, window)
                 manager.workers = workers
                 self._progress(deltas, manager, now, turn)
-                self._place(now, turn)
+                self.place(now, turn)
             case Returned(leases):
                 for lease in leases:
                     entry = self._leased_entry(lease.task_id, manager)
                     if entry is not None:
                         self._put_back(entry, manager, "handed back", now, turn)
                 self._stop_if_drained(manager, now, turn)
-                self._place(now, turn)
+                self.place(now, turn)
             case Goodbye(reason):
                 if manager.leases:
                     self._lose_manager(manager, reason, now, turn)
@@ -420,7 +424,7 @@ class Interchange:
         self._send(client.peer, accepted, now, turn)
         if len(fresh) > room:
             self._refuse_tasks(fresh[room:], client, now, turn)
-        self._place(now, turn)
+        self.place(now, turn)
 
     def _refuse_tasks(
         self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
@@ -501,6 +505,8 @@ class Interchange:
             if not client.is_leaving:
                 client.unacknowledged[outcome.task_id] = outcome
             if outcome.state is not TaskState.SUCCESS:
+                self.failed += outcome.state is TaskState.FAILED
+                self.cancelled += outcome.state is TaskState.CANCELLED
                 message = outcome.failure.message if outcome.failure else ""
                 turn.events.append(TaskEnded(outcome.task_id, outcome.state, message))
         if client.is_leaving:
@@ -529,7 +535,8 @@ class Interchange:
 
     # Managers and leases
 
-    def _place(self, now: float, turn: Turn) -> None:
+    def place(self, now: float, turn: Turn) -> None:
+        """Lease what waits to those who have room."""
         if not self.ledger.waiting:
             return
         for manager, count in self.fleet.shares(lambda: self.ledger.waiting):
@@ -564,7 +571,7 @@ class Interchange:
         for client_id, ended_now in by_client.items():
             self._deliver(ended_now, self.clients[client_id], now, turn)
         self._stop_if_drained(manager, now, turn)
-        self._place(now, turn)
+        self.place(now, turn)
 
     def _finish(
         self, outcome: Outcome, manager: ManagerEntry, now: float, turn: Turn
@@ -683,7 +690,7 @@ class Interchange:
                 text = _without_retries(failure, entry)
                 self._end(entry, TaskState.FAILED, text, now, turn)
         self._remove_manager(manager, reason, turn, is_lost=True)
-        self._place(now, turn)
+        self.place(now, turn)
 
     def _remove_manager(
         self, manager: ManagerEntry, reason: str, turn: Turn, *, is_lost: bool

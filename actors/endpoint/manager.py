@@ -85,6 +85,9 @@ WINDOW_AHEAD, WINDOW_AHEAD_LIMIT = 0.02, 512
 RECALL_AFTER = 0.005
 # A task that runs for so long is reported at once, not with the next heartbeat.
 REPORT_RUNNING_AFTER = 1.0
+# New workers are reported so soon. Chosen: those of one start come in one report, and
+# operators see them at once.
+REPORT_WORKERS_AFTER = 0.1
 # A manager that no interchange wants ends itself. Chosen: longer than an operator needs
 # to restart an endpoint, shorter than an allocation that nobody uses.
 ABANDONED_AFTER = 3600.0
@@ -197,6 +200,7 @@ class Manager:
         self._start_backoff = Backoff(chance, first=0.05, limit=30.0)
         self._reported_at = -math.inf
         self._reported_window = 0
+        self._report_by = math.inf  # workers came or went
         self._usage: dict[WorkerId, WorkerUsage] = {}
         self._alone_since = now
         self._is_over = False
@@ -248,6 +252,7 @@ class Manager:
                 worker = self.workers[worker_id]
                 worker.is_started, worker.pid = True, pid
                 self._start_backoff.reset()
+                self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
                 self._assign(now, turn)
             case WorkerDied():
                 self._worker_died(message, now, turn)
@@ -481,6 +486,7 @@ class Manager:
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
         worker = self.workers.pop(death.worker_id)
         self._usage.pop(death.worker_id, None)
+        self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
         # What had begun may have had effects; what had not is as good as new.
         begun = [t for seq, t in worker.backlog if seq <= death.begun_seq]
         if not begun and worker.backlog and worker.is_killed:
@@ -612,12 +618,14 @@ class Manager:
         )
         return min(
             self._reported_at + self.settings.heartbeat_period,
+            self._report_by,
             unreported + REPORT_RUNNING_AFTER,
         )
 
     def _report(self, now: float, turn: Turn) -> None:
         self._reported_at = now
         self._reported_window = self.window
+        self._report_by = math.inf
         deltas, reports = [], []
         for worker in self.workers.values():
             head = worker.head

@@ -13,6 +13,7 @@ from actors.messages import (
     Answer,
     Block,
     BlockId,
+    BlocksHeld,
     ClientId,
     Command,
     Hello,
@@ -22,9 +23,21 @@ from actors.messages import (
     StopEndpoint,
     TaskId,
     TaskState,
+    WorkerReport,
 )
 
-__all__ = ["Snapshot", "Steered", "Steering"]
+__all__ = [
+    "BlockPicture",
+    "ClientPicture",
+    "ManagerPicture",
+    "Snapshot",
+    "Steered",
+    "Steering",
+    "WorkerPicture",
+]
+
+# What an endpoint needs besides its interchange.
+_SERVICES = ("supervisor", "strategy", "provider")
 
 
 class Steered(Protocol):
@@ -36,6 +49,8 @@ class Steered(Protocol):
     blocks: dict[BlockId, Block]
     members: dict[str, Hello]
     finished: int
+    failed: int
+    cancelled: int
     malformed: int
     started_at: float
 
@@ -47,12 +62,24 @@ class Steered(Protocol):
         self, task_ids: Iterable[TaskId], now: float, turn: Turn
     ) -> list[TaskId]: ...
     def drain(self, manager: ManagerEntry, now: float, turn: Turn) -> None: ...
+    def place(self, now: float, turn: Turn) -> None: ...
     def retire(
         self, block_ids: Iterable[BlockId], now: float, turn: Turn, *, if_busy: bool
     ) -> list[BlockId]: ...
     def send(self, peer: str, message: Message, now: float, turn: Turn) -> bool: ...
     def services(self, kind: str) -> list[str]: ...
     def silence(self, peer: str, now: float) -> float: ...
+
+
+class WorkerPicture(msgspec.Struct, frozen=True):
+    """One worker process, as its manager reported it last."""
+
+    worker_id: str
+    pid: int  # 0: not started yet
+    task_id: str  # what it runs, or ""
+    task_name: str = ""  # as its client called it
+    rss_bytes: int = 0
+    cpu_seconds: float = 0.0
 
 
 class ManagerPicture(msgspec.Struct, frozen=True):
@@ -67,7 +94,7 @@ class ManagerPicture(msgspec.Struct, frozen=True):
     window: int  # leases it asked for at most
     leases: int
     silent: float  # seconds since it was heard
-    workers: list[dict[str, str | int | float]]
+    workers: list[WorkerPicture]
 
 
 class BlockPicture(msgspec.Struct, frozen=True):
@@ -79,7 +106,10 @@ class BlockPicture(msgspec.Struct, frozen=True):
     managers: int
     leases: int
     is_held: bool
-    message: str
+    is_draining: bool
+    message: str  # why it ended, as the batch system says
+    exit_code: int | None = None
+    stderr_tail: str = ""
 
 
 class ClientPicture(msgspec.Struct, frozen=True):
@@ -98,10 +128,11 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     name: str
     epoch: str
-    uptime: float  # seconds
-    tasks: dict[str, int]  # {state: count}
+    uptime: float  # seconds since the interchange started
+    # {state: count}: unfinished tasks now, and those that ended since the start
+    tasks: dict[str, int]
     finished: int  # since the interchange started
-    malformed: int  # frames refused
+    malformed: int  # frames refused, since then
     services: list[str]  # strategy, provider, supervisor: those connected
     blocks: list[BlockPicture]
     managers: list[ManagerPicture]
@@ -133,79 +164,112 @@ class Steering:
     def snapshot(self, now: float) -> Snapshot:
         """Draw the picture of this moment."""
         interchange = self._interchange
-        fleet = interchange.fleet
-        counts = {state.label: 0 for state in TaskState if 2 <= state <= 4}
-        for entry in interchange.ledger.entries.values():
-            counts[entry.state.label] += 1
-        managers = [
-            ManagerPicture(
-                manager.manager_id,
-                manager.block_id,
-                manager.host,
-                manager.pid,
-                "draining"
-                if manager.is_draining
-                else "away"
-                if not manager.is_connected
-                else "ready"
-                if fleet.is_usable(manager)
-                else "held",
-                manager.slots,
-                manager.window,
-                len(manager.leases),
-                interchange.silence(manager.peer, now),
-                [
-                    {
-                        "worker_id": worker.worker_id,
-                        "pid": worker.pid,
-                        "task_id": worker.task_id,
-                        "rss_bytes": worker.rss_bytes,
-                        "cpu_seconds": worker.cpu_seconds,
-                    }
-                    for worker in manager.workers
-                ],
-            )
-            for manager in fleet.managers.values()
-        ]
-        blocks = [
-            BlockPicture(
-                block.block_id,
-                block.state.value,
-                block.job_id,
-                len(fleet.of_block(block.block_id)),
-                sum(len(m.leases) for m in fleet.of_block(block.block_id)),
-                block.block_id in fleet.held or block.block_id in fleet.retired,
-                block.message,
-            )
-            for block in interchange.blocks.values()
-        ]
-        clients = [
-            ClientPicture(
-                client.client_id,
-                hello.host if (hello := interchange.members.get(client.peer)) else "",
-                hello.pid if hello else 0,
-                client.peer in interchange.services("client"),
-                client.unfinished,
-                len(client.unacknowledged),
-            )
-            for client in interchange.clients.values()
-        ]
+        services = [k for k in _SERVICES if interchange.services(k)]
         return Snapshot(
             interchange.name,
             interchange.epoch,
             now - interchange.started_at,
-            counts,
+            self._task_counts(),
             interchange.finished,
             interchange.malformed,
-            [
-                kind
-                for kind in ("strategy", "provider", "supervisor")
-                if interchange.services(kind)
-            ],
-            blocks,
-            managers,
-            clients,
+            services,
+            [self._draw_block(block) for block in interchange.blocks.values()],
+            [self._draw_manager(m, now) for m in interchange.fleet.managers.values()],
+            self._draw_clients(),
         )
+
+    def _task_counts(self) -> dict[str, int]:
+        interchange = self._interchange
+        ledger, finished = interchange.ledger, interchange.finished
+        failed, cancelled = interchange.failed, interchange.cancelled
+        # Only leased tasks can run: they are few, however many wait.
+        leased = (
+            ledger.entries.get(task_id)
+            for manager in interchange.fleet.managers.values()
+            for task_id in manager.leases
+        )
+        running = sum(e is not None and e.state is TaskState.RUNNING for e in leased)
+        counts = {
+            TaskState.WAITING_FOR_NODES: ledger.waiting,
+            TaskState.WAITING_FOR_LAUNCH: ledger.leased - running,
+            TaskState.RUNNING: running,
+            TaskState.SUCCESS: finished - failed - cancelled,
+            TaskState.FAILED: failed,
+            TaskState.CANCELLED: cancelled,
+        }
+        return {state.label: count for state, count in counts.items()}
+
+    def _draw_block(self, block: Block) -> BlockPicture:
+        fleet = self._interchange.fleet
+        managers = fleet.of_block(block.block_id)
+        return BlockPicture(
+            block.block_id,
+            block.state.value,
+            block.job_id,
+            len(managers),
+            sum(len(manager.leases) for manager in managers),
+            block.block_id in fleet.held,
+            block.block_id in fleet.retired,
+            block.message,
+            block.exit_code,
+            block.stderr_tail,
+        )
+
+    def _draw_manager(self, manager: ManagerEntry, now: float) -> ManagerPicture:
+        if manager.is_draining:
+            state = "draining"
+        elif not manager.is_connected:
+            state = "away"
+        elif self._interchange.fleet.is_usable(manager):
+            state = "ready"
+        else:
+            state = "held"
+        return ManagerPicture(
+            manager.manager_id,
+            manager.block_id,
+            manager.host,
+            manager.pid,
+            state,
+            manager.slots,
+            manager.window,
+            len(manager.leases),
+            self._interchange.silence(manager.peer, now),
+            [self._draw_worker(worker, manager) for worker in manager.workers],
+        )
+
+    def _draw_worker(
+        self, worker: WorkerReport, manager: ManagerEntry
+    ) -> WorkerPicture:
+        # Its manager has reported again if the worker took up another task for long;
+        # that it has finished this one, we know better than the report.
+        is_current = worker.task_id in manager.leases
+        entry = self._interchange.ledger.entries.get(worker.task_id)
+        return WorkerPicture(
+            worker.worker_id,
+            worker.pid,
+            worker.task_id if is_current else "",
+            entry.task.name if entry and is_current else "",
+            worker.rss_bytes,
+            worker.cpu_seconds,
+        )
+
+    def _draw_clients(self) -> list[ClientPicture]:
+        interchange = self._interchange
+        connected = set(interchange.services("client"))
+        pictures = []
+        for client in interchange.clients.values():
+            hello = interchange.members.get(client.peer)
+            pictures.append(
+                ClientPicture(
+                    client.client_id,
+                    hello.host if hello else "",
+                    hello.pid if hello else 0,
+                    client.peer in connected,
+                    client.unfinished,
+                    len(client.unacknowledged),
+                )
+            )
+        return pictures
 
     def _on_members(self, command: Command, now: float, turn: Turn) -> tuple[bool, str]:
         fleet = self._interchange.fleet
@@ -230,8 +294,19 @@ class Steering:
                     manager = fleet.managers[ManagerId(name)]
                     self._interchange.drain(manager, now, turn)
                 case "drain":
-                    self._interchange.retire([BlockId(name)], now, turn, if_busy=True)
+                    self._drain_block(BlockId(name), now, turn)
+        if command.verb == "resume":
+            self._interchange.place(now, turn)
         return True, f"{command.verb}: {', '.join(command.names)}"
+
+    def _drain_block(self, block_id: BlockId, now: float, turn: Turn) -> None:
+        interchange = self._interchange
+        interchange.retire([block_id], now, turn, if_busy=True)
+        if not interchange.fleet.of_block(block_id):
+            # Nobody there can drain, and nobody may join any more: the strategy has
+            # what is left of the block cancelled.
+            for strategy in interchange.services("strategy")[:1]:
+                interchange.send(strategy, BlocksHeld([block_id]), now, turn)
 
     def _scale(self, blocks: int, now: float, turn: Turn) -> tuple[bool, str]:
         if blocks < 0:

@@ -85,7 +85,7 @@ class Surroundings:
         """
         config = load_config(folder)
         paths = EndpointPaths.of(folder, config.transport.socket_dir)
-        return cls(config, paths, paths.read_token(), secrets.token_hex(8))
+        return cls(config, paths, paths.make_token(), secrets.token_hex(8))
 
     @property
     def tempo(self) -> Tempo:
