@@ -54,6 +54,8 @@ _RECEIVE_FLAGS = nng.NNG_FLAG_ALLOC | nng.NNG_FLAG_NONBLOCK
 # knock that has its answer already, a door where nobody waits for one.
 _NOT_NOW = frozenset({nng.NNG_EAGAIN, nng.NNG_ESTATE, nng.NNG_ECLOSED})
 
+_COUNT_TYPES = frozenset({nng.NNG_STAT_COUNTER, nng.NNG_STAT_LEVEL})
+
 # {nng's counter at a dialer: what it means}, the most telling first.
 _DIAL_TROUBLES = {
     "auth": (
@@ -279,7 +281,7 @@ def forbid_redial(dialer: Any) -> None:
 
 
 def _dialer_counts(dialer: Any) -> dict[str, int]:
-    """Return nng's counters of a dialer that are not 0, by name."""
+    """Return nng's counters of a dialer by name; those that are 0 are left out."""
     root = _ffi.new("nng_stat **")
     if nng.nng_stats_get(root):
         return {}
@@ -288,7 +290,8 @@ def _dialer_counts(dialer: Any) -> dict[str, int]:
         found = nng.nng_stat_find_dialer(root[0], dialer.dialer)
         entry = nng.nng_stat_child(found) if found else _ffi.NULL
         while entry:
-            if count := nng.nng_stat_value(entry):
+            is_count = nng.nng_stat_type(entry) in _COUNT_TYPES  # else a text, an id
+            if is_count and (count := nng.nng_stat_value(entry)):
                 counts[_ffi.string(nng.nng_stat_name(entry)).decode()] = count
             entry = nng.nng_stat_next(entry)
     finally:

@@ -23,6 +23,14 @@ _COMMANDS = {
     "check": "actors.cli.check:check",
     "schema": "actors.cli.check:schema",
     "run": "actors.cli.run:run",
+    "status": "actors.cli.status:status",
+    "logs": "actors.cli.logs:logs",
+    "stop": "actors.cli.stop:stop",
+    "hold": "actors.cli.steer:hold",
+    "resume": "actors.cli.steer:resume",
+    "drain": "actors.cli.steer:drain",
+    "scale": "actors.cli.steer:scale",
+    "cancel": "actors.cli.steer:cancel",
 }
 
 
@@ -74,4 +82,6 @@ def main() -> None:
     Begin with
         actors init lab                  write lab/endpoint.toml
         actors check lab/endpoint.toml   see that it is right
+        actors run lab                   run it
+        actors status lab                see what it is doing
     """  # noqa: D301 (click wants the character backspace)

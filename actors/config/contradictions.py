@@ -13,8 +13,6 @@ __all__ = ["Contradiction", "find_contradictions"]
 Key = tuple[str, str]  # section, name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Chosen: identifiers, history and name around one payload in its frame.
-_FRAME_ROOM_BYTES = 65_536
 # No path, variable or command line can hold it.
 _NUL = "\0"
 
@@ -55,14 +53,6 @@ def _in_transport(config: EndpointConfig) -> Iterator[Contradiction]:
     if _NUL in transport.socket_dir:
         yield Contradiction(
             ("transport", "socket_dir"), "must not contain the character NUL"
-        )
-    payload, frame = config.limits.max_payload_bytes, transport.max_frame_bytes
-    if payload > frame - _FRAME_ROOM_BYTES:
-        yield Contradiction(
-            ("limits", "max_payload_bytes"),
-            f"must be at most {frame - _FRAME_ROOM_BYTES}, so that a task fits into a "
-            f"frame of [transport] max_frame_bytes {frame}: lower it or raise that",
-            (("transport", "max_frame_bytes"),),
         )
 
 

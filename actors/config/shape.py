@@ -96,7 +96,7 @@ class TransportConfig(_Section, frozen=True, kw_only=True):
     max_frame_bytes: Annotated[
         int,
         _says(
-            "Bytes that one frame on a link may have; larger ones are refused",
+            "Bytes that one frame on a link may have, and so about one task or result",
             ge=_SMALLEST_FRAME_BYTES,
             le=_LARGEST_FRAME_BYTES,
         ),
@@ -219,24 +219,16 @@ class ResultsConfig(_Section, frozen=True, kw_only=True):
 
 
 class LimitsConfig(_Section, frozen=True, kw_only=True):
-    """What the endpoint takes before it slows its clients down."""
+    """What the endpoint takes at most."""
 
     max_queued_tasks: Annotated[
         int,
         _says(
-            "Unfinished tasks that the endpoint holds; clients wait beyond",
+            "Unfinished tasks that the endpoint holds; more are refused",
             ge=1,
             le=_MOST_TASKS,
         ),
     ] = 1_000_000
-    max_payload_bytes: Annotated[
-        int,
-        _says(
-            "Bytes that function and arguments of one task, or its result, may have",
-            ge=1,
-            le=_LARGEST_FRAME_BYTES,
-        ),
-    ] = 2**24
 
 
 class JournalConfig(_Section, frozen=True, kw_only=True):

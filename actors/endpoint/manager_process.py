@@ -21,8 +21,9 @@ from actors.logic.workers import (
     RecallTasks,
     StartWorker,
     StopWorker,
+    WorkerDied,
 )
-from actors.messages import BlockId, ManagerId, to_member
+from actors.messages import BlockId, ManagerId, WorkerId, to_member
 from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
 
@@ -45,7 +46,7 @@ class ManagerShell(ActorShell):
             case RecallTasks(worker_id):
                 self._pool.recall(worker_id)
             case StartWorker(worker_id):
-                self._pool.start(worker_id)
+                self._start(worker_id)
             case KillWorker(worker_id):
                 self._pool.kill(worker_id)
             case StopWorker(worker_id):
@@ -58,6 +59,15 @@ class ManagerShell(ActorShell):
                 self.inbox.put(WorkersMeasured(usage))
             case _:
                 super().perform(effect)
+
+    def _start(self, worker_id: WorkerId) -> None:
+        try:
+            self._pool.start(worker_id)
+        except OSError as error:
+            # No descriptors, no disk: the machine waits before it tries another.
+            logger.error("%s could not be started: %s", worker_id, error)
+            text = f"it could not be started: {error}"
+            self.inbox.put(WorkerDied(worker_id, None, None, 0, 0.0, 0, text))
 
 
 def run(around: Surroundings, block_id: BlockId, node: int) -> int:

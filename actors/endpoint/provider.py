@@ -10,6 +10,7 @@ whether the job exists before it submits it again: nothing is orphaned, and noth
 submitted twice.
 """
 
+import hmac
 import math
 import random
 from dataclasses import dataclass, replace
@@ -237,7 +238,10 @@ class Provider:
         turn = Turn()
         if hello.protocol != PROTOCOL:
             return Admission("", f"protocol {hello.protocol} is not {PROTOCOL}"), turn
-        if hello.kind != "strategy" or hello.token != self.settings.token:
+        is_ours = hmac.compare_digest(
+            hello.token.encode(), self.settings.token.encode()
+        )
+        if hello.kind != "strategy" or not is_ours:
             return Admission("", "only this endpoint's strategy may enter"), turn
         self._strategy = "strategy"
         turn.sends.append((self._strategy, self._report()))

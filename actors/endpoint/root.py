@@ -217,6 +217,8 @@ class _Root:
 
     def _ended(self, name: str, child: subprocess.Popen[bytes]) -> None:
         how = _how(child.wait())
+        if child.returncode > 0:
+            how += self._last_words(name)
         del self._children[name]
         logger.info("%s ended: %s", name, how)
         self._inbox.put(ChildEnded(name, how))

@@ -38,6 +38,8 @@ __all__ = [
 
 # What an endpoint needs besides its interchange.
 _SERVICES = ("supervisor", "strategy", "provider")
+# {verb: what was done, for the answer}
+_DONE = {"hold": "held", "resume": "resumed", "drain": "draining"}
 
 
 class Steered(Protocol):
@@ -297,7 +299,7 @@ class Steering:
                     self._drain_block(BlockId(name), now, turn)
         if command.verb == "resume":
             self._interchange.place(now, turn)
-        return True, f"{command.verb}: {', '.join(command.names)}"
+        return True, f"{_DONE[command.verb]}: {', '.join(command.names)}"
 
     def _drain_block(self, block_id: BlockId, now: float, turn: Turn) -> None:
         interchange = self._interchange

@@ -264,14 +264,6 @@ CONTRADICTIONS = [
         ),
     ),
     (
-        "[limits]\nmax_payload_bytes = 67108864",
-        (
-            "[limits] max_payload_bytes 67108864 must be at most 67043328, so that a "
-            "task fits into a frame of [transport] max_frame_bytes 67108864: lower it "
-            "or raise that"
-        ),
-    ),
-    (
         '[transport]\nlisten = "ws://0.0.0.0:80"',
         (
             '[transport] listen "ws://0.0.0.0:80" is not encrypted and must stay on a '
@@ -344,7 +336,6 @@ def test_a_contradiction_is_refused_with_both_sides(text: str, problem: str) -> 
         "[heartbeat]\nperiod = 60\nthreshold = 120",
         "[blocks]\nmin_blocks = 1\ninit_blocks = 1\nmax_blocks = 1",
         "[blocks]\ninit_blocks = 0\nmax_blocks = 0",
-        "[limits]\nmax_payload_bytes = 67043328",
         "[strategy]\nparallelism = 0",
         '[blocks]\nprovider = "my.module:Outer.Inner"',
         '[transport]\nlisten = "ws://127.0.0.1:80"',
@@ -377,9 +368,6 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
         "[blocks]\ninit_blocks = 5\nmax_block = 5",
         '[blocks]\ninit_blocks = 5\nmax_blocks = "5"',
         "max_blocks = 5\n[blocks]\ninit_blocks = 5",
-        "[transport]\nmax_frame_bytes = 2e9\n[limits]\nmax_payload_bytes = 1000000000",
-        "transport = 1\n[limits]\nmax_payload_bytes = 1000000000",
-        "[transprot]\n[limits]\nmax_payload_bytes = 1000000000",
     ],
 )
 def test_a_contradiction_that_follows_from_another_problem_is_not_told(

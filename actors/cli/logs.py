@@ -1,0 +1,140 @@
+"""`actors logs`: what all processes of an endpoint had to say, in one stream."""
+
+import select
+import signal
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from actors.api.addressing import ADDRESS_VARIABLE
+from actors.cli.log_files import Line, LogReader
+from actors.config import EndpointPaths
+from actors.errors import AddressError, ConfigError
+
+__all__ = ["logs"]
+
+# How often files are looked at; chosen: at once for a person, nothing for the machine.
+_POLL_PERIOD = 0.25
+_DEFAULT_LINES = 100
+# What shells say when a signal ended a command.
+_INTERRUPTED = 128 + signal.SIGINT
+
+
+class _LineCount(click.ParamType):
+    """A number of lines, or "all", which is None."""
+
+    name = "lines"
+
+    def convert(
+        self,
+        value: str | int | None,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> int | None:
+        if value is None or value == "all":
+            return None
+        try:
+            count = int(value)
+        except ValueError:
+            count = -1
+        if count < 0:
+            self.fail(f'{value!r} is not a number of lines, or "all"', param, ctx)
+        return count
+
+
+@click.command()
+@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
+@click.option(
+    "--actor",
+    "names",
+    metavar="NAME",
+    multiple=True,
+    help="Only of interchange, strategy, provider, a block, a manager or a worker; "
+    "a block comes with its managers and workers. May be repeated.",
+)
+@click.option("-f", "--follow", is_flag=True, help="Go on with what is being written.")
+@click.option(
+    "-n",
+    "--lines",
+    "count",
+    metavar="N|all",
+    type=_LineCount(),
+    default=_DEFAULT_LINES,
+    show_default=True,
+    help="Begin with the last N lines.",
+)
+def logs(
+    address: str | None, *, names: tuple[str, ...], follow: bool, count: int | None
+) -> None:
+    """Show what an endpoint's processes wrote: actors, managers and workers.
+
+    Whatever tasks print is among it, as their worker's. Lines come in the order of
+    their times; one without a time comes after the line before it in its file, and at
+    the time of its file's last change if no line has one.
+
+    ADDRESS is the endpoint's folder; left out, it is what ACTORS_ADDRESS says. The
+    endpoint need not run. With --follow, Ctrl-C ends it with exit code 130.
+
+    \b
+    Examples:
+        actors logs lab
+        actors logs lab -f --actor block-1
+        actors logs lab --actor provider -n all | less
+    """  # noqa: D301 (click wants the character backspace)
+    paths = _find_paths(address)
+    reader = LogReader(paths.logs, paths.blocks, names)
+    if not reader.sources and not follow:
+        raise _nothing(paths, names)
+    try:
+        _print(reader.last_lines(count, whole=follow))
+        while follow and not _is_reader_gone(_POLL_PERIOD):
+            _print(reader.new_lines())
+    except KeyboardInterrupt:
+        click.get_current_context().exit(_INTERRUPTED)
+
+
+def _find_paths(address: str | None) -> EndpointPaths:
+    if not address:
+        raise AddressError(
+            f"No endpoint's folder: give it, such as 'lab', or set {ADDRESS_VARIABLE}"
+        )
+    if "://" in address:
+        raise ConfigError(
+            f"{address} gives no logs, they are files: give the endpoint's folder, on "
+            "its own host or one that shares it"
+        )
+    if not Path(address).exists():
+        raise AddressError(f"{address} does not exist: give the folder of an endpoint")
+    return EndpointPaths.of(address)
+
+
+def _nothing(paths: EndpointPaths, names: tuple[str, ...]) -> click.ClickException:
+    there = LogReader(paths.logs, paths.blocks, ()).sources
+    if not there:
+        return click.ClickException(
+            f"{paths.folder} has no logs: it was never started; `actors run "
+            f"{paths.folder}` does"
+        )
+    return click.ClickException(
+        f"no log of {', '.join(names)} in {paths.folder}; there are: {', '.join(there)}"
+    )
+
+
+def _print(lines: Iterable[Line]) -> None:
+    for line in lines:
+        click.echo(f"{line.source} | {line.text}")
+
+
+def _is_reader_gone(timeout: float) -> bool:
+    """Wait, but not longer than there is somebody at the other end of the pipe."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # not a file: a test's
+        select.select([], [], [], timeout)
+        return False
+    poller = select.poll()
+    # Errors and hang-ups are told without being asked for.
+    poller.register(descriptor, 0)
+    return bool(poller.poll(timeout * 1000))

@@ -1,0 +1,218 @@
+"""A snapshot of an endpoint as text that people read: aligned, plain, and narrow."""
+
+from collections.abc import Iterator, Sequence
+
+from actors.endpoint.steering import (
+    BlockPicture,
+    ClientPicture,
+    ManagerPicture,
+    Snapshot,
+)
+from actors.messages import BlockState
+
+__all__ = ["draw"]
+
+_GAP = "  "
+# A column is not made narrower than this, so that its ends can still be told apart.
+_LEAST_COLUMN = 8
+# Ended blocks, newest last, of which one may still want to know; chosen.
+_ENDED_SHOWN = 5
+# Lines of a failed block's standard error; chosen: the last ones say why.
+_TAIL_SHOWN = 5
+# Who is not heard for so many seconds is marked; chosen: twice the default period.
+_LONG_SILENCE = 60.0
+_SERVICES = ("supervisor", "strategy", "provider")
+
+
+def draw(snapshot: Snapshot, columns: int) -> str:
+    """Draw a snapshot.
+
+    Args:
+        snapshot: of an endpoint.
+        columns: that no line exceeds, at least 80.
+
+    Returns:
+        Lines without colours and control characters, whatever names came in.
+    """
+    lines = [_headline(snapshot)]
+    lines += ["", *_table(_tasks(snapshot), columns, right=range(6))]
+    lines += ["", *_draw_blocks(snapshot.blocks, columns)]
+    for manager in snapshot.managers:
+        lines += ["", *_draw_manager(manager, columns)]
+    if snapshot.clients:
+        rows = [_CLIENT_HEAD, *(_client(client) for client in snapshot.clients)]
+        lines += ["", *_table(rows, columns, right=(2, 4, 5))]
+    return "\n".join(_shorten(line, columns) for line in lines)
+
+
+def _headline(snapshot: Snapshot) -> str:
+    missing = [name for name in _SERVICES if name not in snapshot.services]
+    services = f"without {' and '.join(missing)}" if missing else "all services there"
+    refused = f", {snapshot.malformed} malformed frames" if snapshot.malformed else ""
+    return (
+        f"{_plain(snapshot.name)}: up {_duration(snapshot.uptime)}, {services}{refused}"
+    )
+
+
+def _tasks(snapshot: Snapshot) -> list[Sequence[str]]:
+    return [
+        [state.upper() for state in snapshot.tasks],
+        [str(count) for count in snapshot.tasks.values()],
+    ]
+
+
+# Blocks
+
+
+def _draw_blocks(blocks: list[BlockPicture], columns: int) -> list[str]:
+    ended = [block for block in blocks if not BlockState(block.state).is_active]
+    shown = [b for b in blocks if b not in ended] + ended[-_ENDED_SHOWN:]
+    if not shown:
+        return ["no blocks"]
+    rows = [
+        ["BLOCK", "STATE", "MANAGERS", "TASKS", "JOB"],
+        *(
+            [
+                block.block_id,
+                _block_state(block),
+                str(block.managers),
+                str(block.leases),
+                block.job_id,
+            ]
+            for block in shown
+        ),
+    ]
+    table = _table(rows, columns, right=(2, 3))
+    lines = table[:1]
+    for block, line in zip(shown, table[1:], strict=True):
+        lines.append(line)
+        lines += [_shorten(f"  {text}", columns) for text in _why(block)]
+    if len(ended) > _ENDED_SHOWN:
+        lines.append(f"and {len(ended) - _ENDED_SHOWN} that ended before; see --json")
+    return lines
+
+
+def _block_state(block: BlockPicture) -> str:
+    state = block.state
+    if BlockState(state).is_active:
+        state += ", draining" if block.is_draining else ""
+        state += ", on hold" if block.is_held else ""
+    elif block.exit_code:
+        state += f", exit {block.exit_code}"
+    return state
+
+
+def _why(block: BlockPicture) -> Iterator[str]:
+    """Tell what the batch system says, and of a failed block its last words."""
+    if block.message:
+        yield block.message
+    if BlockState(block.state) in (BlockState.FAILED, BlockState.MISSING):
+        for line in block.stderr_tail.splitlines()[-_TAIL_SHOWN:]:
+            yield f"| {line}"
+
+
+# Managers and clients
+
+
+def _draw_manager(manager: ManagerPicture, columns: int) -> list[str]:
+    silence = ""
+    if manager.silent > _LONG_SILENCE:
+        silence = f", not heard for {_duration(manager.silent)}"
+    head = (
+        f"{manager.manager_id} on {manager.host or '?'}, pid {manager.pid}: "
+        f"{manager.state}, {_count(manager.leases, 'task')}, "
+        f"{_count(manager.slots, 'worker')}{silence}"
+    )
+    rows = [
+        ["  WORKER", "PID", "MEMORY", "CPU", "RUNS"],
+        *(
+            [
+                f"  {worker.worker_id}",
+                str(worker.pid) if worker.pid else "-",
+                _size(worker.rss_bytes),
+                f"{worker.cpu_seconds:.1f} s" if worker.rss_bytes else "-",
+                f"{worker.task_id} {worker.task_name}".strip() or "-",
+            ]
+            for worker in manager.workers
+        ),
+    ]
+    return [head, *_table(rows, columns, right=(1, 2, 3))]
+
+
+_CLIENT_HEAD = ["CLIENT", "HOST", "PID", "STATE", "UNFINISHED", "UNREAD"]
+
+
+def _client(client: ClientPicture) -> list[str]:
+    return [
+        client.client_id,
+        client.host or "?",
+        str(client.pid) if client.pid else "-",
+        "connected" if client.is_connected else "away",
+        str(client.unfinished),
+        str(client.unacknowledged),
+    ]
+
+
+# Text
+
+
+def _table(
+    rows: Sequence[Sequence[str]], columns: int, right: Sequence[int]
+) -> list[str]:
+    """Align columns; the widest ones are shortened until all fit.
+
+    Args:
+        rows: of equally many cells.
+        columns: that no line exceeds.
+        right: indices of the columns that hold numbers.
+    """
+    rows = [[_plain(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    room = columns - len(_GAP) * (len(widths) - 1)
+    while sum(widths) > room and max(widths) > _LEAST_COLUMN:
+        widths[widths.index(max(widths))] -= 1
+    lines = []
+    for row in rows:
+        cells = [_shorten(cell, width) for cell, width in zip(row, widths, strict=True)]
+        aligned = [
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        lines.append(_GAP.join(aligned).rstrip())
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Replace what could move the cursor: names come from users."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _shorten(text: str, width: int) -> str:
+    """Leave out the middle of what is too long: both ends tell names apart."""
+    text = _plain(text)
+    if len(text) <= width:
+        return text
+    left = (width - 3) // 2
+    return f"{text[:left]}...{text[len(text) - (width - 3 - left) :]}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.0f} MiB" if size_bytes else "-"
+
+
+def _duration(seconds: float) -> str:
+    """Say how long, in the two largest units that matter."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes, _ = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{_count(days, 'day')} {hours} h"

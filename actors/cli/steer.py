@@ -1,0 +1,124 @@
+"""`actors hold`, `resume`, `drain`, `scale`, `cancel`: what a running endpoint may do."""
+
+import click
+
+from actors.cli.asking import Asking, asking, split_address
+
+__all__ = ["cancel", "drain", "hold", "resume", "scale"]
+
+# Chosen: what max_blocks in endpoint.toml may be at most.
+_MOST_BLOCKS = 1_000_000
+
+_names = click.argument("words", metavar="[ADDRESS] NAME...", nargs=-1)
+
+
+@click.command()
+@_names
+@asking()
+def hold(words: tuple[str, ...], *, how: Asking) -> None:
+    """Give blocks or managers no more tasks until they are resumed.
+
+    What they have goes on. A held block counts as there, so no other one is started in
+    its place. `actors status` shows the names.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was done and 1 if not.
+
+    \b
+    Examples:
+        actors hold lab block-1
+        actors hold lab block-1.0 block-2.0
+    """  # noqa: D301 (click wants the character backspace)
+    address, names = split_address(words, "NAME...")
+    how.steer(address, "hold", names)
+
+
+@click.command()
+@_names
+@asking()
+def resume(words: tuple[str, ...], *, how: Asking) -> None:
+    """Let held blocks or managers take tasks again.
+
+    A block that drains goes on draining.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was done and 1 if not.
+
+    \b
+    Example:
+        actors resume lab block-1
+    """  # noqa: D301 (click wants the character backspace)
+    address, names = split_address(words, "NAME...")
+    how.steer(address, "resume", names)
+
+
+@click.command()
+@_names
+@asking()
+def drain(words: tuple[str, ...], *, how: Asking) -> None:
+    """Let blocks or managers finish what they run, and end.
+
+    Tasks that have not begun go elsewhere; nothing is lost. The strategy may start
+    another block if tasks wait, or if there are fewer than min_blocks.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was begun and 1 if not.
+
+    \b
+    Example:
+        actors drain lab block-1
+    """  # noqa: D301 (click wants the character backspace)
+    address, names = split_address(words, "NAME...")
+    how.steer(address, "drain", names)
+
+
+@click.command()
+@click.argument("words", metavar="[ADDRESS] BLOCKS", nargs=-1)
+@asking()
+def scale(words: tuple[str, ...], *, how: Asking) -> None:
+    """Start or end blocks, now, until there are BLOCKS of them.
+
+    Blocks that end are drained: pending ones first, then idle ones, and busy ones once
+    they have finished what they run. The strategy goes on with its rules from there; it
+    starts blocks again when tasks wait, and ends idle ones after max_idletime.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was begun and 1 if not.
+
+    \b
+    Examples:
+        actors scale lab 4
+        actors scale 0
+    """  # noqa: D301 (click wants the character backspace)
+    # The number comes last, and never is an address.
+    if len(words) == 1 and words[0].isdecimal():
+        address, numbers = None, list(words)
+    else:
+        address, more = split_address(words, "BLOCKS")
+        numbers = list(more)
+    if len(numbers) > 1:
+        raise click.UsageError(f"Got unexpected extra argument ({numbers[1]})")
+    blocks = click.IntRange(min=0, max=_MOST_BLOCKS).convert(numbers[0], None, None)
+    how.steer(address, "scale", number=blocks)
+
+
+@click.command()
+@click.argument("words", metavar="[ADDRESS] TASK...", nargs=-1)
+@asking()
+def cancel(words: tuple[str, ...], *, how: Asking) -> None:
+    """Cancel tasks, whoever submitted them.
+
+    A waiting task ends at once; a running one ends with its worker process, which is
+    replaced. Clients see a cancelled future. `actors status` names the running tasks;
+    a future tells its own as `task_id`.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if all were cancelled and 1 if one
+    of them was unknown or had ended.
+
+    \b
+    Example:
+        actors cancel lab node1-3f29ab04c1d2-17
+    """  # noqa: D301 (click wants the character backspace)
+    address, names = split_address(words, "TASK...")
+    how.steer(address, "cancel", names)
