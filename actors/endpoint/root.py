@@ -223,6 +223,12 @@ class _Root:
         logger.info("%s ended: %s", name, how)
         self._inbox.put(ChildEnded(name, how))
 
+    def _last_words(self, name: str) -> str:
+        """Return what an actor that failed wrote last, for whoever reads only us."""
+        log = self._around.paths.logs / f"{name}.log"
+        lines = log.read_text(errors="replace").splitlines()
+        return f": {lines[-1]}" if lines else ""
+
     def _watch(self, child: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
         watch = _EndWatch(child.pid, self._runtime, ended)
         self._runtime.add_source(watch)
