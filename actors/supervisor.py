@@ -96,10 +96,12 @@ class ChildEnded:
     Args:
         name: of the child.
         how: for people: "exit code 1", "signal 9 (SIGKILL)".
+        is_hopeless: whether it said itself that a restart would not help.
     """
 
     name: str
     how: str
+    is_hopeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +158,8 @@ class Supervisor:
         match message:
             case ChildStarted(name, pid):
                 self.children[name].pid = pid
-            case ChildEnded(name, how):
-                self._ended(self.children[name], how, now, turn)
+            case ChildEnded(name, how, is_hopeless):
+                self._ended(self.children[name], how, now, turn, is_hopeless)
             case StopAll(reason, hurry):
                 self.stop(reason, now, turn, hurry=hurry)
         return turn
@@ -220,7 +222,9 @@ class Supervisor:
         child.kill_at = now + self.settings.patience
         turn.effects.append(StopChild(child.name, is_kill=False))
 
-    def _ended(self, child: _Child, how: str, now: float, turn: Turn) -> None:
+    def _ended(
+        self, child: _Child, how: str, now: float, turn: Turn, is_hopeless: bool
+    ) -> None:
         was_asked = child.state is _State.STOPPING
         child.state, child.kill_at, child.pid = _State.STOPPED, math.inf, 0
         if self.is_stopping:
@@ -228,6 +232,9 @@ class Supervisor:
             return
         if was_asked:
             # It went down for another's sake, and starts again with it.
+            return
+        if is_hopeless:
+            self.stop(f"{child.name} cannot run: {how}", now, turn)
             return
         delay = self._budget.crashed(now)
         if delay is None:

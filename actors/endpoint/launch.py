@@ -19,12 +19,13 @@ from actors.errors import ActorsError
 from actors.messages import BlockId
 from actors.process import die_with_parent, name_process
 
-__all__ = ["main"]
+__all__ = ["EXIT_CONFIG_ERROR", "main"]
 
 logger = logging.getLogger(__name__)
 
-# Exit codes: 1 is Python's own for an exception, 2 for a wrong call.
-_CONFIG_ERROR = 78  # EX_CONFIG of sysexits.h: restarting would not help
+# As EX_CONFIG of sysexits.h: restarting would not help. (1 is Python's own code for an
+# exception, 2 is for a wrong call.)
+EXIT_CONFIG_ERROR = 78
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 code = process.run(around)
     except ActorsError as error:
         logger.error("%s", error)
-        return _CONFIG_ERROR
+        return EXIT_CONFIG_ERROR
     return code
 
 

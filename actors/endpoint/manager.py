@@ -257,6 +257,8 @@ class Manager:
             case WorkerDied():
                 self._worker_died(message, now, turn)
             case WorkersMeasured(usage):
+                if usage.keys() - self._usage.keys():
+                    self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
                 self._usage = usage
         return turn
 

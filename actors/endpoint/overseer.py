@@ -5,14 +5,15 @@ tells of restarts and hears from operators that the endpoint should stop.
 """
 
 import random
+from dataclasses import dataclass
 from typing import Any
 
 from actors.logic.membership import Membership
-from actors.logic.turn import Admission, Turn
+from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import PROTOCOL, ActorRestarted, Hello, Relay, StopEndpoint
 from actors.supervisor import Supervisor, SupervisorSettings
 
-__all__ = ["ACTORS", "Overseer"]
+__all__ = ["ACTORS", "PATIENCE", "Overseer", "Ready", "overseer_hello"]
 
 # In the order of their start: the interchange takes tasks first and returns results
 # last; the provider ends the blocks after nobody orders new ones.
@@ -21,6 +22,11 @@ ACTORS = ("interchange", "provider", "strategy")
 # Seconds between asking an actor to stop and killing it: more than the provider gives
 # to its blocks.
 PATIENCE = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Effect):
+    """The interchange takes members; comes once."""
 
 
 class Overseer:
@@ -32,6 +38,7 @@ class Overseer:
         settings = SupervisorSettings(ACTORS, patience=patience)
         self.supervisor = Supervisor(settings, chance, now)
         self.membership = Membership("interchange", lambda: hello, chance)
+        self._is_ready = False
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: the root process has no door."""
@@ -40,7 +47,11 @@ class Overseer:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take a message from the shell or from the interchange."""
         turn = Turn()
-        if self.membership.take(message, sender, now, turn):
+        is_done = self.membership.take(message, sender, now, turn)
+        if self.membership.is_in and not self._is_ready:
+            self._is_ready = True
+            turn.effects.append(Ready())
+        if is_done:
             return turn
         match message:
             case StopEndpoint():

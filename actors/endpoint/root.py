@@ -20,7 +20,8 @@ from typing import Any
 import filelock
 
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
-from actors.endpoint.overseer import PATIENCE, Overseer, overseer_hello
+from actors.endpoint.launch import EXIT_CONFIG_ERROR
+from actors.endpoint.overseer import PATIENCE, Overseer, Ready, overseer_hello
 from actors.endpoint.surroundings import (
     RunStatus,
     Surroundings,
@@ -62,7 +63,7 @@ def run_endpoint(
         path: of endpoint.toml, or its folder.
         command: what the endpoint lives for; it finds it through `ACTORS_ADDRESS`.
             Empty: the endpoint lives until SIGTERM, Ctrl-C or `actors stop`.
-        ready: called once the actors are being started.
+        ready: called once clients can come in.
 
     Returns:
         The command's exit code; without one 0, or 1 if the actors could not be kept
@@ -168,7 +169,6 @@ class _Root:
         with self._signals():
             if self._command:
                 self._start_command()
-            self._ready(self._status)
             try:
                 self._runtime.run()
             finally:
@@ -183,6 +183,8 @@ class _Root:
                 child = self._children.get(name)
                 if child is not None:
                     child.send_signal(signal.SIGKILL if is_kill else signal.SIGTERM)
+            case Ready():
+                self._ready(self._status)
             case AllStopped(reason):
                 if reason:
                     logger.error("the endpoint stops: %s", reason)
@@ -221,13 +223,14 @@ class _Root:
             how += self._last_words(name)
         del self._children[name]
         logger.info("%s ended: %s", name, how)
-        self._inbox.put(ChildEnded(name, how))
+        is_hopeless = child.returncode == EXIT_CONFIG_ERROR
+        self._inbox.put(ChildEnded(name, how, is_hopeless))
 
     def _last_words(self, name: str) -> str:
         """Return what an actor that failed wrote last, for whoever reads only us."""
         log = self._around.paths.logs / f"{name}.log"
         lines = log.read_text(errors="replace").splitlines()
-        return f": {lines[-1]}" if lines else ""
+        return f": {lines[-1].rpartition(' ERROR ')[2]}" if lines else ""
 
     def _watch(self, child: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
         watch = _EndWatch(child.pid, self._runtime, ended)
