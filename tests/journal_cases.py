@@ -4,8 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from actors.journal import FileSystem, Journal, JournalConfig
-from actors.journal.writer import Durability
+from actors.journal import Durability, FileSystem, Journal, JournalConfig
 
 __all__ = ["FOLDER", "Noted", "contents", "decode", "encode", "noted", "opened"]
 

@@ -3,6 +3,7 @@
 import errno
 import pickle
 import resource
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -130,6 +131,29 @@ def test_compaction_replaces_what_was_and_keeps_what_comes_meanwhile(
     assert journal.base_bytes == sizes[0]
     assert journal.log_bytes >= sizes[1]
     journal.close()
+
+
+def test_another_thread_may_compact_while_this_one_appends(place: Place) -> None:
+    files, folder = place
+    journal, _ = opened(files, folder, segment_bytes=SMALL_SEGMENT_BYTES)
+    journal.append(noted(*range(100)))
+    compaction = journal.start_compaction()
+
+    def drive() -> None:
+        for number in range(50, 100):
+            compaction.add(noted(number))
+        compaction.finish()
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    last = 100
+    while thread.is_alive() or last < 150:
+        journal.append(noted(last))
+        last += 1
+    thread.join()
+    assert journal.base_bytes == compaction.size_bytes
+    journal.close()
+    assert contents(files, folder) == noted(*range(50, last))
 
 
 def test_a_journal_may_be_compacted_to_nothing_again_and_again(place: Place) -> None:

@@ -5,6 +5,7 @@ files: replay yields a prefix of what was appended, with all that was acknowledg
 it, or it refuses.
 """
 
+import contextlib
 import itertools
 import random
 from collections.abc import Callable, Iterator
@@ -150,6 +151,65 @@ def test_a_flipped_bit_in_what_was_synced_is_refused_also_after_a_kill() -> None
         else:
             found = numbers(contents(copy))
             assert found in ([1, 2, 3], [1, 2, 3, 4])
+
+
+def test_power_loss_takes_nothing_of_a_closed_journal_not_even_its_markers() -> None:
+    for seed in range(20):
+        disk = FakeDisk()
+        journal, _ = opened(disk, segment_bytes=SMALL_SEGMENT_BYTES)
+        for number in range(20):
+            journal.append(noted(number))
+        journal.close()
+        before = disk.files()
+        disk.restart(random.Random(seed))
+        assert disk.files() == before
+
+
+def test_what_was_replayed_after_a_kill_is_guarded_like_what_was_synced() -> None:
+    disk = FakeDisk()
+    journal, _ = opened(disk)
+    journal.append(noted(1, 2))
+    disk.restart()
+    opened(disk)
+    disk.restart()
+    for copy, _, offset in flipped(disk):
+        if offset < len(disk.read(LAST_LOG)) - 16:
+            assert refusal(copy) is not None
+
+
+def test_proof_of_damage_is_found_wherever_it_lies_between_two_reads() -> None:
+    chunk_bytes = 256 * 1024
+    for shift in range(-20, 5):
+        disk = FakeDisk()
+        with Journal[bytes](FOLDER, encode=bytes, decode=bytes, files=disk) as journal:
+            assert list(journal.replay()) == []
+            start = len(disk.read(LAST_LOG))
+            journal.append([b"a", bytes(chunk_bytes + shift - 9 - 8)])
+            journal.sync(0)
+            content = bytearray(disk.read(LAST_LOG))
+        assert len(content) - 16 == start + chunk_bytes + shift
+        content[start + 8] ^= 1
+        disk.put(LAST_LOG, bytes(content))
+        damage = refusal(disk)
+        assert damage is not None
+        assert damage.offset == start
+
+
+def test_torn_bytes_kept_aside_survive_power_loss() -> None:
+    disk = FakeDisk()
+    journal, _ = opened(disk)
+    journal.append(noted(1))
+    journal.close()
+    disk.put(LAST_LOG, disk.read(LAST_LOG) + b"torn")
+    for seed, crash_after in itertools.product(range(10), range(20)):
+        copy = disk.copy()
+        copy.crash_at = len(copy.operations) + crash_after
+        with contextlib.suppress(SimulatedCrash):
+            opened(copy)
+        copy.restart(random.Random(seed))
+        contents(copy)
+        kept = [data for path, data in copy.files().items() if ".torn-" in path.name]
+        assert b"torn" in kept
 
 
 @pytest.mark.parametrize("keep_later", [False, True])
@@ -331,7 +391,9 @@ def test_recovery_itself_may_be_cut_off_anywhere_and_still_loses_nothing(
         again = 0
         while is_cut_off:
             disk, history = crashed(crash_at, 0.5, live_a_life)
-            disk.restart(random.Random(seed))
+            # Killed, or without power; the process that recovers loses power.
+            first = random.Random(seed) if seed % 2 else None
+            disk.restart(first)
             disk.crash_at = len(disk.operations) + again
             try:
                 opened(disk)
@@ -341,6 +403,21 @@ def test_recovery_itself_may_be_cut_off_anywhere_and_still_loses_nothing(
                 is_cut_off = False
             disk.restart(random.Random(seed + again))
             reopen_and_judge(disk, history, at_least=history.acknowledged)
+
+
+@pytest.mark.parametrize(
+    "crash_at",
+    [at for at, name in enumerate(OPERATIONS) if name in ("sync_folder", "unlink")],
+)
+def test_names_that_a_killed_process_left_unsynced_are_durable_once_it_is_replayed(
+    crash_at: int,
+) -> None:
+    for seed in range(40):
+        disk, history = crashed(crash_at, 0, live_a_life)
+        disk.restart()
+        opened(disk)
+        disk.restart(random.Random(seed))
+        reopen_and_judge(disk, history, at_least=history.appended)
 
 
 def test_what_a_killed_process_left_unsynced_is_durable_once_it_was_replayed() -> None:

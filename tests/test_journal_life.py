@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 
 from actors.journal import (
     Compaction,
+    Durability,
     Journal,
     JournalConfig,
     JournalDamaged,
@@ -28,7 +29,6 @@ from actors.journal import (
     repair,
     verify,
 )
-from actors.journal.writer import Durability
 from tests.fake_disk import FakeDisk, SimulatedCrash
 from tests.journal_cases import FOLDER
 
@@ -142,7 +142,7 @@ class JournalLife(RuleBasedStateMachine):
         self.now += step
         if self.running().sync(self.now):
             self.safe = len(self.content)
-            assert self.config.durability != "off" or self.running().sync_at > 1e9
+            assert self.config.durability != "off"
 
     @precondition(lambda self: self.compaction is None)
     @rule(keep=st.integers(0, 10))
@@ -257,6 +257,6 @@ class JournalLife(RuleBasedStateMachine):
 
 
 JournalLife.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None
+    max_examples=60, stateful_step_count=30, deadline=None
 )
 TestJournalLife = JournalLife.TestCase

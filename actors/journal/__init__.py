@@ -41,6 +41,7 @@ A holder that forks without exec would hand its lock to the child: don't.
 """
 
 from actors.journal.compaction import Compaction
+from actors.journal.config import Durability, JournalConfig
 from actors.journal.errors import (
     JournalDamaged,
     JournalError,
@@ -60,7 +61,7 @@ from actors.journal.repair import (
     repair,
     verify,
 )
-from actors.journal.writer import Durability, Journal, JournalConfig
+from actors.journal.writer import Journal
 
 __all__ = [
     "Compaction",

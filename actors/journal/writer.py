@@ -15,8 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, TypeVar
 
-from actors.errors import BrokenInvariant, ConfigError
+from actors.errors import BrokenInvariant
 from actors.journal.compaction import Compaction, remove_leftovers
+from actors.journal.config import JournalConfig
 from actors.journal.errors import (
     JournalFailed,
     JournalFull,
@@ -34,47 +35,13 @@ from actors.journal.layout import (
 )
 from actors.journal.segments import SegmentWriter, create_segment
 
-__all__ = ["Durability", "Journal", "JournalConfig"]
+__all__ = ["Journal"]
 
 logger = logging.getLogger(__name__)
 Record = TypeVar("Record")
-Durability = Literal["sync", "interval", "off"]
-
-# Chosen: a segment replays in well under a second, and rotating, three syncs, is rare.
-_SEGMENT_BYTES = 64 << 20
-_MIN_SEGMENT_BYTES = 1 << 7
 # Chosen: after a rotation found no room, the segment grows by so much of its size
 # before the next try.
 _ROTATION_RETRY_SHARE = 8
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class JournalConfig:
-    """How a journal is kept.
-
-    Args:
-        durability: "sync": `sync` waits for the disk; "interval": at most once in
-            `interval`; "off": never.
-        interval: seconds, > 0; with "interval" only.
-        segment_bytes: a segment that has reached this size is closed.
-    """
-
-    durability: Durability = "sync"
-    interval: float = 1.0
-    segment_bytes: int = _SEGMENT_BYTES
-
-    def __post_init__(self) -> None:
-        if self.durability not in ("sync", "interval", "off"):
-            raise ConfigError(
-                f"Durability {self.durability!r} is none of sync, interval, off"
-            )
-        if not 0 < self.interval < math.inf:
-            raise ConfigError(f"Interval {self.interval} must be above 0 seconds")
-        if self.segment_bytes < _MIN_SEGMENT_BYTES:
-            raise ConfigError(
-                f"Segment size {self.segment_bytes} must be at least "
-                f"{_MIN_SEGMENT_BYTES} bytes"
-            )
 
 
 class Journal(Generic[Record]):
