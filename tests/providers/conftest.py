@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from providers import LocalProvider
+from providers.processes import read_stat
 from tests.providers.contract import Connect
 from tests.support import eventually
 
@@ -20,8 +21,14 @@ def marked_processes(mark: str) -> list[int]:
     """List the living processes, other than this one, that a test started."""
     needle = f"{MARK}={mark}\0".encode()
     found = []
+    me = read_stat(os.getpid())
+    assert me is not None
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+        process = read_stat(int(entry.name)) if entry.name.isdecimal() else None
+        # What is older than this process was not started by it.
+        if process is None or process.start_time < me.start_time:
+            continue
+        if process.pid == me.pid:
             continue
         # A zombie's environment is empty; another user's is not ours to read.
         with suppress(OSError):
