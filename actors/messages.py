@@ -667,8 +667,17 @@ door_answer: Decoder[DoorAnswer] = Decoder(DoorAnswer)
 published: Decoder[list[Published]] = Decoder(list[Published])
 
 
-# Size of what surrounds one item of a list in a frame, roughly.
+# Sizes of what surrounds one item of a list in a frame, and of one step of a history,
+# roughly: an id, some numbers.
 _ITEM_BYTES = 96
+_STEP_BYTES = 64
+
+
+def _outcome_bytes(outcome: Outcome) -> int:
+    """Guess its size in a frame, rather too large: a character has up to 4 bytes."""
+    failure = outcome.failure
+    text = 4 * (len(failure.message) + len(failure.detail)) if failure else 0
+    return len(outcome.payload) + text + _STEP_BYTES * (1 + len(outcome.steps))
 
 
 def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
@@ -684,7 +693,7 @@ def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
         case Submit(items) | Lease(items):
             sizes = [len(t.function) + len(t.arguments) + _ITEM_BYTES for t in items]
         case Finished(items) | Results(items):
-            sizes = [len(o.payload) + 2 * _ITEM_BYTES for o in items]
+            sizes = [_outcome_bytes(o) for o in items]
         case _:
             yield message, _ITEM_BYTES
             return

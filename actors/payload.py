@@ -296,7 +296,8 @@ def load_result(payload: bytes) -> Any:
     """
     try:
         return pickle.loads(payload)
-    except Exception as error:
+    except BaseException as error:
+        # SystemExit, too: it would end the thread that all other results come through.
         message = describe_load_error("Result", error, _HINT_HERE)
         raise as_not_serializable(message, error) from error
 
@@ -342,7 +343,7 @@ def load_exception(payload: bytes, traceback_text: str = "") -> BaseException:
         error = pickle.loads(payload)
         if not isinstance(error, BaseException):
             raise TypeError(f"{type(error).__name__} is no exception")
-    except Exception as reason:  # noqa: BLE001  other people's code
+    except BaseException as reason:  # noqa: BLE001  other people's code
         message = describe_load_error("Exception of the task", reason, _HINT_HERE)
         error = as_not_serializable(message, reason)
         error.__context__ = reason

@@ -65,9 +65,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# A frame is closed once its payloads exceed this. Measured: beyond it a frame gains
-# nothing, and a heartbeat behind it waits longer.
-FRAME_BYTES = 1 << 20
+# A frame is closed before its payloads exceed this; one payload alone may. Measured:
+# beyond it a frame gains nothing, and a heartbeat behind it waits longer. Half of the
+# smallest `max_frame_bytes` there is, as sizes are estimates.
+FRAME_BYTES = 1 << 19
 # What may wait for a peer that does not read, before its link is closed. It comes back
 # through the door and is told again whatever it did not acknowledge.
 BACKLOG_BYTES = 256 << 20
@@ -263,6 +264,7 @@ class Runtime:
         self._published = 0
         self._turns: list[Turn] = []
         self._is_over = False
+        self._is_door_blamed = False
         self._door: Door | None = None
         self._publisher: Publisher | None = None
         self._watch(self._signal.fileno(), self._read_signal)
@@ -387,7 +389,10 @@ class Runtime:
             try:
                 newcomer = hello.decode(frame)
             except MalformedFrame as error:
-                logger.warning("somebody at the door was refused: %s", error)
+                # Nobody at the door has a name: log the first, as for a sender.
+                if not self._is_door_blamed:
+                    self._is_door_blamed = True
+                    logger.warning("somebody at the door was refused: %s", error)
                 self._tell(FrameMalformed("door", str(error)))
                 self._door.answer(encode_one(Refused(f"this is no Hello: {error}")))
                 continue
@@ -396,6 +401,9 @@ class Runtime:
     def _admit(self, newcomer: Hello) -> Welcome | Refused:
         serving = self._serving
         assert serving is not None
+        # What was decided for a peer's old link must not go out on its new one: a lease
+        # that the peer is told not to have would run all the same.
+        self._complete()
         now = time.monotonic()
         admission, turn = self._machine.admit(newcomer, now)
         if not admission.peer:
@@ -598,8 +606,11 @@ class Runtime:
     def _next_frame(port: _Port) -> bytes:
         messages: list[Message] = []
         total = 0
-        while port.outgoing and (not messages or total < FRAME_BYTES):
-            message, size = port.outgoing.popleft()
+        while port.outgoing:
+            message, size = port.outgoing[0]
+            if messages and total + size > FRAME_BYTES:
+                break
+            port.outgoing.popleft()
             messages.append(message)
             total += size
         port.outgoing_bytes -= total

@@ -19,6 +19,9 @@ Rules:
   waits for "down"; whoever reads a last word closes.
 * A frame larger than the receiver's `max_bytes` ends the connection that it came on,
   and no other.
+* Over `ipc` all this is solid (measured: 18,000 sessions). Over `ws` and `wss` nng 1.11
+  frees memory too early when a connection ends, whoever ends it and however: about one
+  session in 2,000 ends a process by SIGABRT or SIGSEGV. Its supervisor must be ready.
 * Close everything, and what dials before the program ends. What was forgotten is
   closed when its last reference goes, with a ResourceWarning.
 """
@@ -339,6 +342,13 @@ class Link(NngSocket):
         if self._watch.is_over:
             return False
         return self._send(frame)
+
+    def _release(self) -> None:
+        super()._release()
+        # Else the signal would live until the garbage collector finds the socket.
+        self._socket.remove_pre_pipe_connect_cb(self._watch.before)
+        self._socket.remove_post_pipe_connect_cb(self._watch.up)
+        self._socket.remove_post_pipe_remove_cb(self._watch.down)
 
     def _become_quiet(self) -> None:
         if not self._watch.has_met:  # else it will not try again

@@ -72,7 +72,7 @@ def test_anything_else_is_refused_with_the_value(text: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "lab", "[::]"])
 def test_plain_ws_is_refused_beyond_loopback(host: str) -> None:
-    with pytest.raises(ConfigError, match="in the clear.*use wss://"):
+    with pytest.raises(ConfigError, match=r"in the clear.*use wss://"):
         Address.parse(f"ws://{host}:80")
 
 

@@ -4,17 +4,14 @@ import gc
 import os
 import select
 import shutil
-import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -37,8 +34,8 @@ pytestmark = pytest.mark.slow
 
 MAX_BYTES = 100_000
 
-# More than one turn of a loop may take, much less than what it must not wait for.
-NO_TIME = 0.05
+# Which network the tests of this file run over; `ipc` if unset.
+NETWORK_VARIABLE = "ACTORS_TEST_NETWORK"
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +98,9 @@ class Network:
         self._links += 1
         link_id = f"pair{self._links}"
         pair = self.listen(link_id, max_bytes), self.dial(link_id, max_bytes)
-        for link in pair:
-            eventually(lambda link=link: link.is_connected, what="a connection")
+        eventually(
+            lambda: pair[0].is_connected and pair[1].is_connected, what="a connection"
+        )
         return pair
 
     def publisher(self) -> Publisher:
@@ -126,13 +124,17 @@ class Network:
         wait_for_closing()
 
 
+def is_closing() -> bool:
+    return any(thread.name == "actors-close" for thread in threading.enumerate())
+
+
 def wait_for_closing() -> None:
     for thread in threading.enumerate():
         if thread.name == "actors-close":
             thread.join()
 
 
-@pytest.fixture(params=["ipc", "ws", "wss"])
+@pytest.fixture(params=[os.environ.get(NETWORK_VARIABLE, "ipc")])
 def network(
     request: pytest.FixtureRequest, folder: Path, certificates: Path
 ) -> Iterator[Network]:
@@ -155,13 +157,6 @@ def local(folder: Path) -> Iterator[Network]:
     opened.close()
 
 
-@pytest.fixture
-def secure(certificates: Path) -> Iterator[Network]:
-    opened = Network(Address.parse(f"wss://127.0.0.1:{free_port()}"), certificates)
-    yield opened
-    opened.close()
-
-
 def received(source: Door | Knock | Link | Subscriber, what: str = "a frame") -> bytes:
     """Return the next frame, waiting for it."""
     frames: list[bytes] = []
@@ -174,6 +169,10 @@ def received(source: Door | Knock | Link | Subscriber, what: str = "a frame") ->
 
     eventually(has_arrived, what=what)
     return frames[0]
+
+
+def wait_for_connection(link: Link) -> None:
+    eventually(lambda: link.was_connected, what="a connection")
 
 
 def is_readable(descriptor: int) -> bool:
@@ -202,7 +201,7 @@ def test_frames_arrive_whole_and_in_order_both_ways(network: Network) -> None:
     frames = [b"%d" % i * (i * i) for i in range(1, 60)]
     for sender, receiver in ((listener, dialer), (dialer, listener)):
         waiting = list(frames)
-        arrived = []
+        arrived: list[bytes] = []
         while len(arrived) < len(frames):
             while waiting and sender.send(waiting[0]):
                 del waiting[0]
@@ -263,9 +262,10 @@ def test_coming_and_going_is_reported_once_to_both_sides(network: Network) -> No
     assert not listener.was_connected
 
     dialer = network.dial("x")
-    for link in (listener, dialer):
-        eventually(lambda link=link: network.changes_of(link) == ["up"], what="up")
-        assert link.is_connected
+    eventually(lambda: network.changes_of(listener) == ["up"], what="up")
+    eventually(lambda: network.changes_of(dialer) == ["up"], what="up")
+    assert listener.is_connected
+    assert dialer.is_connected
 
     dialer.close()
     eventually(lambda: network.changes_of(listener) == ["up", "down"], what="down")
@@ -341,11 +341,7 @@ def test_nobody_inherits_what_was_queued_for_a_peer_that_is_gone(
     assert not listener.send(b"more")
 
     second = network.dial("pair1")
-    # Over ws and wss nng accepts it first; it never comes to a frame.
-    eventually(
-        lambda: second.trouble or "down" in network.changes_of(second),
-        what="a second dialer that is refused",
-    )
+    eventually(lambda: "down" in network.changes_of(second), what="down")
     assert second.receive() is None
     assert network.changes_of(listener) == ["up", "down"]
 
@@ -359,11 +355,14 @@ def test_a_dialer_does_not_connect_a_second_time(network: Network) -> None:
     assert not dialer.send(b"more")
     wait_for_closing()
     heir = network.listen("pair1")
-    # It redials within its longest pause of a second, and is held back each time.
-    with pytest.raises(AssertionError):
-        eventually(lambda: "up" in network.changes_of(heir), within=1.2)
+    # Without care it would redial within its longest pause, a second.
+    with pytest.raises(AssertionError, match="a connection"):
+        eventually(lambda: network.changes_of(heir), within=1.5, what="a connection")
     assert network.changes_of(dialer) == ["up", "down"]
-    assert heir.receive() is None
+    # So the name still serves who comes in earnest.
+    friend = network.dial("pair1")
+    friend.send(b"new")
+    assert received(heir) == b"new"
 
 
 def test_a_frame_that_is_too_large_is_refused_by_its_own_sender(
@@ -383,8 +382,8 @@ def test_a_frame_that_is_too_large_ends_its_own_link_only(network: Network) -> N
     assert dialer.send(b"y" * 1000)
     assert len(received(listener)) == 1000
     assert dialer.send(b"y" * 1001)
-    for link in (listener, dialer):
-        eventually(lambda link=link: "down" in network.changes_of(link), what="down")
+    eventually(lambda: "down" in network.changes_of(listener), what="down")
+    eventually(lambda: "down" in network.changes_of(dialer), what="down")
     assert listener.receive() is None
     friend.send(b"well")
     assert received(bystander) == b"well"
@@ -411,9 +410,10 @@ def test_garbage_at_a_link_ends_this_link_only(local: Network) -> None:
 def test_links_can_be_closed_while_peers_come_and_go(local: Network) -> None:
     """Callbacks run on nng's threads at the very moment of the close."""
     for i in range(100):
-        links = [local.listen(f"l{i}"), local.dial(f"l{i}"), local.dial(f"l{i}")]
+        listener = local.listen(f"l{i}")
+        links = [listener, local.dial(f"l{i}"), local.dial(f"l{i}")]
         if i % 3:
-            eventually(lambda link=links[0]: link.was_connected, what="up")
+            wait_for_connection(listener)
         if i % 2:
             links.reverse()
         for link in links:
@@ -660,11 +660,8 @@ def test_a_listener_that_cannot_be_names_the_reason(tmp_path: Path) -> None:
 
 
 def test_nonsense_cannot_be_dialed() -> None:
-    with pytest.raises(ConfigError, match="'?nonsense'? cannot be dialed"):
+    with pytest.raises(ConfigError, match="nonsense cannot be dialed"):
         Knock("nonsense", None, b"x", MAX_BYTES)
-
-
-# Certificates
 
 
 def test_one_port_serves_many_paths(network: Network) -> None:
@@ -675,132 +672,6 @@ def test_one_port_serves_many_paths(network: Network) -> None:
         dialer.send(b"%d" % i)
     for i, (listener, _) in enumerate(pairs):
         assert received(listener) == b"%d" % i
-
-
-def test_a_path_that_does_not_exist_is_refused(secure: Network) -> None:
-    secure.listen("x")
-    stranger = secure.dial("y")
-    eventually(lambda: stranger.trouble == "nobody listens there", what="a refusal")
-    assert not stranger.was_connected
-
-
-@pytest.fixture(scope="module")
-def foreign_certificates() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="a-"))
-    make_certificates(folder, ["127.0.0.1", "localhost"])
-    yield folder
-    shutil.rmtree(folder)
-
-
-def assert_refused(secure: Network, security: Security) -> None:
-    """Check that a dialer gets nowhere and knows why, and the next one does."""
-    listener = secure.listen("x")
-    stranger = Link.dial(secure.url("x"), security, MAX_BYTES, secure.signal)
-    stranger.send(b"intruder")
-    eventually(lambda: "does not accept" in stranger.trouble, what="a refusal")
-    assert not stranger.was_connected
-    stranger.close()
-    assert not listener.was_connected
-    friend = secure.dial("x")
-    friend.send(b"friend")
-    assert received(listener) == b"friend"
-
-
-def test_a_dialer_with_a_foreign_certificate_is_refused(
-    secure: Network, certificates: Path, foreign_certificates: Path
-) -> None:
-    security = Security(
-        str(certificates / "ca.pem"), str(foreign_certificates / "client.pem")
-    )
-    assert_refused(secure, security)
-
-
-def test_a_dialer_does_not_talk_to_a_listener_of_a_foreign_authority(
-    secure: Network, foreign_certificates: Path
-) -> None:
-    security = Security(
-        str(foreign_certificates / "ca.pem"), str(foreign_certificates / "client.pem")
-    )
-    assert_refused(secure, security)
-
-
-def test_a_dialer_does_not_talk_to_a_listener_of_another_name(
-    secure: Network, certificates: Path
-) -> None:
-    security = Security(
-        str(certificates / "ca.pem"), str(certificates / "client.pem"), "lab.example"
-    )
-    assert_refused(secure, security)
-
-
-def test_a_name_in_the_certificate_can_be_expected_instead_of_the_hosts(
-    secure: Network, certificates: Path
-) -> None:
-    secure.client = Security(
-        str(certificates / "ca.pem"), str(certificates / "client.pem"), "localhost"
-    )
-    secure.pair()
-
-
-def test_a_client_certificate_cannot_pose_as_the_endpoint(
-    secure: Network, certificates: Path
-) -> None:
-    client = secure.client
-    secure.server = client
-    secure.listen("x")
-    dialer = secure.dial("x")
-    eventually(lambda: "does not accept" in dialer.trouble, what="a refusal")
-    assert not dialer.was_connected
-
-
-def test_a_peer_without_a_certificate_is_refused(
-    secure: Network, certificates: Path
-) -> None:
-    listener = secure.listen("x")
-    url = urlsplit(secure.url("x"))
-    context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
-    with (
-        socket.create_connection((str(url.hostname), int(url.port or 0))) as raw,
-        pytest.raises((ssl.SSLError, ConnectionError)),
-        context.wrap_socket(raw, server_hostname=url.hostname) as stranger,
-    ):
-        request = (
-            f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-            "Sec-WebSocket-Protocol: pair.sp.nanomsg.org\r\n\r\n"
-        )
-        stranger.sendall(request.encode())
-        answer = stranger.recv(1000)
-        assert not answer.startswith(b"HTTP/1.1 101"), answer
-        raise ConnectionError("hung up without a word")
-    assert not listener.was_connected
-
-
-def test_plain_ws_gets_nowhere_at_a_wss_port(secure: Network) -> None:
-    listener = secure.listen("x")
-    url = secure.url("x").replace("wss:", "ws:")
-    stranger = Link.dial(url, None, MAX_BYTES, secure.signal)
-    eventually(lambda: stranger.trouble, what="a refusal")
-    assert not listener.was_connected
-    stranger.close()
-
-
-def test_wss_without_certificates_is_a_config_error() -> None:
-    with pytest.raises(ConfigError, match=r"wss://127.*needs certificates"):
-        Door(f"wss://127.0.0.1:{free_port()}/x", None, MAX_BYTES)
-
-
-def test_certificate_files_that_are_wrong_are_named(
-    secure: Network, tmp_path: Path
-) -> None:
-    missing = Security(str(tmp_path / "ca.pem"), str(tmp_path / "client.pem"))
-    with pytest.raises(ConfigError, match=r"ca\.pem is missing or not readable"):
-        Link.dial(secure.url("x"), missing, MAX_BYTES, secure.signal)
-    for name in ("ca.pem", "client.pem"):
-        (tmp_path / name).write_text("nonsense")
-    with pytest.raises(ConfigError, match=r"ca\.pem or .*client\.pem is not what"):
-        Link.dial(secure.url("x"), missing, MAX_BYTES, secure.signal)
 
 
 # Hygiene
@@ -848,7 +719,7 @@ def test_descriptors_and_threads_do_not_grow_with_sessions(network: Network) -> 
     for i in range(10):
         session(i)
     before = count()
-    for i in range(10, 150):
+    for i in range(10, 150 if network.address.scheme == "ipc" else 40):
         session(i)
     # What nng closed on its own threads may take it a moment.
     eventually(
@@ -857,41 +728,59 @@ def test_descriptors_and_threads_do_not_grow_with_sessions(network: Network) -> 
     )
 
 
-def stop_itself_after_connecting() -> str:
-    return (
-        "import os, signal, sys\n"
-        "from actors.transport import Link, Security, Signal\n"
-        "import select\n"
-        "url, *files = sys.argv[1:]\n"
-        "security = Security(*files) if files else None\n"
-        "signals = Signal()\n"
-        "link = Link.dial(url, security, 1000, signals)\n"
-        "link.send(b'hello')\n"
-        "select.select([signals], [], [], 10)\n"
-        "os.kill(os.getpid(), signal.SIGSTOP)\n"
-    )
+STOP_WHEN_CONNECTED = """
+import os, select, signal, sys
+from actors.transport import Link, Security, Signal
+url, *files = sys.argv[1:]
+signals = Signal()
+link = Link.dial(url, Security(*files) if files else None, 1000, signals)
+link.send(b"hello")
+select.select([signals], [], [], 10)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
 
 
 def test_closing_does_not_wait_for_a_far_side_that_hangs(network: Network) -> None:
     listener = network.listen("x")
-    files = [network.client.ca_file, network.client.cert_key_file] * (
-        network.client is not None
-    ) if network.client else []
-    with subprocess.Popen(
-        [sys.executable, "-c", stop_itself_after_connecting(), network.url("x"), *files]
-    ) as process:
+    command = [sys.executable, "-c", STOP_WHEN_CONNECTED, network.url("x")]
+    if network.client is not None:
+        command += [network.client.ca_file, network.client.cert_key_file]
+    with subprocess.Popen(command) as process:
         try:
             assert received(listener) == b"hello"
-            eventually(
-                lambda: Path(f"/proc/{process.pid}/stat").read_text().split()[2] == "T",
-                what="a process that is stopped",
-            )
+            eventually(lambda: is_stopped(process.pid), what="a process that hangs")
             send_until_full(listener, b"x" * MAX_BYTES)
-            begin = time.monotonic()
             listener.close()
-            assert time.monotonic() - begin < NO_TIME
+            # Over ipc there is nothing to wait for.
+            assert is_closing() == (network.address.scheme != "ipc")
         finally:
-            process.send_signal(signal.SIGKILL)
+            process.kill()
+
+
+def is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().split()[2] == "T"
+
+
+@pytest.mark.parametrize("far_side", ["nobody", "silent", "honest"])
+def test_a_dialer_can_be_closed_at_any_moment_of_an_attempt(
+    network: Network, far_side: str
+) -> None:
+    """Closed in the middle, nng 1.11 would abort the process."""
+    silent = None
+    if far_side == "honest":
+        network.door()
+    elif far_side == "silent" and network.address.scheme != "ipc":
+        port = int(network.address.location.rpartition(":")[2])
+        silent = socket.create_server(("127.0.0.1", port))
+    for i in range(20):
+        knock = network.knock(b"x")
+        until = time.monotonic() + i * 0.0005
+        while time.monotonic() < until:
+            assert knock.receive() is None
+        knock.close()
+    wait_for_closing()
+    if silent is not None:
+        silent.close()
 
 
 def test_nothing_is_written_to_standard_error(
@@ -933,11 +822,40 @@ def test_a_program_that_ends_without_closing_ends_quietly(folder: Path) -> None:
 
 
 def test_importing_loads_no_cryptography() -> None:
-    script = (
-        "import sys, actors.transport\n"
-        "sys.exit('cryptography' in sys.modules)\n"
-    )
+    script = "import sys, actors.transport\nsys.exit('cryptography' in sys.modules)\n"
     done = subprocess.run([sys.executable, "-c", script], timeout=30, check=False)
     assert done.returncode == 0
 
 
+# Websockets
+
+# nng 1.11 may end a process when a websocket ends (see actors.transport). Then the
+# tests start again; to fail they must fail, or be ended three times.
+ATTEMPTS = 3
+
+
+@pytest.mark.parametrize(
+    ("file", "network"),
+    [
+        ("test_transport.py", "ws"),
+        ("test_transport.py", "wss"),
+        ("transport_over_wss.py", "wss"),
+    ],
+)
+@pytest.mark.skipif(NETWORK_VARIABLE in os.environ, reason="is one of them itself")
+def test_these_tests_pass_over_websockets_in_a_process_of_their_own(
+    file: str, network: str
+) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    for _ in range(ATTEMPTS):
+        done = subprocess.run(
+            [*command, str(Path(__file__).with_name(file))],
+            env={**os.environ, NETWORK_VARIABLE: network},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode >= 0:
+            break
+    assert done.returncode == 0, done.stdout

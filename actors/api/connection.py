@@ -12,9 +12,10 @@ import secrets
 import socket
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import PENDING
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,11 @@ __all__ = ["Connection", "TaskFuture", "TaskOptions"]
 
 logger = logging.getLogger(__name__)
 
+# After `shutdown(cancel_futures=True)` the `max_workers` oldest tasks have a moment to
+# begin: a pool of so many processes would have begun them at once. Chosen: long for an
+# endpoint with free workers, short for people.
+_BEGIN_GRACE = 1.0
+
 _ERRORS: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.WORKER_DIED: WorkerCrashed,
     FailureKind.MANAGER_LOST: ManagerLost,
@@ -87,33 +93,80 @@ class TaskOptions:
 class TaskFuture(Future[Any]):
     """The future of a task on an endpoint.
 
-    `cancel` works until the task is known to run; a task that turns out to have begun
-    meanwhile is ended with its worker, as nobody can get its result any more.
+    A task that turns out to have begun when it is cancelled is ended with its worker,
+    as nobody can get its result any more.
     """
 
     def __init__(
         self,
         task_id: TaskId,
         received_at: float,
-        cancelled: Callable[[TaskId], None],
+        cancelled: Callable[[TaskId], bool],
+        ending: Callable[[TaskId], None],
     ) -> None:
         super().__init__()
         self.task_id = task_id
         self._tell_cancelled = cancelled
+        self._tell_ending = ending
         self._received_at = received_at
         self.sent_at = received_at  # when it began to wait for the endpoint
         self._steps: list[Step] = []  # as the endpoint tells them
 
-    def cancel(self) -> bool:
-        """Cancel unless it runs or has ended; tell whether it is cancelled now."""
-        with self._condition:
-            was_cancelled = self.cancelled()
-            if not super().cancel():
-                return False
-        if not was_cancelled:
-            self.set_running_or_notify_cancel()
-            self._tell_cancelled(self.task_id)
+    def cancel(self, *, if_running: bool = False) -> bool:
+        """Give the task up.
+
+        Args:
+            if_running: also if it is known to run: its worker is killed. The future is
+                cancelled once the endpoint has done so; a result that comes before
+                counts.
+
+        Returns:
+            Whether it is cancelled, or is going to be; false: it runs or has ended.
+        """
+        if not super().cancel():
+            if if_running and not self.done():
+                self._tell_ending(self.task_id)
+                # The endpoint may have been quick.
+                return self.cancelled() or not self.done()
+            return False
+        # Who takes it off the list of the unfinished tells those who wait: one does.
+        if self._tell_cancelled(self.task_id):
+            self._end_as_cancelled()
         return True
+
+    # For the connection
+
+    def begin(self) -> None:
+        """Note that it runs, unless it has ended or is being cancelled."""
+        with self._condition:
+            if not self.done() and not self.running():
+                self.set_running_or_notify_cancel()
+
+    def end(self, result: Any = None, error: BaseException | None = None) -> None:
+        """End it with a result or an error, unless somebody is cancelling it."""
+        try:
+            if error is None:
+                self.set_result(result)
+            else:
+                self.set_exception(error)
+        except InvalidStateError:
+            if self.cancelled():
+                self._end_as_cancelled()
+
+    def end_cancelled(self) -> None:
+        """End it as cancelled, also if it runs."""
+        with self._condition:
+            if self.running():
+                # Of no use to anybody by now, and in the way of `cancel`.
+                self._state = PENDING
+        super().cancel()
+        self._end_as_cancelled()
+
+    def _end_as_cancelled(self) -> None:
+        if not self._steps or not self._steps[-1].state.is_final:
+            attempt = self._steps[-1].attempt if self._steps else 1
+            self._steps.append(Step(TaskState.CANCELLED, attempt, time.time()))
+        self.set_running_or_notify_cancel()
 
     @property
     def history(self) -> list[Step]:
@@ -142,23 +195,21 @@ class _Submissions:
     ) -> None:
         self._sending = sending
         self._bell = Bell()
-        self._waiting: deque[Task] = deque()
+        # {task_id: task}, oldest first. Not a dict: it is slow at giving its first.
+        self._waiting: OrderedDict[TaskId, Task] = OrderedDict()
         self._room = max_running
 
     def put(self, task: Task) -> None:
-        self._waiting.append(task)
+        self._waiting[task.task_id] = task
         self._bell.ring()
 
     def withdraw(self, task_id: TaskId) -> bool:
         """Take back a task that was not sent yet; false: it was."""
-        for task in tuple(self._waiting):
-            if task.task_id == task_id:
-                try:
-                    self._waiting.remove(task)
-                except ValueError:
-                    return False
-                return True
-        return False
+        return self._waiting.pop(task_id, None) is not None
+
+    def there_is_room_for(self) -> list[TaskId]:
+        """List the tasks that are about to go; none where any number may."""
+        return list(self._waiting)[: self._room or 0]
 
     def ended(self, count: int) -> None:
         """Note that tasks ended: as many others may go."""
@@ -175,13 +226,14 @@ class _Submissions:
         count = len(self._waiting)
         if self._room is not None:
             count = min(count, self._room)
-            self._room -= count
         tasks = []
         for _ in range(count):
             try:
-                tasks.append(self._waiting.popleft())
-            except IndexError:  # withdrawn meanwhile
+                tasks.append(self._waiting.popitem(last=False)[1])
+            except KeyError:  # withdrawn meanwhile
                 break
+        if self._room is not None:
+            self._room -= len(tasks)
         if not tasks:
             return []
         self._sending(tasks)
@@ -210,6 +262,7 @@ class Connection:
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running, self._note_sent)
+        self._begin_grace = _BEGIN_GRACE if max_running is not None else 0.0
         self._is_leaving = False
         self._error: ActorsError | None = None  # why no task can succeed any more
         settings = SessionSettings(
@@ -246,16 +299,18 @@ class Connection:
         """Send a call; what cannot be sent fails in its future alone."""
         task_id = TaskId(f"{self.client_id}-{next(self._numbers)}")
         now = time.time()
-        future = TaskFuture(task_id, now, self._cancelled)
-        if self._error is not None:
-            future.set_exception(self._error)
-            return future
+        future = TaskFuture(task_id, now, self._cancelled, self._end)
         try:
             function_bytes, arguments = self._dumper.dump(function, args, kwargs)
         except NotSerializable as error:
             future.set_exception(error)
             return future
         self._futures[task_id] = future
+        # Both who ends the connection and who submits look: one of them sees it.
+        if self._error is not None:
+            if self._futures.pop(task_id, None) is not None:
+                future.end(error=self._error)
+            return future
         self._submissions.put(
             Task(
                 task_id,
@@ -271,14 +326,17 @@ class Connection:
 
     def cancel_waiting(self) -> None:
         """Cancel every task that has not begun; their futures end so."""
-        waiting = list(self._futures)
-        unsent = [t for t in waiting if self._submissions.withdraw(t)]
-        for task_id in unsent:
+        sent = []
+        going = set(self._submissions.there_is_room_for())
+        for task_id in list(self._futures):
+            if task_id in going or not self._submissions.withdraw(task_id):
+                sent.append(task_id)
+                continue
             future = self._futures.pop(task_id, None)
             if future is not None:
-                future.cancel()
-        sent = [t for t in waiting if t in self._futures]
-        self._inbox.put(CancelNow(sent, if_running=False))
+                future.end_cancelled()
+        if sent:
+            self._inbox.put(CancelNow(sent, False, self._begin_grace))
 
     def leave(self) -> None:
         """End the connection once every task has ended."""
@@ -290,12 +348,18 @@ class Connection:
         if self._is_leaving and not self._futures:
             self._inbox.put(Leave())
 
-    def _cancelled(self, task_id: TaskId) -> None:
+    def _cancelled(self, task_id: TaskId) -> bool:
+        """Forget a task that the user gave up; false: it is forgotten already."""
         if self._futures.pop(task_id, None) is None:
-            return
+            return False
         if not self._submissions.withdraw(task_id):
             self._inbox.put(CancelNow([task_id]))
         self._leave_if_done()
+        return True
+
+    def _end(self, task_id: TaskId) -> None:
+        """Ask for the end of a task that runs."""
+        self._inbox.put(CancelNow([task_id]))
 
     # In the thread
 
@@ -307,12 +371,14 @@ class Connection:
                 future.sent_at = now
 
     def _run(self) -> None:
+        error = ActorsError("The connection to the endpoint is closed")
         try:
             self._runtime.run()
-        except BaseException as error:
-            self._fail(ActorsError(f"The connection to the endpoint broke: {error!r}"))
+        except BaseException as reason:
+            error = ActorsError(f"The connection to the endpoint broke: {reason!r}")
             raise
         finally:
+            self._fail(self._error or error)
             self._submissions.close()
             self._inbox.close()
 
@@ -329,12 +395,13 @@ class Connection:
             case BeBarred(reason, is_refusal):
                 where = f"{self._entrance.name}: {reason}"
                 if is_refusal:
-                    self._fail(AdmissionRefused(f"Refused by the endpoint at {where}"))
+                    text = f"Refused by the endpoint at {where}"
+                    self._give_up(AdmissionRefused(text))
                 else:
                     trouble = self._runtime.trouble("interchange")
                     detail = f" ({trouble})" if trouble else ""
                     hint = self._entrance.hint
-                    self._fail(AddressError(f"No endpoint at {where}{detail}{hint}"))
+                    self._give_up(AddressError(f"No endpoint at {where}{detail}{hint}"))
             case Exit():
                 self._runtime.finish()
             case _:
@@ -345,37 +412,34 @@ class Connection:
         if future is None:
             return
         future.add_steps(outcome.steps)
-        try:
-            if outcome.state is TaskState.SUCCESS:
-                future.set_result(load_result(outcome.payload))
-            elif outcome.state is TaskState.CANCELLED:
-                if not future.cancel():
-                    future.set_exception(CancelledError("the task was cancelled"))
-            else:
-                future.set_exception(_exception(outcome))
-        except NotSerializable as error:
-            future.set_exception(error)
-        except InvalidStateError:
-            # Cancelled by another thread in this very moment: nobody waits for it.
-            logger.debug("%s was cancelled as its result came", outcome.task_id)
+        if outcome.state is TaskState.SUCCESS:
+            try:
+                future.end(load_result(outcome.payload))
+            except NotSerializable as error:
+                future.end(error=error)
+        elif outcome.state is TaskState.CANCELLED:
+            future.end_cancelled()
+        else:
+            future.end(error=_exception(outcome))
 
     def _progress(self, delta: Delta) -> None:
         future = self._futures.get(delta.task_id)
-        if future is None or delta.state is not TaskState.RUNNING or future.running():
-            return
-        # False: it is being cancelled by another thread.
-        future.set_running_or_notify_cancel()
+        if future is not None and delta.state is TaskState.RUNNING:
+            future.begin()
+
+    def _give_up(self, error: ActorsError) -> None:
+        """End the connection: no task can succeed any more."""
+        logger.error("%s", error)
+        self._fail(error)
+        self._runtime.finish()
 
     def _fail(self, error: ActorsError) -> None:
-        """Give everything up: no task can succeed any more."""
+        """Fail what is unfinished, and from now on whatever is submitted."""
         self._error = error
-        logger.error("%s", error)
-        futures = list(self._futures.values())
-        self._futures.clear()
-        for future in futures:
-            if not future.cancelled():
-                future.set_exception(error)
-        self._leave_if_done()
+        for task_id in list(self._futures):
+            future = self._futures.pop(task_id, None)
+            if future is not None:
+                future.end(error=error)
 
 
 def _exception(outcome: Outcome) -> BaseException:

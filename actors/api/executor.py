@@ -1,18 +1,23 @@
 """Executor: `concurrent.futures` on an endpoint."""
 
 import functools
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor as StandardExecutor
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.addressing import find_entrance
 from actors.api.connection import Connection, TaskFuture, TaskOptions
+from actors.api.initializer import Initializer, InitializerFailed
 from actors.logic.chunks import chunked, flattened, run_chunk
 
 __all__ = ["Executor"]
+
+logger = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -52,6 +57,10 @@ class Executor(StandardExecutor):
             COMMAND` sets for its command.
         max_workers: at most so many of this executor's tasks are at the endpoint at a
             time; None: as many as you submit, and the endpoint decides.
+        initializer: called in each worker before the first of this executor's tasks
+            there. Workers serve others, too, and keep what it changed. If it fails, so
+            do the executor's tasks, with a `BrokenExecutor`.
+        initargs: its arguments.
         credentials: for a `wss://` address: a folder with the endpoint's `token` and
             `credentials/`, as `actors init` wrote them.
         retries: how often a task is started again after its worker, node or block was
@@ -63,6 +72,7 @@ class Executor(StandardExecutor):
     Raises:
         AddressError: no address, or nothing is there.
         ConfigError: the address, the endpoint's folder or the credentials are wrong.
+        TypeError: `initializer` is not callable.
         ValueError: `max_workers` is not positive, or `retries` is negative.
     """
 
@@ -71,6 +81,8 @@ class Executor(StandardExecutor):
         address: str | os.PathLike[str] | None = None,
         max_workers: int | None = None,
         *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
         credentials: str | os.PathLike[str] | None = None,
         retries: int = 3,
         priority: int = 0,
@@ -83,6 +95,8 @@ class Executor(StandardExecutor):
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
         self._options = TaskOptions(retries, priority)
+        self._initializer = Initializer(initializer, initargs) if initializer else None
+        self._broken: InitializerFailed | None = None
         self._is_shut_down = False
         self._lock = threading.Lock()
         entrance = find_entrance(address, "client", credentials=credentials)
@@ -107,6 +121,7 @@ class Executor(StandardExecutor):
 
         Raises:
             RuntimeError: after `shutdown`, or at the interpreter's end.
+            BrokenExecutor: the initializer has failed.
         """
         return self._submit(self._options, fn, args, kwargs)
 
@@ -124,7 +139,22 @@ class Executor(StandardExecutor):
                 raise RuntimeError(
                     "cannot schedule new futures after interpreter shutdown"
                 )
-            return self._connection.submit(function, args, kwargs, options)
+            if self._broken is not None:
+                raise InitializerFailed(self._broken.message)
+            if self._initializer is None:
+                return self._connection.submit(function, args, kwargs, options)
+            function = self._initializer.before(function)
+            future = self._connection.submit(function, args, kwargs, options)
+        note_failure = weakref.WeakMethod(self._note_failure)
+        future.add_done_callback(lambda ended: _call_if_alive(note_failure, ended))
+        return future
+
+    def _note_failure(self, future: "Future[Any]") -> None:
+        """Break if it is the initializer that failed."""
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, InitializerFailed) and self._broken is None:
+            self._broken = error
+            logger.error("%s", error)
 
     def map(
         self,
@@ -159,7 +189,8 @@ class Executor(StandardExecutor):
 
         Args:
             wait: return only then.
-            cancel_futures: cancel what has not begun.
+            cancel_futures: cancel what has not begun. With `max_workers`, the oldest
+                so many tasks are given a second to begin.
         """
         with self._lock:
             self._is_shut_down = True
@@ -168,3 +199,12 @@ class Executor(StandardExecutor):
         self._connection.leave()
         if wait and threading.current_thread() is not self._connection.thread:
             self._connection.thread.join()
+
+
+def _call_if_alive(
+    method: Callable[[], Callable[["Future[Any]"], None] | None], future: "Future[Any]"
+) -> None:
+    """Call a method of an executor, which futures must not keep alive."""
+    alive = method()
+    if alive is not None:
+        alive(future)

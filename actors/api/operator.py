@@ -204,7 +204,8 @@ def _inquire(
         raise AdmissionRefused(f"{entrance.name} refuses us: {refusal}")
     trouble = f": {shell.trouble}" if shell.trouble else ""
     raise AddressError(
-        f"No answer from {entrance.name} within {timeout:g} s{trouble}{entrance.hint}"
+        f"No answer from {entrance.name} within {round(timeout, 1):g} s{trouble}"
+        f"{entrance.hint}"
     )
 
 

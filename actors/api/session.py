@@ -11,7 +11,7 @@ acknowledged and forgotten.
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.logic.membership import Membership, MembershipState
@@ -87,10 +87,11 @@ class SubmitNow:
 
 @dataclass(frozen=True, slots=True)
 class CancelNow:
-    """The user gave these up."""
+    """The user gave these up; after `delay` seconds, what has not ended by then."""
 
     task_ids: list[TaskId]
     if_running: bool = True
+    delay: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,8 @@ class Session:
         self.outbox: dict[TaskId, Task] = {}  # not accepted, oldest first
         self.accepted: dict[TaskId, tuple[int, int]] = {}  # {id: (attempt, rank)}
         self._cancels: dict[TaskId, bool] = {}  # to be sent: {id: if_running}
-        self._epoch = ""  # of the interchange that accepted them
+        self._cancel_later: list[tuple[float, CancelNow]] = []  # (moment, what)
+        self._epoch = ""  # of the interchange that let us in last
         self._away_since = now
         self._is_barred = False
 
@@ -168,13 +170,17 @@ class Session:
                 self._submit(tasks, now, turn)
             case StatesChanged(deltas):
                 self._progress(deltas, turn)
+            case CancelNow(delay=delay) if delay > 0:
+                wish = replace(message, delay=0.0)
+                self._cancel_later.append((now + delay, wish))
             case CancelNow(task_ids, if_running):
                 self._cancel(task_ids, now, turn, if_running=if_running)
             case UnknownTasks(task_ids):
                 self._give_up(
                     task_ids,
-                    "the endpoint was restarted and no longer knows the task, which "
-                    "may have run: submit it again if that is safe",
+                    "the endpoint was restarted, or had given this client up, and no "
+                    "longer knows the task, which may have run: submit it again if "
+                    "that is safe",
                     turn,
                 )
             case Leave():
@@ -192,6 +198,10 @@ class Session:
         """Care for the membership."""
         turn = Turn()
         self.membership.tick(now, turn)
+        due = [wish for moment, wish in self._cancel_later if moment <= now]
+        self._cancel_later = [(m, wish) for m, wish in self._cancel_later if m > now]
+        for wish in due:
+            self._cancel(wish.task_ids, now, turn, if_running=wish.if_running)
         if self._give_up_at() <= now:
             patience = self.settings.patience
             self._bar(f"no answer for {patience:g} s", is_refusal=False, turn=turn)
@@ -199,7 +209,8 @@ class Session:
 
     @property
     def wake_at(self) -> float:
-        return min(self.membership.wake_at, self._give_up_at())
+        moments = [moment for moment, _ in self._cancel_later]
+        return min(self.membership.wake_at, self._give_up_at(), *moments)
 
     def _give_up_at(self) -> float:
         if self.membership.is_in or self._is_barred:
@@ -230,10 +241,10 @@ class Session:
 
     def _rejoin(self, now: float, turn: Turn) -> None:
         """Resume: ask after what was accepted, resend what was not."""
-        if self._epoch != self.membership.epoch:
-            if self.accepted:
-                self.membership.send(ClaimTasks(list(self.accepted)), now, turn)
-            self._epoch = self.membership.epoch
+        if self.accepted:
+            # A new endpoint never knew them; the old one may have given us up.
+            self.membership.send(ClaimTasks(list(self.accepted)), now, turn)
+        self._epoch = self.membership.epoch
         if self.outbox:
             self._submit(list(self.outbox.values()), now, turn)
         for if_running in (True, False):

@@ -86,7 +86,7 @@ def asking(
             "--timeout",
             metavar="SECONDS",
             type=click.FloatRange(min=0, min_open=True),
-            default=timeout,
+            default=f"{timeout:g}",
             show_default=True,
             help=timeout_help,
         )

@@ -1,5 +1,6 @@
 """`actors logs`: what all processes of an endpoint had to say, in one stream."""
 
+import os
 import select
 import signal
 import sys
@@ -22,26 +23,13 @@ _DEFAULT_LINES = 100
 _INTERRUPTED = 128 + signal.SIGINT
 
 
-class _LineCount(click.ParamType):
-    """A number of lines, or "all", which is None."""
-
-    name = "lines"
-
-    def convert(
-        self,
-        value: str | int | None,
-        param: click.Parameter | None,
-        ctx: click.Context | None,
-    ) -> int | None:
-        if value is None or value == "all":
-            return None
-        try:
-            count = int(value)
-        except ValueError:
-            count = -1
-        if count < 0:
-            self.fail(f'{value!r} is not a number of lines, or "all"', param, ctx)
-        return count
+def _line_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int | None:
+    """Read a number of lines, or "all", which is None."""
+    if value == "all":
+        return None
+    if not value.isdecimal():
+        raise click.BadParameter(f'{value!r} is not a number of lines, or "all"')
+    return int(value)
 
 
 @click.command()
@@ -60,19 +48,19 @@ class _LineCount(click.ParamType):
     "--lines",
     "count",
     metavar="N|all",
-    type=_LineCount(),
-    default=_DEFAULT_LINES,
+    callback=_line_count,
+    default=str(_DEFAULT_LINES),
     show_default=True,
     help="Begin with the last N lines.",
 )
 def logs(
     address: str | None, *, names: tuple[str, ...], follow: bool, count: int | None
 ) -> None:
-    """Show what an endpoint's processes wrote: actors, managers and workers.
+    """Show what an endpoint's processes wrote.
 
-    Whatever tasks print is among it, as their worker's. Lines come in the order of
-    their times; one without a time comes after the line before it in its file, and at
-    the time of its file's last change if no line has one.
+    Actors, managers and workers; what tasks print is their worker's. Lines come in the
+    order of their times; one without a time comes after the line before it in its file,
+    and at the time of its file's last change if no line has one.
 
     ADDRESS is the endpoint's folder; left out, it is what ACTORS_ADDRESS says. The
     endpoint need not run. With --follow, Ctrl-C ends it with exit code 130.
@@ -93,6 +81,11 @@ def logs(
             _print(reader.new_lines())
     except KeyboardInterrupt:
         click.get_current_context().exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever reads has had enough. What is left in the buffer goes nowhere; Python
+        # would complain about it at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _find_paths(address: str | None) -> EndpointPaths:

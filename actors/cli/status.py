@@ -21,7 +21,9 @@ _COLUMNS = 80
 @address_argument
 @asking()
 def status(address: str | None, *, how: Asking) -> None:
-    """Show what an endpoint is doing: tasks, blocks, managers, workers, clients.
+    """Show what an endpoint is doing.
+
+    Its tasks are counted by state; its blocks, managers, workers and clients listed.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
     is what ACTORS_ADDRESS says. The exit code is 0 if the endpoint answered.

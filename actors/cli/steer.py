@@ -1,4 +1,4 @@
-"""`actors hold`, `resume`, `drain`, `scale`, `cancel`: what a running endpoint may do."""
+"""`actors hold`, `resume`, `drain`, `scale`, `cancel`: tell an endpoint what to do."""
 
 import click
 
@@ -79,8 +79,9 @@ def scale(words: tuple[str, ...], *, how: Asking) -> None:
     """Start or end blocks, now, until there are BLOCKS of them.
 
     Blocks that end are drained: pending ones first, then idle ones, and busy ones once
-    they have finished what they run. The strategy goes on with its rules from there; it
-    starts blocks again when tasks wait, and ends idle ones after max_idletime.
+    they have finished what they run. BLOCKS may exceed max_blocks. The strategy goes on
+    with its rules from there: it starts blocks again when tasks wait, and ends those
+    that are idle for max_idletime.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
     is what ACTORS_ADDRESS says. The exit code is 0 if it was begun and 1 if not.
@@ -98,7 +99,11 @@ def scale(words: tuple[str, ...], *, how: Asking) -> None:
         numbers = list(more)
     if len(numbers) > 1:
         raise click.UsageError(f"Got unexpected extra argument ({numbers[1]})")
-    blocks = click.IntRange(min=0, max=_MOST_BLOCKS).convert(numbers[0], None, None)
+    blocks = int(numbers[0]) if numbers[0].isdecimal() else -1
+    if not 0 <= blocks <= _MOST_BLOCKS:
+        raise click.UsageError(
+            f"BLOCKS {numbers[0]} must be a whole number from 0 to {_MOST_BLOCKS}"
+        )
     how.steer(address, "scale", number=blocks)
 
 
@@ -109,8 +114,8 @@ def cancel(words: tuple[str, ...], *, how: Asking) -> None:
     """Cancel tasks, whoever submitted them.
 
     A waiting task ends at once; a running one ends with its worker process, which is
-    replaced. Clients see a cancelled future. `actors status` names the running tasks;
-    a future tells its own as `task_id`.
+    replaced. Whoever waits for the result gets a CancelledError. `actors status` names
+    the tasks that run; a future knows its own as `task_id`.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
     is what ACTORS_ADDRESS says. The exit code is 0 if all were cancelled and 1 if one

@@ -103,7 +103,8 @@ def _stop_here(
 
 
 def _ask_or_signal(entrance: Entrance, status: RunStatus, deadline: float) -> None:
-    patience = min(DEFAULT_TIMEOUT, max(0.1, deadline - time.monotonic()))
+    # Whoever does not answer in half of the time gets the other half to obey.
+    patience = min(DEFAULT_TIMEOUT, (deadline - time.monotonic()) / 2)
     try:
         answer = ask(entrance, "stop", timeout=patience)
     except ActorsError as error:

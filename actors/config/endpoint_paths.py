@@ -9,6 +9,7 @@ DIR/logs/  DIR/journals/  DIR/blocks/
 DIR/run/             sockets; elsewhere if that path would be too long
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -137,19 +138,24 @@ class EndpointPaths:
         Raises:
             ConfigError: as for `read_token`.
         """
+        if self.token.exists():
+            return self.read_token()
+        # Written beside it and linked into place: nobody reads half a token, and of
+        # two that make one at the same time one wins.
+        beside = self.token.with_name(f"token.{secrets.token_hex(8)}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         try:
-            descriptor = os.open(self.token, flags, 0o600)
-        except FileExistsError:
-            return self.read_token()
+            descriptor = os.open(beside, flags, 0o600)
+            with open(descriptor, "w", encoding="ascii") as file:
+                file.write(secrets.token_urlsafe(_TOKEN_BYTES) + "\n")
+            with contextlib.suppress(FileExistsError):
+                os.link(beside, self.token)
+            beside.unlink()
         except OSError as error:
             raise ConfigError(
                 f"Cannot write the token {self.token}: {error.strerror}"
             ) from error
-        token = secrets.token_urlsafe(_TOKEN_BYTES)
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(token + "\n")
-        return token
+        return self.read_token()
 
     def read_token(self) -> str:
         """Read the token.

@@ -133,6 +133,7 @@ class Interchange:
         self.failed = 0
         self.cancelled = 0
         self.malformed = 0
+        self._blamed: set[str] = set()  # who sent nonsense, as far as they are here
         self.started_at = now
         self._liveness = Liveness(settings.tempo)
         self._steering = Steering(self)
@@ -196,7 +197,13 @@ class Interchange:
             return f"member_id {hello.member_id!r} must not be empty or contain ':'"
         if hello.kind == "manager" and hello.slots < 1:
             return f"slots {hello.slots} must be at least 1"
-        if hello.kind == "manager" and hello.block_id in self.fleet.retired:
+        is_known = ManagerId(hello.member_id) in self.fleet.managers
+        if (
+            hello.kind == "manager"
+            and hello.block_id in self.fleet.retired
+            # One that drains may come back: it has what is waited for.
+            and not is_known
+        ):
             return f"block {hello.block_id} is being ended"
         return ""
 
@@ -221,7 +228,8 @@ class Interchange:
         manager = self.fleet.managers.get(manager_id)
         if manager is not None and known and known.instance != hello.instance:
             self._lose_manager(manager, "another process took its place", now, turn)
-            # Losing it ended the membership that was just begun.
+            # Losing it ended the membership that was just begun, and its new link.
+            turn.effects.remove(HangUp(manager.peer))
             self.members[manager.peer] = hello
             self._liveness.joined(manager.peer, now)
             manager = None
@@ -305,7 +313,10 @@ class Interchange:
                 turn.effects.append(Exit(0, reason))
             case FrameMalformed(peer, reason):
                 self.malformed += 1
-                turn.events.append(FrameRefused(peer, reason))
+                # A flood of nonsense must not become a flood of events.
+                if peer not in self._blamed:
+                    self._blamed.add(peer)
+                    turn.events.append(FrameRefused(peer, reason))
             case _:
                 raise BrokenInvariant(f"the shell told {message!r}")
 
@@ -339,6 +350,9 @@ class Interchange:
             case Report(window, deltas, workers):
                 manager.window = max(0, window)
                 manager.workers = workers
+                if manager.window == 0:
+                    # It drains: perhaps it was told so before we had lost it.
+                    self.drain(manager, now, turn)
                 self._progress(deltas, manager, now, turn)
                 self.place(now, turn)
             case Returned(leases):
@@ -595,14 +609,21 @@ class Interchange:
             other = self.fleet.managers[entry.manager_id]
             other.release(outcome.task_id, now)
             self._send(other.peer, CancelTasks([outcome.task_id]), now, turn)
+        # The death of an older attempt was counted when that attempt was given up.
+        is_counted = outcome.attempt != entry.attempt
         if (
             failure is not None
             and is_infrastructure
             and not entry.is_cancelling
-            and self.ledger.may_start_again(entry)
+            and (is_counted or self.ledger.may_start_again(entry))
         ):
             self.ledger.put_back(
-                entry, failure.message, now, was_lost=True, avoid=manager.block_id
+                entry,
+                failure.message,
+                now,
+                was_lost=not is_counted,
+                avoid=manager.block_id,
+                steps=_under_attempt(outcome.steps, entry.attempt),
             )
             return None
         state = outcome.state
@@ -615,7 +636,7 @@ class Interchange:
             state,
             now,
             payload=outcome.payload,
-            steps=outcome.steps,
+            steps=_under_attempt(outcome.steps, entry.attempt),
             failure=failure,
         )
         return entry.client_id, ended
@@ -752,9 +773,12 @@ class Interchange:
                     self._lose_manager(manager, reason, now, turn)
         reported = {block.block_id for block in blocks}
         for block_id in [b for b in self.blocks if b not in reported]:
-            if not self.blocks[block_id].state.is_active:
-                del self.blocks[block_id]
-                self.fleet.retired.discard(block_id)
+            # Either it ended long ago, or its end was seen by a provider that crashed.
+            gone = self.blocks.pop(block_id)
+            self.fleet.retired.discard(block_id)
+            if gone.state.is_active:
+                text = "it ended while the provider was away"
+                turn.events.append(BlockChanged(block_id, BlockState.MISSING, text))
         self._load_changed = True
 
     def block_states(self) -> dict[BlockId, BlockState]:
@@ -816,6 +840,7 @@ class Interchange:
 
     def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
         hello = self.members.pop(peer, None)
+        self._blamed.discard(peer)
         self._liveness.left(peer)
         # Who leaves in order waits for this, to know that we have read everything.
         turn.effects.append(HangUp(peer))
@@ -856,6 +881,13 @@ class Interchange:
             assert not both, f"finished and unfinished: {both}"
         for manager in self.fleet.managers.values():
             assert manager.peer in self.members, manager.peer
+
+
+def _under_attempt(steps: list[Step], attempt: int) -> list[Step]:
+    """Let a history that was begun under an older attempt go on under this one."""
+    if all(step.attempt == attempt for step in steps):
+        return steps
+    return [Step(step.state, attempt, step.at, step.place) for step in steps]
 
 
 def _without_retries(failure: Failure, entry: Entry) -> Failure:

@@ -91,6 +91,10 @@ REPORT_WORKERS_AFTER = 0.1
 # A manager that no interchange wants ends itself. Chosen: longer than an operator needs
 # to restart an endpoint, shorter than an allocation that nobody uses.
 ABANDONED_AFTER = 3600.0
+# How long a manager that was asked to end may take to hand back what has not begun.
+# Chosen: far more than the interchange and the workers need to answer, less than any
+# batch system leaves between SIGTERM and SIGKILL.
+QUIT_PATIENCE = 1.0
 # Room for the other fields of a frame that carries one result.
 FRAME_OVERHEAD_BYTES = 4096
 
@@ -191,7 +195,8 @@ class Manager:
         self.is_draining = False
         # Leases by (task_id, attempt): the same task may come back as a new attempt
         # while the worker of the old one is still dying.
-        self._cancelled: set[_LeaseKey] = set()  # to be ended, not handed back
+        # To be ended, not handed back: {lease: even if it has begun}.
+        self._cancelled: dict[_LeaseKey, bool] = {}
         self._dropped: set[_LeaseKey] = set()  # to be ended without an outcome
         self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
         self._ahead = Prefetch(WINDOW_AHEAD, WINDOW_AHEAD_LIMIT)
@@ -203,6 +208,9 @@ class Manager:
         self._report_by = math.inf  # workers came or went
         self._usage: dict[WorkerId, WorkerUsage] = {}
         self._alone_since = now
+        self._quit_reason = ""
+        self._quit_by = math.inf  # we were asked to end, and do so by then
+        self._is_drain_told = False  # the interchange leases us no more
         self._is_over = False
 
     # The loop's calls
@@ -237,13 +245,13 @@ class Manager:
             case Adopted(leases):
                 self._adopted(leases, turn)
             case Drain():
+                self._is_drain_told = True
                 self._drain(now, turn)
             case Stop(reason):
                 self.membership.send(Goodbye(reason), now, turn)
                 self._exit(0, reason, turn)
             case Quit(reason):
-                self.membership.send(Goodbye(reason), now, turn)
-                self._exit(0, reason, turn)
+                self._quit(reason, now, turn)
             case TasksRan(worker_id, results):
                 self._ran(self.workers[worker_id], results, now, turn)
             case TasksRecalled(worker_id, seqs):
@@ -260,6 +268,7 @@ class Manager:
                 if usage.keys() - self._usage.keys():
                     self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
                 self._usage = usage
+        self._quit_if_ready(now, turn)
         return turn
 
     def tick(self, now: float) -> Turn:
@@ -276,6 +285,7 @@ class Manager:
             self._recall_stuck(now, turn)
         if self._report_at() <= now:
             self._report(now, turn)
+        self._quit_if_ready(now, turn)
         return turn
 
     @property
@@ -285,6 +295,7 @@ class Manager:
             min(self._starts_due, default=math.inf),
             self._recall_at(),
             self._report_at(),
+            self._quit_by,
             math.inf if self.membership.is_in else self._alone_since + ABANDONED_AFTER,
         )
 
@@ -294,7 +305,12 @@ class Manager:
         settings = self.settings
         held = [Holding(t.task_id, t.attempt) for t in self.queue]
         for worker in self.workers.values():
-            held += [Holding(t.task_id, t.attempt) for _, t in worker.backlog]
+            # What is dropped must not be adopted: nobody would ever end it.
+            held += [
+                Holding(t.task_id, t.attempt)
+                for _, t in worker.backlog
+                if _key(t) not in self._dropped
+            ]
         held += [Holding(o.task_id, o.attempt) for o in self.outbox.values()]
         return Hello(
             "manager",
@@ -330,11 +346,16 @@ class Manager:
             del self.outbox[task_id]
         for worker in self.workers.values():
             for index, (seq, task) in enumerate(worker.backlog):
-                if task.task_id in attempts and not self._is_unwanted(task):
+                key = _key(task)
+                if task.task_id in attempts and key not in self._dropped:
                     kept = _under_attempt(task, attempts[task.task_id])
                     worker.backlog[index] = (seq, kept)
+                    if key in self._cancelled:
+                        self._cancelled[_key(kept)] = self._cancelled.pop(key)
+                    if index == 0 and kept is not task:
+                        worker.reported = None
                     continue
-                self._dropped.add(_key(task))
+                self._dropped.add(key)
                 if index == 0:
                     self._kill(worker, turn)
                 else:
@@ -392,11 +413,12 @@ class Manager:
             for index, (_, task) in enumerate(worker.backlog):
                 if task.task_id not in wanted:
                     continue
+                key = _key(task)
                 if index > 0:
-                    self._cancelled.add(_key(task))
+                    self._cancelled[key] = self._cancelled.get(key, False) or if_running
                     self._recall(worker, turn)
                 elif if_running:
-                    self._cancelled.add(_key(task))
+                    self._cancelled[key] = True
                     self._kill(worker, turn)
 
     def _drain(self, now: float, turn: Turn) -> None:
@@ -445,16 +467,13 @@ class Manager:
             if _key(task) in self._dropped:
                 self._dropped.discard(_key(task))
                 continue
-            self._cancelled.discard(_key(task))
+            self._cancelled.pop(_key(task), None)
             outcomes.append(self._outcome(task, ran, worker.worker_id))
         worker.head_since = now if backlog else math.inf
         self._depth.observed(busy, len(results))
         self._ahead.observed(busy, len(results))
         self._finish(outcomes, now, turn)
-        head = worker.head
-        if head is not None and self._is_unwanted(head):
-            # It began before the recall reached it.
-            self._kill(worker, turn)
+        self._end_head(worker, turn)
         self._assign(now, turn)
 
     def _recalled(
@@ -467,9 +486,10 @@ class Manager:
         if not worker.backlog:
             worker.head_since = math.inf
         self._requeue(tasks, now, turn)
-        head = worker.head
-        if head is not None and self._is_unwanted(head):
-            self._kill(worker, turn)
+        self._end_head(worker, turn)
+        if any(self._is_unwanted(task) for _, task in list(worker.backlog)[1:]):
+            # They were assigned after the recall that this answers.
+            self._recall(worker, turn)
         if self.is_draining:
             self._hand_back(now, turn)
         else:
@@ -481,7 +501,7 @@ class Manager:
         wanted = [t for t in tasks if not self._is_unwanted(t)]
         self.queue.extendleft(reversed(wanted))
         for task in tasks:
-            self._cancelled.discard(_key(task))
+            self._cancelled.pop(_key(task), None)
             self._dropped.discard(_key(task))
         self._finish([self._cancelled_outcome(t, now) for t in cancelled], now, turn)
 
@@ -502,7 +522,7 @@ class Manager:
             if _key(task) in self._dropped:
                 self._dropped.discard(_key(task))
             elif _key(task) in self._cancelled:
-                self._cancelled.discard(_key(task))
+                del self._cancelled[_key(task)]
                 outcomes.append(self._cancelled_outcome(task, now))
             else:
                 outcomes.append(self._death_outcome(task, death, worker, now))
@@ -538,6 +558,14 @@ class Manager:
         for worker in self.workers.values():
             if len(worker.backlog) > 1 and worker.head_since + RECALL_AFTER <= now:
                 self._recall(worker, turn)
+
+    def _end_head(self, worker: _Worker, turn: Turn) -> None:
+        """Kill a worker whose head began before it could be recalled."""
+        head = worker.head
+        if head is not None and (
+            _key(head) in self._dropped or self._cancelled.get(_key(head))
+        ):
+            self._kill(worker, turn)
 
     def _is_unwanted(self, task: Leased) -> bool:
         return _key(task) in self._cancelled or _key(task) in self._dropped
@@ -590,8 +618,9 @@ class Manager:
             death.stderr_tail,
         )
         at = now + settings.wall_offset
+        began_at = min(worker.head_since, now) + settings.wall_offset
         steps = [
-            Step(TaskState.RUNNING, task.attempt, at, death.worker_id),
+            Step(TaskState.RUNNING, task.attempt, began_at, death.worker_id),
             Step(TaskState.FAILED, task.attempt, at, failure.message),
         ]
         return Outcome(
@@ -657,6 +686,29 @@ class Manager:
         self.membership.send(report, now, turn)
         turn.effects.append(MeasureWorkers())
 
+    # The end
+
+    def _quit(self, reason: str, now: float, turn: Turn) -> None:
+        """Hand back what has not begun, then leave; what runs is lost."""
+        self._quit_reason = reason
+        self._quit_by = now
+        if self.queue or any(worker.backlog for worker in self.workers.values()):
+            self._quit_by += QUIT_PATIENCE
+            self._drain(now, turn)
+            # Answered with `Drain`: what was leased to us before has come by then.
+            self._report(now, turn)
+
+    def _quit_if_ready(self, now: float, turn: Turn) -> None:
+        if self._quit_by == math.inf:
+            return
+        is_ready = self._is_drain_told and not any(
+            worker.is_recalled for worker in self.workers.values()
+        )
+        if is_ready or now >= self._quit_by or not self.membership.is_in:
+            self._quit_by = math.inf
+            self.membership.send(Goodbye(self._quit_reason), now, turn)
+            self._exit(0, self._quit_reason, turn)
+
     def _exit(self, code: int, reason: str, turn: Turn) -> None:
         if not self._is_over:
             self._is_over = True
@@ -671,7 +723,7 @@ class Manager:
             assert seqs == sorted(seqs), "a backlog is out of order"
             assert all(seq < worker.next_seq for seq in seqs)
         assert len(places) == len(set(places)), "a task is in two places"
-        stray = (self._cancelled | self._dropped) - set(places)
+        stray = (self._cancelled.keys() | self._dropped) - set(places)
         assert not stray, f"marked but not here: {stray}"
 
 

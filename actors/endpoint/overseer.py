@@ -10,7 +10,14 @@ from typing import Any
 
 from actors.logic.membership import Membership
 from actors.logic.turn import Admission, Effect, Turn
-from actors.messages import PROTOCOL, ActorRestarted, Hello, Relay, StopEndpoint
+from actors.messages import (
+    PROTOCOL,
+    ActorRestarted,
+    AnyEvent,
+    Hello,
+    Relay,
+    StopEndpoint,
+)
 from actors.supervisor import Supervisor, SupervisorSettings
 
 __all__ = ["ACTORS", "PATIENCE", "Overseer", "Ready", "overseer_hello"]
@@ -39,6 +46,7 @@ class Overseer:
         self.supervisor = Supervisor(settings, chance, now)
         self.membership = Membership("interchange", lambda: hello, chance)
         self._is_ready = False
+        self._untold: list[AnyEvent] = []  # until there is somebody to tell
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: the root process has no door."""
@@ -47,7 +55,10 @@ class Overseer:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take a message from the shell or from the interchange."""
         turn = Turn()
+        was_in = self.membership.is_in
         is_done = self.membership.take(message, sender, now, turn)
+        if self.membership.is_in and not was_in:
+            self._tell_restarts(now, turn)
         if self.membership.is_in and not self._is_ready:
             self._is_ready = True
             turn.effects.append(Ready())
@@ -59,7 +70,7 @@ class Overseer:
             case _:
                 theirs = self.supervisor.handle(message, sender, now)
                 turn.effects += theirs.effects
-                self._relay(theirs, now, turn)
+                self._note_restarts(theirs, now, turn)
         return turn
 
     def tick(self, now: float) -> Turn:
@@ -72,10 +83,17 @@ class Overseer:
     def wake_at(self) -> float:
         return min(self.supervisor.wake_at, self.membership.wake_at)
 
-    def _relay(self, theirs: Turn, now: float, turn: Turn) -> None:
+    def _note_restarts(self, theirs: Turn, now: float, turn: Turn) -> None:
         restarted = [e for e in theirs.events if isinstance(e, ActorRestarted)]
-        if restarted:
-            self.membership.send(Relay(list(restarted)), now, turn)
+        self._untold += restarted
+        # The link to a dead interchange may still look open: its successor is told.
+        if not any(event.actor == "interchange" for event in self._untold):
+            self._tell_restarts(now, turn)
+
+    def _tell_restarts(self, now: float, turn: Turn) -> None:
+        if self._untold and self.membership.is_in:
+            self.membership.send(Relay(self._untold), now, turn)
+            self._untold = []
 
     def check(self) -> None:
         """Raise AssertionError if the state contradicts itself."""

@@ -194,7 +194,8 @@ class Provider:
         self.interchange = Membership("interchange", self._hello, chance)
         self.blocks: dict[BlockId, _BlockEntry] = {}
         self._launch_ids: list[str] = []
-        self._planned = 0
+        self._planned = 0  # the highest number of a block
+        self._newest: BlockPlanned | None = None
         self._strategy = ""  # its peer name, while it is connected
         self._poll_at = now
         self._beat_at = now
@@ -223,6 +224,9 @@ class Provider:
     def snapshot(self) -> list[ProviderRecord]:
         """Give records that rebuild the present state, for compaction."""
         records: list[ProviderRecord] = []
+        if self._newest is not None and self._newest.block_id not in self.blocks:
+            # Its number must not be given out again.
+            records += [self._newest, BlockEnded(self._newest.block_id)]
         for entry in self.blocks.values():
             records.append(BlockPlanned(entry.block_id, entry.launch_id))
             if entry.job_id:
@@ -335,7 +339,10 @@ class Provider:
 
     def _plan(self, block_id: BlockId, launch_id: str) -> None:
         self.blocks[block_id] = _BlockEntry(block_id, launch_id)
-        self._planned = max(self._planned, int(block_id.rpartition("-")[2]))
+        number = int(block_id.rpartition("-")[2])
+        if number > self._planned:
+            self._planned = number
+            self._newest = BlockPlanned(block_id, launch_id)
         if launch_id not in self._launch_ids:
             self._launch_ids.append(launch_id)
 
@@ -352,7 +359,9 @@ class Provider:
 
     def _submitted(self, message: JobSubmitted, now: float, turn: Turn) -> None:
         entry = self.blocks.get(message.block_id)
-        if entry is None:
+        if entry is None or not entry.state.is_active:
+            # Too late: its block was given up.
+            turn.effects.append(CancelJobs({message.block_id: message.job_id}))
             return
         turn.records.append(message)
         turn.must_sync = True
@@ -412,6 +421,9 @@ class Provider:
         ended = [e.block_id for e in self.blocks.values() if not e.state.is_active]
         for block_id in ended[:-ENDED_KEPT]:
             del self.blocks[block_id]
+        used = {entry.launch_id for entry in self.blocks.values()}
+        recent = set(self._launch_ids[-ENDED_KEPT:])
+        self._launch_ids = [i for i in self._launch_ids if i in used or i in recent]
 
     def _report(self) -> BlocksReported:
         blocks = [entry.block() for entry in self.blocks.values()]

@@ -334,7 +334,10 @@ class Steering:
         if not supervisors:
             return (
                 False,
-                "the supervisor is not connected: end `actors run` by a signal",
+                (
+                    "the supervisor is not connected: try again in a moment, or end "
+                    "`actors run` by a signal"
+                ),
             )
         stop = StopEndpoint("asked by an operator")
         self._interchange.send(supervisors[0], stop, now, turn)

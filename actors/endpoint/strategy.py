@@ -106,11 +106,15 @@ class Strategy:
         """Take a message from the interchange, the provider, or an event."""
         turn = Turn()
         was_in = self.provider.is_in
+        was_heard = self.interchange.is_in
         is_done = self.interchange.take(message, sender, now, turn)
         is_done = self.provider.take(message, sender, now, turn) or is_done
         if self.provider.is_in and not was_in:
             for order in self._orders.values():
                 self.provider.send(order, now, turn)
+        if self.interchange.is_in and not was_heard:
+            # The answer may have been lost with the link: decide anew.
+            self._asked.clear()
         if is_done:
             return turn
         match message:

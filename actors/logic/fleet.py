@@ -102,6 +102,8 @@ class Fleet:
             if count > 0:
                 yield manager, count
         ahead = [m for m in usable if len(m.leases) < m.window]
+        # Who has little room comes first: what it cannot take is the others'.
+        ahead.sort(key=lambda m: m.window - len(m.leases))
         for done, manager in enumerate(ahead):
             # An equal part each, rounded up, so that nobody starves the others.
             part = -(-waiting() // (len(ahead) - done))

@@ -167,8 +167,9 @@ class Ledger:
         entry = self.entries.get(task_id)
         if entry is None or entry.is_cancelling:
             return None
-        if entry.manager_id == manager_id and entry.attempt == attempt:
-            return attempt
+        if entry.manager_id == manager_id and attempt <= entry.attempt:
+            # It may not have heard yet under which attempt it has kept the task.
+            return entry.attempt
         if entry.manager_id or not self._unqueue(entry):
             return None
         entry.state = _LEASED
@@ -191,7 +192,14 @@ class Ledger:
         return entry
 
     def put_back(
-        self, entry: Entry, why: str, now: float, *, was_lost: bool, avoid: BlockId
+        self,
+        entry: Entry,
+        why: str,
+        now: float,
+        *,
+        was_lost: bool,
+        avoid: BlockId,
+        steps: Sequence[Step] = (),
     ) -> None:
         """Let a leased task wait again, before all others.
 
@@ -201,10 +209,13 @@ class Ledger:
             now: monotonic seconds.
             was_lost: it may have begun: one start less is left.
             avoid: the block that should not have it next, or "".
+            steps: what its manager knows of the attempt.
         """
         at = now + self._wall_offset
         past = entry.steps()
-        if entry.running_at:
+        if steps:
+            past += [s for s in steps if s.state is TaskState.RUNNING]
+        elif entry.running_at:
             past.append(
                 Step(
                     TaskState.RUNNING, entry.attempt, entry.running_at, entry.manager_id

@@ -1,436 +1,144 @@
 """A whole endpoint in one process: real machines, fake clock, network and jobs.
 
-Everything that happens is an event on one heap, and every choice comes from one seeded
-random source, so a seed is a complete description of a run. The network loses
-connections (and what is under way on them), delays, and reorders across links; within
-a link messages keep their order, as nng's do. Frames are encoded and decoded on the way
-as between real processes. Actors crash between two messages, and between saving a
-turn's records and sending its messages.
+A run submits tasks, troubles everybody at random, and then waits until all is at rest.
+Then every task must have exactly one outcome at its client, none may have begun more
+often than its retries allow, and nothing may be left over anywhere.
 """
 
-import heapq
 import itertools
 import random
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import zlib
+from collections import Counter, defaultdict
+from functools import partial
 from typing import Any, Literal
 
-from actors.api.session import CancelNow, Resolve, Session, SessionSettings, SubmitNow
+from actors.api.session import (
+    BeBarred,
+    CancelNow,
+    Leave,
+    Progress,
+    Resolve,
+    Session,
+    SessionSettings,
+    SubmitNow,
+)
 from actors.endpoint.interchange import Interchange, InterchangeSettings
-from actors.endpoint.manager import (
-    Manager,
-    ManagerSettings,
-    MeasureWorkers,
-    WorkersMeasured,
-)
-from actors.endpoint.provider import (
-    CancelJobs,
-    JobReport,
-    JobsPolled,
-    JobSubmitted,
-    PollJobs,
-    Provider,
-    ProviderSettings,
-    SubmitJob,
-)
+from actors.endpoint.manager import Manager, ManagerSettings
+from actors.endpoint.provider import Provider, ProviderSettings
 from actors.endpoint.strategy import Strategy, StrategySettings
 from actors.logic.liveness import Tempo
 from actors.logic.scaling import Bounds
-from actors.logic.turn import (
-    Answered,
-    Exit,
-    HangUp,
-    Knock,
-    LinkClosed,
-    Machine,
-    Turn,
-)
-from actors.logic.workers import (
-    AssignTasks,
-    KillWorker,
-    RecallTasks,
-    StartWorker,
-    TasksRan,
-    TasksRecalled,
-    WorkerDied,
-    WorkerStarted,
-)
+from actors.logic.turn import Exit
 from actors.messages import (
+    PROTOCOL,
     BlockId,
     BlockState,
     ClientId,
-    Decoder,
+    Command,
+    FailureKind,
     Hello,
     ManagerId,
-    Message,
     Outcome,
     Published,
-    Ran,
     Refused,
-    Run,
     Task,
     TaskId,
     TaskState,
     Welcome,
-    WorkerId,
-    encode_frame,
     from_member,
     provider_to_strategy,
     strategy_to_provider,
     to_member,
 )
+from tests.simulation.batch import FAILING, Job, ManagerNode, ProviderNode
+from tests.simulation.network import Heart, Node, Wire
+
+__all__ = ["World"]
 
 TEMPO = Tempo(period=2.0, threshold=8.0, reconnect_grace=1.5)
-
-
-class Heart:
-    """The clock and the heap of what is to happen."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-
-    def after(self, delay: float, event: Callable[[], None]) -> None:
-        heapq.heappush(self._events, (self.now + delay, next(self._order), event))
-
-    def step(self) -> bool:
-        if not self._events:
-            return False
-        at, _, event = heapq.heappop(self._events)
-        self.now = max(self.now, at)
-        event()
-        return True
-
-
-class Node:
-    """One actor: its machine, its links, its life."""
-
-    def __init__(self, world: "World", name: str, machine: Machine) -> None:
-        self.world = world
-        self.name = name
-        self.machine = machine
-        self.is_alive = True
-        self.links: dict[str, Wire] = {}  # {peer as this machine calls it: link}
-        self._knocks: dict[str, int] = {}  # {door: number of the newest knock}
-        self._ticks_at = float("inf")
-
-    def tell(self, message: Any, sender: str = "") -> None:
-        if self.is_alive:
-            turn = self.machine.handle(message, sender, self.world.now)
-            self.carry_out(turn)
-
-    def carry_out(self, turn: Turn) -> None:
-        self.machine.check()
-        self.save(turn.records)
-        if self.world.crashes_now(self):
-            return
-        for peer, message in turn.sends:
-            if peer in self.links:
-                self.links[peer].send(self, message)
-        for event in turn.events:
-            self.world.publish(self, event)
-        for effect in turn.effects:
-            self.do(effect)
-        self.schedule()
-
-    def save(self, records: list[Any]) -> None:
-        pass
-
-    def do(self, effect: Any) -> None:
-        match effect:
-            case Knock(door, hello):
-                number = self._knocks[door] = self._knocks.get(door, 0) + 1
-                self.world.knock(self, door, hello, number)
-            case HangUp(peer):
-                link = self.links.pop(peer, None)
-                if link is not None:
-                    link.close(by=self)
-            case _:
-                raise AssertionError(f"{self.name} cannot do {effect!r}")
-
-    def answered(self, door: str, number: int, answer: Welcome | Refused) -> None:
-        if self.is_alive and self._knocks[door] == number:
-            self.tell(Answered(door, answer))
-
-    def schedule(self) -> None:
-        at = self.machine.wake_at
-        if at < self._ticks_at and at != float("inf"):
-            self._ticks_at = at
-            # Never at the very same moment: time passes between two turns.
-            self.world.heart.after(max(at - self.world.now, 1e-6), self._tick)
-
-    def _tick(self) -> None:
-        if self.is_alive and self._ticks_at <= self.world.now:
-            self._ticks_at = float("inf")
-            if self.machine.wake_at <= self.world.now:
-                self.carry_out(self.machine.tick(self.world.now))
-            else:
-                self.schedule()
-        elif self.is_alive:
-            self.world.heart.after(self._ticks_at - self.world.now, self._tick)
-
-    def crash(self) -> None:
-        self.is_alive = False
-        for link in list(self.links.values()):
-            link.close(by=self)
-        self.links.clear()
-
-
-class Wire:
-    """One pair of sockets: ordered both ways, until it breaks."""
-
-    def __init__(
-        self, world: "World", ends: dict[Node, tuple[str, Decoder[Any]]]
-    ) -> None:
-        self.world = world
-        self._ends = ends  # {end: (peer as it calls the other, what it may receive)}
-        self._arrivals: dict[Node, float] = defaultdict(float)
-        self.is_open = True
-
-    def send(self, sender: Node, message: Message) -> None:
-        if not self.is_open:
-            return
-        (receiver,) = [end for end in self._ends if end is not sender]
-        frame = encode_frame([message])
-        at = self.world.now + self.world.delay()
-        at = self._arrivals[receiver] = max(at, self._arrivals[receiver] + 1e-9)
-        self.world.heart.after(
-            at - self.world.now, lambda: self._arrive(receiver, frame)
-        )
-
-    def _arrive(self, receiver: Node, frame: bytes) -> None:
-        if not self.is_open:
-            return
-        peer, decoder = self._ends[receiver]
-        for message in decoder.decode(frame):
-            receiver.tell(message, peer)
-
-    def close(self, by: Node | None = None) -> None:
-        """Break it; each end but the one that closed it learns so, in its time."""
-        if not self.is_open:
-            return
-        self.is_open = False
-        for end, (peer, _) in self._ends.items():
-            if end is not by:
-                self.world.heart.after(
-                    self.world.delay(), lambda end=end, peer=peer: self._tell(end, peer)
-                )
-
-    def _tell(self, end: Node, peer: str) -> None:
-        if end.links.get(peer) is self:
-            del end.links[peer]
-            end.tell(LinkClosed(peer))
-
-
-@dataclass
-class FakeWorker:
-    """A process that runs tasks one after another."""
-
-    worker_id: WorkerId
-    backlog: deque[Run] = field(default_factory=deque)
-    begun_seq: int = 0
-    is_busy: bool = False
-    is_alive: bool = True
-
-
-class ManagerNode(Node):
-    """A manager with its workers."""
-
-    machine: Manager
-
-    def __init__(self, world: "World", name: str, machine: Manager, job: "Job") -> None:
-        super().__init__(world, name, machine)
-        self.job = job
-        self.workers: dict[WorkerId, FakeWorker] = {}
-
-    def do(self, effect: Any) -> None:
-        heart, chance = self.world.heart, self.world.chance
-        match effect:
-            case StartWorker(worker_id):
-                worker = self.workers[worker_id] = FakeWorker(worker_id)
-                heart.after(chance.uniform(0, 0.1), lambda: self._started(worker))
-            case AssignTasks(worker_id, runs):
-                worker = self.workers[worker_id]
-                worker.backlog.extend(runs)
-                self._run_next(worker)
-            case RecallTasks(worker_id):
-                worker = self.workers[worker_id]
-                heart.after(self.world.delay() / 10, lambda: self._recall(worker))
-            case KillWorker(worker_id):
-                worker = self.workers[worker_id]
-                heart.after(self.world.delay() / 10, lambda: self.kill(worker))
-            case MeasureWorkers():
-                self.tell(WorkersMeasured({}))
-            case Exit(code, reason):
-                self.world.note(f"{self.name} exits {code}: {reason}")
-                self.is_alive = False
-                # What was sent before the exit still arrives.
-                heart.after(2.0, self.crash)
-                self.job.node_ended(code)
-            case _:
-                super().do(effect)
-
-    def _started(self, worker: FakeWorker) -> None:
-        if worker.is_alive:
-            self.tell(WorkerStarted(worker.worker_id, 1))
-
-    def _run_next(self, worker: FakeWorker) -> None:
-        if worker.is_busy or not worker.backlog or not worker.is_alive:
-            return
-        run = worker.backlog.popleft()
-        worker.is_busy = True
-        worker.begun_seq = run.seq
-        self.world.executions[run.arguments] += 1
-        began = self.world.now
-        duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0))
-        self.world.heart.after(duration, lambda: self._ran(worker, run, began))
-
-    def _ran(self, worker: FakeWorker, run: Run, began: float) -> None:
-        if not worker.is_alive or not self.is_alive:
-            return
-        worker.is_busy = False
-        ran = Ran(run.seq, True, run.arguments, began, self.world.now)
-        self.tell(TasksRan(worker.worker_id, [ran]))
-        self._run_next(worker)
-
-    def _recall(self, worker: FakeWorker) -> None:
-        if worker.is_alive:
-            seqs = [run.seq for run in worker.backlog]
-            worker.backlog.clear()
-            self.tell(TasksRecalled(worker.worker_id, seqs))
-
-    def kill(self, worker: FakeWorker) -> None:
-        if worker.is_alive and self.is_alive:
-            worker.is_alive = False
-            del self.workers[worker.worker_id]
-            death = WorkerDied(
-                worker.worker_id, None, 9, 0, 0.0, worker.begun_seq, "killed"
-            )
-            self.tell(death)
-
-    def crash(self) -> None:
-        for worker in self.workers.values():
-            worker.is_alive = False
-        if self.is_alive:
-            self.job.node_ended(137)
-        super().crash()
-
-
-class ProviderNode(Node):
-    """The provider; its journal and its jobs outlive it."""
-
-    machine: Provider
-
-    def save(self, records: list[Any]) -> None:
-        self.world.provider_journal.extend(records)
-
-    def do(self, effect: Any) -> None:
-        world = self.world
-        match effect:
-            case SubmitJob(block_id, may_exist):
-                world.heart.after(
-                    world.delay(), lambda: self._submit(block_id, may_exist)
-                )
-            case PollJobs(jobs):
-                reports = {b: world.jobs[b].report() for b in jobs}
-                world.heart.after(world.delay(), lambda: self.tell(JobsPolled(reports)))
-            case CancelJobs(jobs):
-                for block_id in jobs:
-                    world.jobs[block_id].cancel()
-            case _:
-                super().do(effect)
-
-    def _submit(self, block_id: BlockId, may_exist: bool) -> None:
-        if not self.is_alive:
-            return
-        if block_id not in self.world.jobs:
-            self.world.jobs[block_id] = Job(self.world, block_id)
-        else:
-            assert may_exist, f"{block_id} was submitted twice"
-        if self.world.crashes_now(self):
-            return
-        self.tell(JobSubmitted(block_id, f"job-{block_id}"))
-
-
-class Job:
-    """A job of the batch system: a manager per node."""
-
-    def __init__(self, world: "World", block_id: BlockId) -> None:
-        self.world = world
-        self.block_id = block_id
-        self.state = BlockState.PENDING
-        self.exit_codes: list[int] = []
-        self.managers: list[ManagerNode] = []
-        world.heart.after(world.chance.uniform(0.01, 1.0), self._start)
-
-    def _start(self) -> None:
-        if self.state is BlockState.PENDING:
-            self.state = BlockState.RUNNING
-            for node in range(self.world.nodes_per_block):
-                self.managers.append(self.world.add_manager(self, node))
-
-    def node_ended(self, code: int) -> None:
-        self.exit_codes.append(code)
-        if len(self.exit_codes) == self.world.nodes_per_block:
-            if self.state is BlockState.RUNNING:
-                good = not any(self.exit_codes)
-                self.state = BlockState.COMPLETED if good else BlockState.FAILED
-
-    def cancel(self) -> None:
-        if self.state.is_active:
-            self.state = BlockState.CANCELLED
-            for manager in self.managers:
-                if manager.is_alive:
-                    manager.crash()
-
-    def report(self) -> JobReport:
-        code = max(self.exit_codes, default=None)
-        return JobReport(self.state, code if not self.state.is_active else None)
+# Longer than any client is cut off, shorter than the wait for rest.
+KEEP_RESULTS = 30.0
+# As in the runtime, how long an admitted member may take to dial its link.
+DIAL_TIMEOUT = 10.0
+# How long the troubles last, and how long everything may take to come to rest.
+TROUBLE, PATIENCE = 20.0, 2000.0
+INFRASTRUCTURE = (FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST)
 
 
 class ClientNode(Node):
-    """A client that counts how often each of its tasks was resolved."""
+    """A client that keeps every outcome that it is told of.
+
+    Args:
+        is_guest: it goes away, or dies, before its tasks are done.
+    """
 
     machine: Session
+    world: "World"
 
-    def __init__(self, world: "World", name: str, machine: Session) -> None:
+    def __init__(
+        self, world: "World", name: str, machine: Session, *, is_guest: bool
+    ) -> None:
         super().__init__(world, name, machine)
+        self.is_guest = is_guest
         self.resolved: dict[TaskId, list[Outcome]] = defaultdict(list)
         self.submitted: dict[TaskId, Task] = {}
         self.cancelled: set[TaskId] = set()
+        self._ranks: dict[TaskId, tuple[int, int]] = {}
 
     def submit(self, count: int) -> None:
+        chance = self.world.chance
         tasks = []
         for _ in range(count):
             task_id = TaskId(f"{self.name}-{len(self.submitted)}")
-            retries = self.world.chance.choice((0, 1, 3, 100))
-            priority = self.world.chance.choice((0, 0, 0, 5))
-            task = Task(
-                task_id, b"f", task_id.encode(), self.world.now, retries, priority
-            )
+            retries = chance.choice((0, 1, 3, 100))
+            priority = chance.choice((0, 0, 0, 5))
+            arguments = task_id.encode()
+            if chance.random() < 0.1:
+                arguments = FAILING + arguments
+            task = Task(task_id, b"f", arguments, self.world.now, retries, priority)
             self.submitted[task_id] = task
             tasks.append(task)
         self.tell(SubmitNow(tasks))
 
     def cancel_some(self) -> None:
+        chance = self.world.chance
         open_ids = [t for t in self.submitted if t not in self.resolved]
         if open_ids:
-            some = self.world.chance.sample(open_ids, min(3, len(open_ids)))
+            some = chance.sample(open_ids, min(3, len(open_ids)))
             self.cancelled.update(some)
-            self.tell(CancelNow(some, self.world.chance.random() < 0.7))
+            self.tell(CancelNow(some, chance.random() < 0.7))
+
+    def depart(self) -> None:
+        """End for good: in order, or like a process that is killed."""
+        if self.world.chance.random() < 0.5:
+            self.world.note(f"{self.name} leaves")
+            self.tell(Leave())
+        else:
+            self.world.note(f"{self.name} dies")
+            self.crash()
 
     def do(self, effect: Any) -> None:
-        if isinstance(effect, Resolve):
-            for outcome in effect.outcomes:
-                self.resolved[outcome.task_id].append(outcome)
-        elif isinstance(effect, (Knock, HangUp)):
-            super().do(effect)
+        match effect:
+            case Resolve(outcomes):
+                for outcome in outcomes:
+                    self.resolved[outcome.task_id].append(outcome)
+            case Progress(deltas):
+                for delta in deltas:
+                    rank = (delta.attempt, int(delta.state))
+                    assert rank > self._ranks.get(delta.task_id, (0, 0)), delta
+                    self._ranks[delta.task_id] = rank
+            case BeBarred(reason):
+                raise AssertionError(f"{self.name} was barred: {reason}")
+            case Exit():
+                self.is_alive = False
+                # What was sent before the exit still arrives.
+                self.world.heart.after(2.0, self.crash)
+            case _:
+                super().do(effect)
 
     @property
     def is_done(self) -> bool:
-        return self.submitted.keys() == self.resolved.keys()
+        return self.is_guest or self.submitted.keys() == self.resolved.keys()
 
 
 class World:
@@ -442,43 +150,61 @@ class World:
     """
 
     def __init__(self, seed: int, *, faults: bool = True) -> None:
-        self.chance = random.Random(seed)
+        self.chance = chance = random.Random(seed)
         self.heart = Heart()
         self.faults = faults
-        self.nodes_per_block = self.chance.choice((1, 1, 2))
-        self.slots = self.chance.choice((1, 2, 4))
+        self.nodes_per_block = chance.choice((1, 1, 2))
+        self.slots = chance.choice((1, 2, 4))
         self.executions: Counter[bytes] = Counter()
         self.jobs: dict[BlockId, Job] = {}
         self.provider_journal: list[Any] = []
         self.story: list[str] = []
-        self._crash_rate = self.chance.choice((0.0, 0.001, 0.01)) if faults else 0.0
+        self.fingerprint = 0
+        self._crash_rate = chance.choice((0.0, 0.001, 0.01)) if faults else 0.0
+        self._trouble = chance.choice((0.0, 0.3, 1.0)) if faults else 0.0
+        self._trouble_until = self.now + TROUBLE
+        self._event_loss = chance.choice((0.05, 0.5)) if faults else 0.0
         self._incarnations = itertools.count()
         self._published = 0
-        max_blocks = self.chance.choice((1, 2, 3))
-        self._kind: Literal["none", "simple"]
-        self._kind = self.chance.choice(("simple", "simple", "none"))
+        self._commands = 0
+        self.kind: Literal["none", "simple"] = chance.choice(
+            ("simple", "simple", "none")
+        )
         # Strategy none replaces lost blocks up to min_blocks only.
-        self._bounds = Bounds(
-            1 if self._kind == "none" else self.chance.choice((0, 1)),
-            max_blocks,
+        self.bounds = Bounds(
+            1 if self.kind == "none" else chance.choice((0, 1)),
+            chance.choice((1, 2, 3)),
             self.slots * self.nodes_per_block,
-            self.chance.choice((0.0, 0.5, 1.0)),
-            self.chance.choice((1.0, 5.0)),
+            chance.choice((0.0, 0.5, 1.0)),
+            chance.choice((1.0, 5.0)),
         )
         settings = InterchangeSettings(
-            "sim", "epoch", "t", "3.11", TEMPO, keep_results=1e9, wall_offset=0.5
+            "sim",
+            "epoch",
+            "t",
+            "3.11",
+            TEMPO,
+            keep_results=KEEP_RESULTS,
+            wall_offset=0.5,
         )
         self.interchange = Node(self, "interchange", Interchange(settings, self.now))
         self.managers: list[ManagerNode] = []
-        self.clients = [self._add_client(n) for n in range(self.chance.choice((1, 2)))]
+        self.clients = [self._add_client(n) for n in range(chance.choice((1, 2, 3)))]
         self.provider = self._make_provider()
-        self.strategy = self._make_strategy()
+        self.strategy = self._make_strategy(is_restart=False)
         for node in (self.interchange, self.provider, self.strategy, *self.clients):
             node.schedule()
 
     @property
     def now(self) -> float:
         return self.heart.now
+
+    @property
+    def center(self) -> Interchange:
+        """The interchange's machine."""
+        machine = self.interchange.machine
+        assert isinstance(machine, Interchange)
+        return machine
 
     def note(self, text: str) -> None:
         self.story.append(f"{self.now:.3f} {text}")
@@ -489,10 +215,22 @@ class World:
             return self.chance.uniform(0.1, 1.0)
         return self.chance.uniform(0.0001, 0.01)
 
+    def has_trouble(self, chance: float) -> bool:
+        """Tell whether something goes wrong that does so with this chance."""
+        if self.now >= self._trouble_until or not self._trouble:
+            return False
+        return self.chance.random() < chance * self._trouble
+
     def crashes_now(self, node: Node) -> bool:
-        """Decide whether a node dies right here, after saving, before sending."""
+        """Decide whether a node dies right here."""
         may = node is not self.interchange and not isinstance(node, ClientNode)
-        if may and node.is_alive and self.chance.random() < self._crash_rate:
+        if (
+            may
+            and self._crash_rate
+            and node.is_alive
+            and self.now < self._trouble_until
+            and self.chance.random() < self._crash_rate
+        ):
             self.crash(node)
         return not node.is_alive
 
@@ -511,7 +249,8 @@ class World:
             ClientId(f"c{number}"), f"i{number}", "t", "3.11", "host", 1
         )
         session = Session(settings, self.chance, self.now)
-        return ClientNode(self, f"c{number}", session)
+        is_guest = self.faults and number > 0 and self.chance.random() < 0.5
+        return ClientNode(self, f"c{number}", session, is_guest=is_guest)
 
     def add_manager(self, job: Job, number: int) -> ManagerNode:
         name = f"{job.block_id}.{number}"
@@ -543,16 +282,19 @@ class World:
         return ProviderNode(self, "provider", machine)
 
     def _restart_provider(self) -> None:
+        if self.chance.random() < 0.3:
+            # It was compacted before it died.
+            machine = self._make_provider().machine
+            self.provider_journal = list(machine.snapshot())
         self.provider = self._make_provider()
         self.provider.schedule()
 
-    def _make_strategy(self, *, is_restart: bool = False) -> Node:
-        wants = self._kind == "none" and not is_restart
-        init = self._bounds.max_blocks if wants else 0
+    def _make_strategy(self, *, is_restart: bool) -> Node:
+        wants = self.kind == "none" and not is_restart
         settings = StrategySettings(
-            self._kind,
-            self._bounds,
-            init,
+            self.kind,
+            self.bounds,
+            self.bounds.max_blocks if wants else 0,
             1.0,
             f"i{next(self._incarnations)}",
             "t",
@@ -567,51 +309,60 @@ class World:
     # How they meet
 
     def knock(self, node: Node, door: str, hello: Hello, number: int) -> None:
-        self.heart.after(self.delay(), lambda: self._open(node, door, hello, number))
-
-    def _open(self, node: Node, door: str, hello: Hello, number: int) -> None:
         host = self.interchange if door == "interchange" else self.provider
-        if not host.is_alive or not node.is_alive:
+        self.heart.after(
+            self.delay(),
+            lambda: host.happens(lambda: self._open(host, node, door, hello, number)),
+        )
+
+    def _open(
+        self, host: Node, node: Node, door: str, hello: Hello, number: int
+    ) -> None:
+        if not host.is_alive or not node.is_alive or self._is_cut(host, node):
             return
-        admission, turn = host.machine.admit(hello, self.now)
+        # As the runtime does: what was decided for an old link goes out on that one.
+        host.complete()
+        admission = host.answer(hello)
         answer: Welcome | Refused
+        wire = None
         if not admission.peer:
             answer = Refused(admission.reason, admission.is_final)
-            host.carry_out(turn)
         else:
-            if host is self.interchange:
-                there, here = from_member[hello.kind], to_member[hello.kind]
-            else:
-                there, here = strategy_to_provider, provider_to_strategy
-            old = host.links.pop(admission.peer, None)
-            if old is not None:
-                old.close(by=host)
-            wire = Wire(self, {host: (admission.peer, there), node: (door, here)})
-            host.links[admission.peer] = wire
             answer = Welcome("", "epoch", TEMPO.period, TEMPO.threshold, 1 << 20)
-            lost = self.faults and self.chance.random() < 0.02
-            self.heart.after(
-                0.0 if lost else self.delay() / 1000,
-                lambda: None if lost else self._enter(node, door, wire, number, answer),
-            )
-            host.carry_out(turn)
-            return
-        self.heart.after(self.delay(), lambda: node.answered(door, number, answer))
+            wire = self._listen(host, node, door, hello, admission.peer)
+        delay = self.delay()
 
-    def _enter(
-        self, node: Node, door: str, wire: Wire, number: int, answer: Welcome
-    ) -> None:
-        if not node.is_alive:
-            wire.close(by=node)
-        elif node._knocks[door] == number and wire.is_open:
-            node.links[door] = wire
-            node.answered(door, number, answer)
+        def arrive() -> None:
+            # A lost answer: the door is asked again, and the link is never dialed.
+            if not self._is_cut(host, node) and not self.has_trouble(0.05):
+                node.happens(lambda: node.answered(door, number, answer, wire))
+
+        self.heart.after(delay, arrive)
+
+    def _listen(
+        self, host: Node, node: Node, door: str, hello: Hello, peer: str
+    ) -> Wire:
+        if host is self.interchange:
+            there, here = from_member[hello.kind], to_member[hello.kind]
         else:
-            wire.close(by=node)
+            there, here = strategy_to_provider, provider_to_strategy
+        old = host.links.pop(peer, None)
+        if old is not None:
+            old.close(by=host)
+        wire = Wire(self, {host: (peer, there), node: (door, here)})
+        host.links[peer] = wire
+        self.heart.after(DIAL_TIMEOUT, lambda: wire.give_up_undialed(host))
+        return wire
+
+    def _is_cut(self, *nodes: Node) -> bool:
+        return any(self.now < node.cut_until for node in nodes)
 
     def publish(self, node: Node, event: Any) -> None:
         self._published += 1
-        if node is self.interchange and self.chance.random() > 0.05:
+        is_lost = self.now < self._trouble_until and (
+            self._event_loss and self.chance.random() < self._event_loss
+        )
+        if node is self.interchange and not is_lost and not self._is_cut(self.strategy):
             published = Published("epoch", self._published, self.now, node.name, event)
             self.heart.after(
                 self.delay(), lambda: self.strategy.tell(published, "events")
@@ -623,73 +374,197 @@ class World:
         """Break something, at random."""
         chance = self.chance
         nodes: list[Node] = [self.strategy, self.provider, *self.clients]
-        nodes += [m for m in self.managers if m.is_alive]
-        match chance.choice(("link", "link", "worker", "crash", "none", "none")):
+        nodes += [m for m in self.managers if m.is_alive] * 2
+        node = chance.choice(nodes)
+        seconds = chance.choice((0.1, 1.0, 4.0, 12.0)) * chance.random()
+        match chance.choice(
+            ("link", "outage", "cut", "suspend", "worker", "crash", "job", "operator")
+        ):
             case "link":
-                node = chance.choice(nodes)
-                for link in list(node.links.values()):
-                    self.note(f"a link of {node.name} breaks")
-                    link.close()
+                self.note(f"the links of {node.name} break")
+                self._break(node)
+            case "outage":
+                self.note(f"{node.name} is known to be cut off for {seconds:.1f} s")
+                self._break(node)
+                node.cut_until = self.now + seconds
+            case "cut":
+                self.note(f"{node.name} is silently cut off for {seconds:.1f} s")
+                node.cut_until = self.now + seconds
+            case "suspend":
+                node = chance.choice((node, self.interchange))
+                self.note(f"{node.name} is suspended for {seconds:.1f} s")
+                node.suspend(seconds)
             case "worker":
                 for manager in self.managers:
                     if manager.is_alive and manager.workers and chance.random() < 0.5:
-                        worker = chance.choice(list(manager.workers.values()))
-                        self.note(f"worker {worker.worker_id} crashes")
-                        manager.kill(worker)
-            case "crash":
-                node = chance.choice(nodes)
-                if node.is_alive and not isinstance(node, ClientNode):
+                        worker_id = chance.choice(list(manager.workers))
+                        self.note(f"worker {worker_id} crashes")
+                        manager.kill(worker_id)
+            case "crash" if not isinstance(node, ClientNode):
+                if node.is_alive:
                     self.crash(node)
+            case "job" if self.jobs:
+                job = chance.choice(list(self.jobs.values()))
+                self.note(f"{job.block_id} is ended by the batch system")
+                job.end(chance.choice((BlockState.FAILED, BlockState.TIMEOUT)))
+            case "operator":
+                self._meddle()
+
+    @staticmethod
+    def _break(node: Node) -> None:
+        for link in list(node.links.values()):
+            link.close()
+
+    def _meddle(self) -> None:
+        """Be an operator who types whatever comes to mind."""
+        chance = self.chance
+        fleet = self.center.fleet
+        names: list[str] = [*fleet.managers, *self.center.blocks]
+        match chance.choice(("hold", "resume", "drain", "scale", "cancel", "status")):
+            case "hold" | "resume" | "drain" as verb if names:
+                self.command(verb, [chance.choice(names)])
+            case "scale":
+                self.command("scale", number=chance.choice((0, 1, 2, 3)))
+            case "cancel":
+                entries = list(self.center.ledger.entries)
+                if entries:
+                    task_id = chance.choice(entries)
+                    for client in self.clients:
+                        client.cancelled.add(task_id)
+                    self.command("cancel", [task_id])
+            case _:
+                self.command("status")
+
+    def command(
+        self,
+        verb: Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"],
+        names: list[str] | None = None,
+        number: int = 0,
+    ) -> None:
+        """Let an operator come in and ask for something."""
+        self._commands += 1
+        name = f"op{self._commands}"
+        self.note(f"{name}: {verb} {names or ''} {number or ''}")
+        hello = Hello("operator", name, name, PROTOCOL, "3.11", "t")
+        command = Command(name, verb, names or [], number)
+        self.interchange.happens(lambda: self.interchange.answer(hello))
+        self.interchange.tell(command, f"operator:{name}")
+
+    def _end_of_trouble(self) -> None:
+        held = list(self.center.fleet.held)
+        if held:
+            # One that is gone meanwhile is not known any more: nothing is lost.
+            for name in held:
+                self.command("resume", [name])
 
     def run(self) -> None:
         """Submit, disturb, then let it come to rest and check what clients got."""
-        chance = self.chance
+        chance, heart = self.chance, self.heart
         for client in self.clients:
             for _ in range(chance.randint(1, 4)):
                 count = chance.choice((1, 3, 20))
-                self.heart.after(
-                    chance.uniform(0, 10),
-                    lambda client=client, count=count: client.submit(count),
-                )
+                heart.after(chance.uniform(0, 10), partial(client.submit, count))
             for _ in range(chance.choice((0, 0, 2))):
-                self.heart.after(chance.uniform(1, 15), client.cancel_some)
-        trouble_until = self.now + 20
+                heart.after(chance.uniform(1, 15), client.cancel_some)
+            if client.is_guest:
+                heart.after(chance.uniform(10.5, 19), client.depart)
         if self.faults:
             for _ in range(chance.choice((0, 2, 10))):
-                self.heart.after(chance.uniform(0, 20), self.disturb)
-        deadline = self.now + 2000
+                heart.after(chance.uniform(0, TROUBLE), self.disturb)
+            heart.after(TROUBLE, self._end_of_trouble)
+        deadline = self.now + PATIENCE
+        look_at = self._trouble_until
         while self.now < deadline:
-            assert self.heart.step(), "nothing will ever happen again"
-            if self.now > trouble_until:
-                self._crash_rate = 0.0
-                if all(client.is_done for client in self.clients):
+            assert heart.step(), "nothing will ever happen again"
+            if self.now > look_at:
+                look_at = self.now + 0.25
+                if not self.leftovers():
                     break
         self.check()
 
+    # What must be so
+
+    def leftovers(self) -> list[str]:
+        """Name what is not at rest; empty: nothing is left to do."""
+        if self.now <= self._trouble_until:
+            return ["the troubles"]
+        left = [f"{c.name} waits" for c in self.clients if not c.is_done]
+        if left:
+            return left
+        center = self.center
+        left += [f"{task_id} is unfinished" for task_id in center.ledger.entries]
+        for known in center.clients.values():
+            if known.unacknowledged or known.unfinished:
+                left.append(f"the interchange keeps results of {known.client_id}")
+        for client in self.clients:
+            if client.is_alive and client.machine.unfinished and not client.is_guest:
+                left.append(f"{client.name} keeps tasks")
+            if client.is_guest and client.machine.settings.client_id in center.clients:
+                left.append(f"{client.name} is not forgotten")
+        for member in center.fleet.managers.values():
+            if member.leases:
+                left.append(f"{member.manager_id} keeps leases")
+        for node in self.managers:
+            manager = node.machine
+            if node.is_alive and (
+                manager.queue
+                or manager.outbox
+                or any(worker.backlog for worker in manager.workers.values())
+            ):
+                left.append(f"{node.name} keeps tasks")
+        active = [job.block_id for job in self.jobs.values() if job.state.is_active]
+        if self.kind == "simple" and len(active) > self.bounds.min_blocks:
+            left.append(f"idle blocks: {active}")
+        return left
+
     def check(self) -> None:
         """Every task has one outcome at its client, and a plausible one."""
+        assert not (left := self.leftovers()), left
         for client in self.clients:
             missing = client.submitted.keys() - client.resolved.keys()
-            assert not missing, f"without a result: {sorted(missing)}"
+            assert client.is_guest or not missing, f"no result: {sorted(missing)}"
             assert client.resolved.keys() <= client.submitted.keys()
             for task_id, outcomes in client.resolved.items():
                 assert len(outcomes) == 1, f"{task_id} has {len(outcomes)} results"
                 self._check_outcome(client, client.submitted[task_id], outcomes[0])
+        for client in self.clients:
+            for task in client.submitted.values():
+                executions = self.executions[task.arguments]
+                # Every start but the last one was lost, and each lost one is counted.
+                assert executions <= task.retries + 1, (task.task_id, executions)
+        orphans = [
+            job.block_id
+            for job in self.jobs.values()
+            if job.state.is_active and job.block_id not in self.provider.machine.blocks
+        ]
+        assert not orphans, f"nobody knows of these jobs: {orphans}"
 
     def _check_outcome(self, client: ClientNode, task: Task, outcome: Outcome) -> None:
         executions = self.executions[task.arguments]
-        if task.retries == 0:
-            assert executions <= 1, f"{task.task_id} ran {executions} times"
-        assert executions <= task.retries + 1, f"{task.task_id} ran {executions} times"
         match outcome.state:
             case TaskState.SUCCESS:
                 assert outcome.payload == task.arguments
                 assert executions >= 1
+                assert not task.arguments.startswith(FAILING)
             case TaskState.CANCELLED:
                 assert task.task_id in client.cancelled, task.task_id
             case TaskState.FAILED:
-                assert self.faults, outcome
                 assert outcome.failure is not None
-        moments = [(step.attempt, step.state) for step in outcome.steps]
-        attempts = [attempt for attempt, _ in moments]
-        assert attempts == sorted(attempts), f"history out of order: {outcome.steps}"
+                if outcome.failure.kind is FailureKind.EXCEPTION:
+                    assert task.arguments.startswith(FAILING)
+                else:
+                    assert self.faults, outcome
+                    assert outcome.failure.kind in INFRASTRUCTURE, outcome
+                    budget = f"start {task.retries + 1} of {task.retries + 1}"
+                    assert budget in outcome.failure.message, outcome.failure
+        if outcome.steps:
+            attempts = [step.attempt for step in outcome.steps]
+            assert attempts == sorted(attempts), f"out of order: {outcome.steps}"
+            assert outcome.steps[-1].state is outcome.state
+            finals = [step for step in outcome.steps if step.state.is_final]
+            lost = [s for s in finals[:-1] if s.state is not TaskState.FAILED]
+            assert not lost, f"final states in between: {outcome.steps}"
+
+    def digest(self) -> int:
+        """Sum up the story: two runs of one seed have the same."""
+        return zlib.crc32("\n".join(self.story).encode(), self.fingerprint)

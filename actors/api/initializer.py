@@ -1,0 +1,72 @@
+"""An executor's initializer: called in a worker before the executor's first task there.
+
+The workers are the endpoint's and serve other executors, too. So the initializer rides
+with each task, and the worker remembers whose it has called. Workers import this file:
+it stays small.
+"""
+
+import secrets
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from typing import Any
+
+from actors.errors import TaskFailed
+
+__all__ = ["Initializer", "InitializerFailed"]
+
+# What became of the initializers that this worker has called: {token: why it failed, or
+# empty}. It is the process that they initialize, hence a variable of the process.
+_called: dict[str, str] = {}
+
+
+class InitializerFailed(TaskFailed, BrokenProcessPool):
+    """Tell that an executor's initializer failed in a worker: its tasks cannot run."""
+
+
+class Initializer:
+    """What an executor calls in each worker first.
+
+    Args:
+        function: the initializer.
+        args: its arguments.
+
+    Raises:
+        TypeError: the initializer is not callable.
+    """
+
+    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        if not callable(function):
+            raise TypeError("initializer must be a callable")
+        self._token = secrets.token_hex(8)
+        self._function = function
+        self._args = args
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that initializes the worker if need be, then calls this."""
+        return partial(_call, self._token, self._function, self._args, function)
+
+
+def _call(
+    token: str,
+    initializer: Callable[..., object],
+    initargs: tuple[Any, ...],
+    function: Callable[..., Any],
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    if token not in _called:
+        try:
+            initializer(*initargs)
+        except Exception as error:
+            _called[token] = f"{type(error).__qualname__}: {error}"
+            raise InitializerFailed(_text(token)) from error
+        _called[token] = ""
+    if _called[token]:
+        raise InitializerFailed(_text(token))
+    return function(*args, **kwargs)
+
+
+def _text(token: str) -> str:
+    return f"The executor's initializer failed in a worker: {_called[token]}"

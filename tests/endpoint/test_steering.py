@@ -1,0 +1,263 @@
+"""Operators get what they ask for, or a sentence that says why not."""
+
+from typing import Any, Literal
+
+import msgspec
+import pytest
+
+from actors.endpoint.interchange import Interchange, InterchangeSettings
+from actors.endpoint.steering import Snapshot
+from actors.logic.liveness import Tempo
+from actors.logic.turn import LinkClosed, Turn
+from actors.messages import (
+    Answer,
+    Block,
+    BlockId,
+    BlocksHeld,
+    BlocksReported,
+    BlockState,
+    CancelTasks,
+    Command,
+    Delta,
+    Drain,
+    Finished,
+    Lease,
+    Report,
+    Results,
+    ScaleTo,
+    Stop,
+    StopEndpoint,
+    Submit,
+    TaskId,
+    TaskState,
+    WorkerId,
+    WorkerReport,
+)
+from tests.endpoint.talk import (
+    PYTHON,
+    TOKEN,
+    Talk,
+    hello,
+    manager_hello,
+    only,
+    outcome,
+    sent_to,
+    task,
+)
+
+OPERATOR, MANAGER, CLIENT = "operator:o1", "manager:m1", "client:c1"
+Verb = Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"]
+
+
+class Desk(Talk):
+    """An interchange with an operator, a client, and an idle manager m1 of block-1."""
+
+    machine: Interchange
+
+    def __init__(self) -> None:
+        settings = InterchangeSettings("n", "e", TOKEN, PYTHON, Tempo(2.0, 8.0, 1.5))
+        super().__init__(Interchange(settings, 100.0))
+        self.admit(hello("operator", "o1"))
+        self.admit(hello("client", "c1", pid=5))
+        self.admit(manager_hello())
+
+    def command(self, verb: Verb, *names: str, number: int = 0) -> tuple[Answer, Turn]:
+        turn = self.tell(Command("r1", verb, list(names), number), OPERATOR)
+        answer = only(sent_to(turn, OPERATOR, Answer))
+        assert answer.request_id == "r1"
+        return answer, turn
+
+    def submit(self, *task_ids: str) -> Turn:
+        return self.tell(Submit([task(t) for t in task_ids]), CLIENT)
+
+    def status(self) -> Snapshot:
+        answer, _ = self.command("status")
+        assert answer.is_done
+        return msgspec.json.decode(answer.body, type=Snapshot)
+
+    def blocks(self, **states: BlockState) -> None:
+        self.admit(hello("provider"))
+        blocks = [
+            Block(BlockId(name.replace("_", "-")), state, f"job-{name}")
+            for name, state in states.items()
+        ]
+        self.tell(BlocksReported(blocks), "provider:provider")
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+# Hold, resume, drain
+
+
+@pytest.mark.parametrize("name", ["m1", "block-1"])
+def test_the_held_get_nothing_until_they_are_resumed(desk: Desk, name: str) -> None:
+    assert desk.command("hold", name)[0].is_done
+    assert not sent_to(desk.submit("t1"), MANAGER, Lease)
+    assert only(desk.status().managers).state == "held"
+    answer, turn = desk.command("resume", name)
+    assert answer.is_done
+    assert sent_to(turn, MANAGER, Lease), "at once"
+
+
+def test_holding_does_not_disturb_what_runs(desk: Desk) -> None:
+    desk.submit("t1")
+    desk.command("hold", "m1")
+    assert sent_to(desk.tell(Finished([outcome()]), MANAGER), CLIENT, Results)
+
+
+@pytest.mark.parametrize("verb", ["hold", "resume", "drain"])
+@pytest.mark.parametrize("names", [["m1", "m7"], []])
+def test_unknown_names_are_answered_with_the_known_ones(
+    desk: Desk, verb: Verb, names: list[str]
+) -> None:
+    answer, turn = desk.command(verb, *names)
+    assert not answer.is_done
+    assert answer.text.endswith("there are: block-1, m1")
+    assert ("m7" in answer.text) == bool(names)
+    assert not desk.machine.fleet.held
+    assert not sent_to(turn, MANAGER, Drain)
+
+
+def test_a_drained_manager_ends_when_it_has_nothing_left(desk: Desk) -> None:
+    desk.submit("t1")
+    _, turn = desk.command("drain", "m1")
+    assert sent_to(turn, MANAGER, Drain)
+    assert not sent_to(turn, MANAGER, Stop)
+    assert only(desk.status().managers).state == "draining"
+    assert sent_to(desk.tell(Finished([outcome()]), MANAGER), MANAGER, Stop)
+
+
+def test_a_drained_block_drains_busy_managers_and_takes_no_new_ones(
+    desk: Desk,
+) -> None:
+    desk.submit("t1")
+    answer, turn = desk.command("drain", "block-1")
+    assert answer.is_done
+    assert sent_to(turn, MANAGER, Drain)
+    assert not desk.ask(manager_hello("m2"))[0].peer
+
+
+def test_a_drained_block_without_managers_is_the_strategys_to_end(desk: Desk) -> None:
+    desk.admit(hello("strategy"))
+    desk.blocks(block_2=BlockState.PENDING)
+    _, turn = desk.command("drain", "block-2")
+    held = sent_to(turn, "strategy:strategy", BlocksHeld)
+    assert held == [BlocksHeld([BlockId("block-2")])]
+
+
+# Scale, cancel, stop
+
+
+def test_scale_is_the_strategys_business(desk: Desk) -> None:
+    desk.admit(hello("strategy"))
+    answer, turn = desk.command("scale", number=3)
+    assert answer.is_done
+    assert sent_to(turn, "strategy:strategy", ScaleTo) == [ScaleTo(3)]
+
+
+def test_scale_without_a_strategy_or_below_nothing_is_refused(desk: Desk) -> None:
+    answer, _ = desk.command("scale", number=3)
+    assert (answer.is_done, answer.text) == (
+        False,
+        "the strategy is not connected: try again in a moment",
+    )
+    answer, _ = desk.command("scale", number=-1)
+    assert (answer.is_done, answer.text) == (
+        False,
+        "-1 blocks cannot be: give 0 or more",
+    )
+
+
+def test_an_operator_cancels_anybodys_task(desk: Desk) -> None:
+    desk.submit("t1", "t2")
+    answer, turn = desk.command("cancel", "t1", "t2")
+    assert (answer.is_done, answer.text) == (True, "cancelled: t1, t2")
+    assert sent_to(turn, MANAGER, CancelTasks) == [CancelTasks([TaskId("t1")])]
+    assert only(sent_to(turn, CLIENT, Results)).outcomes[0].task_id == "t2"
+
+
+def test_tasks_that_are_not_there_are_named(desk: Desk) -> None:
+    desk.submit("t1")
+    answer, _ = desk.command("cancel", "t1", "t9")
+    assert not answer.is_done
+    assert answer.text == "not among the unfinished tasks: t9; cancelled: t1"
+    assert "(nothing)" in desk.command("cancel")[0].text
+
+
+def test_stop_is_the_supervisors_business(desk: Desk) -> None:
+    assert "end `actors run` by a signal" in desk.command("stop")[0].text
+    desk.admit(hello("supervisor"))
+    answer, turn = desk.command("stop")
+    assert answer.is_done
+    assert sent_to(turn, "supervisor:supervisor", StopEndpoint)
+
+
+# Status
+
+
+def test_the_picture_counts_tasks_by_state(desk: Desk) -> None:
+    desk.submit("t1", "t2", "t3")
+    desk.tell(Report(2, []), MANAGER)
+    running = Delta(TaskId("t1"), 1, TaskState.RUNNING, 1.0, "w1")
+    desk.tell(Report(2, [running]), MANAGER)
+    assert desk.status().tasks == {
+        "waiting-for-nodes": 1,
+        "waiting-for-launch": 1,
+        "running": 1,
+        "success": 0,
+        "failed": 0,
+        "cancelled": 0,
+    }
+    desk.tell(Finished([outcome("t1")]), MANAGER)
+    desk.command("cancel", "t3")
+    desk.tell(Finished([outcome("t2", state=TaskState.FAILED)]), MANAGER)
+    tasks = desk.status().tasks
+    assert (tasks["success"], tasks["failed"]) == (1, 1)
+    assert desk.status().finished == sum(
+        tasks[s] for s in ("success", "failed", "cancelled")
+    )
+
+
+def test_the_picture_shows_members_and_blocks(desk: Desk) -> None:
+    desk.blocks(block_1=BlockState.RUNNING, block_2=BlockState.PENDING)
+    desk.submit("t1")
+    desk.command("hold", "block-2")
+    worker = WorkerReport(WorkerId("w1"), 9, TaskId("t1"), 5 << 20, 1.5)
+    desk.tell(Report(1, [], [worker]), MANAGER)
+    desk.now += 1.0
+    picture = desk.status()
+    assert (picture.name, picture.epoch, picture.uptime) == ("n", "e", 1.0)
+    assert picture.services == ["provider"]
+    first, second = picture.blocks
+    assert (first.block_id, first.state, first.job_id) == (
+        "block-1",
+        "running",
+        "job-block_1",
+    )
+    assert (first.managers, first.leases, second.managers) == (1, 1, 0)
+    assert (first.is_held, second.is_held) == (False, True)
+    manager = only(picture.managers)
+    assert (manager.state, manager.leases, manager.silent) == ("ready", 1, 1.0)
+    shown = only(manager.workers)
+    assert (shown.worker_id, shown.pid, shown.task_id) == ("w1", 9, "t1")
+    client = only(picture.clients)
+    assert (client.pid, client.is_connected, client.unfinished) == (5, True, 1)
+
+
+def test_the_picture_shows_who_is_away(desk: Desk) -> None:
+    desk.tell(LinkClosed(MANAGER))
+    desk.tell(LinkClosed(CLIENT))
+    picture = desk.status()
+    assert only(picture.managers).state == "away"
+    assert not only(picture.clients).is_connected
+
+
+def test_a_worker_that_has_finished_is_shown_idle(desk: Desk) -> None:
+    desk.submit("t1")
+    worker: Any = WorkerReport(WorkerId("w1"), 9, TaskId("t1"))
+    desk.tell(Report(1, [], [worker]), MANAGER)
+    desk.tell(Finished([outcome("t1")]), MANAGER)
+    assert only(only(desk.status().managers).workers).task_id == ""

@@ -1,0 +1,386 @@
+"""The strategy orders what the rules want, once, and kills no busy block."""
+
+import random
+from typing import Any, Literal
+
+import pytest
+
+from actors.endpoint.strategy import (
+    DRAIN_TIMEOUT,
+    FAILURE_PAUSE,
+    STALE_LOAD,
+    Strategy,
+    StrategySettings,
+)
+from actors.logic.scaling import Bounds
+from actors.logic.turn import Answered, Exit, Knock, LinkClosed, Quit, Turn
+from actors.messages import (
+    Block,
+    BlockId,
+    BlockLoad,
+    BlocksHeld,
+    BlocksReported,
+    BlockState,
+    CancelBlocks,
+    Goodbye,
+    Heartbeat,
+    LaunchBlocks,
+    LoadReported,
+    Published,
+    Relay,
+    RetireBlocks,
+    ScaleTo,
+    ScalingDecided,
+)
+from tests.endpoint.talk import (
+    PYTHON,
+    TOKEN,
+    Talk,
+    all_of,
+    hello,
+    only,
+    sent_to,
+    welcome,
+)
+
+INTERCHANGE, PROVIDER = "interchange", "provider"
+B1, B2, B3 = BlockId("block-1"), BlockId("block-2"), BlockId("block-3")
+Given = tuple[BlockId, BlockState]
+
+
+class Desk(Talk):
+    """A strategy to talk with; it is in at both doors."""
+
+    machine: Strategy
+
+    def __init__(
+        self,
+        kind: Literal["none", "simple"] = "simple",
+        bounds: Bounds = Bounds(0, 4, 2, 1.0, 20.0),
+        init_blocks: int = 0,
+    ) -> None:
+        settings = StrategySettings(kind, bounds, init_blocks, 5.0, "i", TOKEN, PYTHON)
+        super().__init__(Strategy(settings, random.Random(0), 100.0))
+        self.launched: list[str] = []  # launch ids that were reported back
+        knocks = all_of(self.wait(0.0).effects, Knock)
+        assert [knock.door for knock in knocks] == [INTERCHANGE, PROVIDER]
+        self.tell(Answered(INTERCHANGE, welcome()))
+        self.tell(Answered(PROVIDER, welcome()))
+        self.tell(Heartbeat(), INTERCHANGE)
+        self.tell(Heartbeat(), PROVIDER)
+
+    def enter_provider(self) -> Turn:
+        turn = self.enter(PROVIDER)
+        self.tell(Heartbeat(), PROVIDER)
+        return turn
+
+    def blocks(self, *given: Given, launch_id: str = "i-0", **more: Any) -> Turn:
+        blocks = [Block(b, state, launch_id=launch_id, **more) for b, state in given]
+        return self.tell(BlocksReported(blocks, list(self.launched)), PROVIDER)
+
+    def load(
+        self,
+        waiting: int = 0,
+        leased: int = 0,
+        blocks: dict[BlockId, tuple[int, float]] | None = None,
+    ) -> Turn:
+        """Tell the load; blocks are {id: (leases, idle)} with a manager each."""
+        loads = [
+            BlockLoad(block_id, 1, 2, leases, idle, False)
+            for block_id, (leases, idle) in (blocks or {}).items()
+        ]
+        load = LoadReported(waiting, leased, 0, loads)
+        return self.tell(Published("e", 1, 0.0, INTERCHANGE, load), "events")
+
+    def stay(self, seconds: float, **load: Any) -> Turn:
+        """Let time pass while load and links stay as they are."""
+        whole = Turn()
+        for _ in range(round(seconds)):
+            self.tell(Heartbeat(), INTERCHANGE)
+            self.tell(Heartbeat(), PROVIDER)
+            self.load(**load)
+            part = self.live(1.0)
+            whole.sends += part.sends
+        return whole
+
+
+def orders(turn: Turn) -> list[LaunchBlocks]:
+    return sent_to(turn, PROVIDER, LaunchBlocks)
+
+
+def retired(turn: Turn) -> list[RetireBlocks]:
+    return sent_to(turn, INTERCHANGE, RetireBlocks)
+
+
+def told(turn: Turn) -> list[ScalingDecided]:
+    return [
+        event
+        for relay in sent_to(turn, INTERCHANGE, Relay)
+        for event in relay.events
+        if isinstance(event, ScalingDecided)
+    ]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+@pytest.fixture
+def idle() -> Desk:
+    """A strategy whose two running blocks are idle for so long that it retires them."""
+    desk = Desk()
+    desk.blocks((B1, BlockState.RUNNING), (B2, BlockState.RUNNING))
+    desk.load(blocks={B1: (0, 1.0), B2: (0, 2.0)})
+    return desk
+
+
+def asked(idle: Desk) -> Desk:
+    turn = idle.stay(26, blocks={B1: (0, 1.0), B2: (0, 2.0)})
+    assert only(retired(turn)).block_ids == [B2, B1], "the longest idle first"
+    return idle
+
+
+def test_it_refuses_everybody_at_its_door(desk: Desk) -> None:
+    assert not desk.ask(hello("client", "c1"))[0].peer
+
+
+# Launching
+
+
+def test_nothing_is_decided_before_the_blocks_are_known(desk: Desk) -> None:
+    turn = desk.stay(20, waiting=9)
+    assert not orders(turn)
+    assert desk.machine.last_decision.reason == "the provider has not reported yet"
+
+
+def test_tasks_without_slots_are_answered_at_once(desk: Desk) -> None:
+    desk.blocks()
+    desk.stay(7)
+    desk.load(waiting=3)
+    turn = desk.live(0.1)
+    order = only(orders(turn))
+    assert (order.count, order.launch_id) == (2, "i-1")
+    decided = only(told(turn))
+    assert (decided.action, decided.count) == ("launch", 2)
+    assert "0 slots / 3 tasks is below parallelism 1" in decided.reason
+
+
+def test_ordered_blocks_count_before_they_are_reported(desk: Desk) -> None:
+    desk.blocks()
+    desk.load(waiting=3)
+    assert orders(desk.live(0.1))
+    assert not orders(desk.stay(20, waiting=3))
+    assert orders(desk.stay(6, waiting=5))
+
+
+def test_an_order_is_repeated_until_it_is_reported(desk: Desk) -> None:
+    desk.blocks()
+    desk.load(waiting=3)
+    order = only(orders(desk.live(0.1)))
+    desk.tell(LinkClosed(PROVIDER))
+    assert orders(desk.enter_provider()) == [order]
+    desk.launched.append(order.launch_id)
+    desk.blocks((B1, BlockState.PENDING), (B2, BlockState.PENDING))
+    desk.tell(LinkClosed(PROVIDER))
+    assert not orders(desk.enter_provider())
+
+
+def test_an_order_made_while_the_provider_is_away_reaches_it_later(
+    desk: Desk,
+) -> None:
+    desk.blocks()
+    desk.tell(LinkClosed(PROVIDER))
+    desk.load(waiting=1)
+    turn = desk.wait(0.0)
+    assert not orders(turn)
+    assert only(orders(desk.enter_provider())).count == 1
+
+
+def test_an_old_load_is_no_ground_to_act_on(desk: Desk) -> None:
+    desk.load(waiting=3)
+    desk.now += STALE_LOAD + 0.1
+    desk.blocks()
+    assert not orders(desk.wait(0.0))
+    assert desk.machine.last_decision.reason == "the interchange has not told its load"
+
+
+def test_lost_blocks_are_refilled_even_with_an_old_load() -> None:
+    desk = Desk(bounds=Bounds(1, 4, 2))
+    desk.blocks((B1, BlockState.RUNNING))
+    desk.live(0.1)
+    desk.blocks((B1, BlockState.COMPLETED))
+    turn = desk.live(6.0)
+    assert only(orders(turn)).count == 1
+    assert only(told(turn)).reason == "0 blocks are below min_blocks 1"
+
+
+def test_it_starts_with_init_blocks_or_the_least_allowed() -> None:
+    for init, least, there in ((3, 1, 0), (0, 2, 0), (3, 0, 1)):
+        desk = Desk("none", Bounds(least, 4, 2), init)
+        desk.blocks(*[(B1, BlockState.RUNNING)][:there])
+        turn = desk.live(0.1)
+        assert only(orders(turn)).count == max(init, least) - there
+
+
+def test_init_blocks_are_started_once() -> None:
+    desk = Desk("none", Bounds(0, 4, 2), 2)
+    desk.blocks()
+    desk.launched.append(only(orders(desk.live(0.1))).launch_id)
+    desk.blocks((B1, BlockState.COMPLETED), (B2, BlockState.COMPLETED))
+    assert not orders(desk.stay(20))
+
+
+def test_strategy_none_does_nothing_for_tasks() -> None:
+    desk = Desk("none")
+    desk.blocks()
+    assert not orders(desk.stay(20, waiting=9))
+
+
+# Failures
+
+
+@pytest.mark.parametrize("state", [BlockState.FAILED, BlockState.MISSING])
+def test_a_failed_block_delays_the_next_launch(desk: Desk, state: BlockState) -> None:
+    desk.blocks()
+    desk.load(waiting=1)
+    desk.launched.append(only(orders(desk.live(0.1))).launch_id)
+    desk.blocks((B1, state), launch_id="i-1")
+    assert not orders(desk.stay(FAILURE_PAUSE - 1, waiting=1))
+    assert orders(desk.stay(8, waiting=1))
+
+
+def test_failures_in_a_row_delay_ever_longer_and_success_forgives(desk: Desk) -> None:
+    ended: list[Given] = []
+
+    def pause(state: BlockState) -> float:
+        ended.append((BlockId(f"block-{len(ended)}"), state))
+        desk.blocks(*ended)
+        return desk.machine._launch_after - desk.now
+
+    first, second = pause(BlockState.FAILED), pause(BlockState.FAILED)
+    assert second > 1.5 * first
+    pause(BlockState.TIMEOUT)
+    assert pause(BlockState.FAILED) < second
+
+
+def test_a_failure_is_counted_once_and_only_our_own(desk: Desk) -> None:
+    desk.blocks((B1, BlockState.FAILED), launch_id="older-1")
+    assert desk.machine._launch_after < desk.now
+    desk.blocks((B2, BlockState.FAILED))
+    until = desk.machine._launch_after
+    desk.now += 1.0
+    desk.blocks((B2, BlockState.FAILED))
+    assert desk.machine._launch_after == until
+
+
+# Retiring, in three steps
+
+
+def test_idle_blocks_are_retired_after_max_idletime(idle: Desk) -> None:
+    load = {"blocks": {B1: (0, 1.0), B2: (0, 2.0)}}
+    assert not retired(idle.stay(18, **load))
+    assert retired(idle.stay(8, **load))
+
+
+def test_a_task_in_between_starts_the_idle_time_anew(idle: Desk) -> None:
+    idle.stay(15)
+    idle.load(leased=1)
+    assert not retired(idle.stay(18))
+
+
+def test_a_block_that_is_asked_about_is_neither_counted_nor_asked_again(
+    idle: Desk,
+) -> None:
+    assert not retired(asked(idle).stay(20))
+
+
+def test_held_blocks_are_left_to_drain_and_then_cancelled(idle: Desk) -> None:
+    asked(idle).load(blocks={B1: (0, 1.0), B2: (0, 2.0)})
+    turn = idle.tell(BlocksHeld([B2]), INTERCHANGE)
+    assert not sent_to(turn, PROVIDER, CancelBlocks)
+    assert not sent_to(idle.stay(DRAIN_TIMEOUT - 2), PROVIDER, CancelBlocks)
+    cancel = only(sent_to(idle.stay(4), PROVIDER, CancelBlocks))
+    assert cancel == CancelBlocks([B2], "did not drain in time")
+    # The provider may have been away: say it again, until it is gone.
+    assert sent_to(idle.stay(DRAIN_TIMEOUT + 1), PROVIDER, CancelBlocks)
+
+
+def test_a_block_that_drained_is_not_cancelled(idle: Desk) -> None:
+    asked(idle).tell(BlocksHeld([B1, B2]), INTERCHANGE)
+    idle.blocks((B1, BlockState.COMPLETED), (B2, BlockState.COMPLETED))
+    assert not sent_to(idle.stay(2 * DRAIN_TIMEOUT), PROVIDER, CancelBlocks)
+
+
+def test_busy_blocks_that_were_not_held_stay_and_count(idle: Desk) -> None:
+    asked(idle).tell(BlocksHeld([B2]), INTERCHANGE)
+    assert not orders(idle.stay(6, leased=2)), "block 1 has two slots"
+    assert only(orders(idle.stay(6, leased=3))).count == 1
+
+
+def test_a_held_block_without_managers_is_cancelled_at_once(idle: Desk) -> None:
+    turn = asked(idle).stay(0)
+    idle.load(blocks={B1: (0, 1.0)})
+    turn = idle.tell(BlocksHeld([B1, B2]), INTERCHANGE)
+    assert sent_to(turn, PROVIDER, CancelBlocks) == [CancelBlocks([B2], "scaled in")]
+
+
+def test_pending_blocks_are_retired_before_running_ones() -> None:
+    desk = Desk(bounds=Bounds(1, 4, 2, 1.0, 20.0))
+    desk.blocks((B1, BlockState.RUNNING), (B2, BlockState.PENDING))
+    turn = desk.stay(27, blocks={B1: (0, 9.0)})
+    assert only(retired(turn)).block_ids == [B2]
+
+
+def test_a_question_lost_with_the_link_is_asked_again(idle: Desk) -> None:
+    """Otherwise the blocks would never be counted, nor ended."""
+    asked(idle).tell(LinkClosed(INTERCHANGE))
+    idle.enter(INTERCHANGE)
+    assert retired(idle.stay(6))
+
+
+# Operators
+
+
+def test_an_operator_may_have_more_blocks_than_the_rules_want(desk: Desk) -> None:
+    desk.blocks((B1, BlockState.RUNNING))
+    desk.load(leased=1)
+    turn = desk.tell(ScaleTo(3), INTERCHANGE)
+    assert only(orders(turn)).count == 2
+    assert only(told(turn)).reason == "an operator asked for 3 blocks"
+
+
+def test_an_operator_may_have_less_and_busy_ones_drain_last(desk: Desk) -> None:
+    desk.blocks(
+        (B1, BlockState.RUNNING), (B2, BlockState.RUNNING), (B3, BlockState.PENDING)
+    )
+    loads = {B1: (1, 0.0), B2: (0, 5.0)}
+    desk.load(leased=1, blocks=loads)
+    turn = desk.tell(ScaleTo(0), INTERCHANGE)
+    retire = only(retired(turn))
+    assert (retire.block_ids, retire.if_busy) == ([B3, B2, B1], True)
+    turn = desk.tell(BlocksHeld([B3, B2, B1]), INTERCHANGE)
+    assert sent_to(turn, PROVIDER, CancelBlocks) == [CancelBlocks([B3], "scaled in")]
+    late = desk.stay(3 * DRAIN_TIMEOUT, leased=1, blocks=loads)
+    cancelled = {b for c in sent_to(late, PROVIDER, CancelBlocks) for b in c.block_ids}
+    assert B1 not in cancelled, "it computes"
+
+
+def test_an_operator_who_has_what_they_want_is_told_so(desk: Desk) -> None:
+    desk.blocks((B1, BlockState.RUNNING))
+    turn = desk.tell(ScaleTo(1), INTERCHANGE)
+    assert not orders(turn)
+    assert not retired(turn)
+    assert only(told(turn)).action == "none"
+
+
+# The end
+
+
+def test_it_says_goodbye_to_both_and_ends(desk: Desk) -> None:
+    turn = desk.tell(Quit("SIGTERM"))
+    assert turn.sends == [
+        (INTERCHANGE, Goodbye("SIGTERM")),
+        (PROVIDER, Goodbye("SIGTERM")),
+    ]
+    assert turn.effects == [Exit(0, "SIGTERM")]

@@ -1,0 +1,241 @@
+"""A batch system's jobs, their managers and workers, and the provider that asks it."""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from actors.endpoint.manager import Manager, MeasureWorkers, WorkersMeasured
+from actors.endpoint.provider import (
+    CancelJobs,
+    JobReport,
+    JobsPolled,
+    JobSubmitted,
+    PollJobs,
+    Provider,
+    SubmitFailed,
+    SubmitJob,
+)
+from actors.logic.turn import Exit
+from actors.logic.workers import (
+    AssignTasks,
+    KillWorker,
+    RecallTasks,
+    StartWorker,
+    TasksRan,
+    TasksRecalled,
+    WorkerDied,
+    WorkerStarted,
+)
+from actors.messages import (
+    BlockId,
+    BlockState,
+    Failure,
+    FailureKind,
+    Ran,
+    Run,
+    WorkerId,
+)
+from tests.simulation.network import Node, Surroundings
+
+__all__ = ["Center", "FakeWorker", "Job", "ManagerNode", "ProviderNode"]
+
+# Arguments of tasks whose function raises begin with it.
+FAILING = b"!"
+
+
+class Center(Surroundings, Protocol):
+    """What jobs and managers need of their world."""
+
+    nodes_per_block: int
+    executions: Counter[bytes]  # {arguments: begun how often}
+    jobs: dict[BlockId, "Job"]
+    provider_journal: list[Any]
+
+    def note(self, text: str) -> None: ...
+    def has_trouble(self, chance: float) -> bool: ...
+    def add_manager(self, job: "Job", number: int) -> "ManagerNode": ...
+
+
+@dataclass
+class FakeWorker:
+    """A process that runs tasks one after another."""
+
+    worker_id: WorkerId
+    backlog: deque[Run] = field(default_factory=deque)
+    begun_seq: int = 0
+    is_busy: bool = False
+    is_alive: bool = True
+
+
+class ManagerNode(Node):
+    """A manager with its workers, which run on while the manager is suspended."""
+
+    machine: Manager
+    world: Center
+
+    def __init__(self, world: Center, name: str, machine: Manager, job: "Job") -> None:
+        super().__init__(world, name, machine)
+        self.job = job
+        self.workers: dict[WorkerId, FakeWorker] = {}
+
+    def do(self, effect: Any) -> None:
+        heart, chance = self.world.heart, self.world.chance
+        match effect:
+            case StartWorker(worker_id):
+                worker = self.workers[worker_id] = FakeWorker(worker_id)
+                heart.after(chance.uniform(0, 0.1), lambda: self._started(worker))
+            case AssignTasks(worker_id, runs):
+                # A dead worker's death has said, or will say, that these never began.
+                if worker_id in self.workers:
+                    worker = self.workers[worker_id]
+                    worker.backlog.extend(runs)
+                    heart.after(0.0, lambda: self._run_next(worker))
+            case RecallTasks(worker_id):
+                heart.after(self.world.delay() / 10, lambda: self._recall(worker_id))
+            case KillWorker(worker_id):
+                heart.after(self.world.delay() / 10, lambda: self.kill(worker_id))
+            case MeasureWorkers():
+                heart.after(0.001, lambda: self.tell(WorkersMeasured({})))
+            case Exit(code, reason):
+                self.world.note(f"{self.name} exits {code}: {reason}")
+                self.end_workers()
+                self.is_alive = False
+                # What was sent before the exit still arrives.
+                heart.after(2.0, self.crash)
+                self.job.node_ended(code)
+            case _:
+                super().do(effect)
+
+    def _started(self, worker: FakeWorker) -> None:
+        if not worker.is_alive:
+            return
+        if self.world.has_trouble(0.1):
+            self.world.note(f"worker {worker.worker_id} never comes up")
+            self.kill(worker.worker_id)
+        else:
+            self.tell(WorkerStarted(worker.worker_id, 1))
+
+    def _run_next(self, worker: FakeWorker) -> None:
+        if worker.is_busy or not worker.backlog or not worker.is_alive:
+            return
+        run = worker.backlog.popleft()
+        worker.is_busy = True
+        worker.begun_seq = run.seq
+        self.world.executions[run.arguments] += 1
+        began = self.world.now
+        duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0))
+        self.world.heart.after(duration, lambda: self._ran(worker, run, began))
+
+    def _ran(self, worker: FakeWorker, run: Run, began: float) -> None:
+        if not worker.is_alive:
+            return
+        worker.is_busy = False
+        is_success = not run.arguments.startswith(FAILING)
+        failure = None if is_success else Failure(FailureKind.EXCEPTION, "it raised")
+        ran = Ran(run.seq, is_success, run.arguments, began, self.world.now, failure)
+        self.tell(TasksRan(worker.worker_id, [ran]))
+        self._run_next(worker)
+
+    def _recall(self, worker_id: WorkerId) -> None:
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            seqs = [run.seq for run in worker.backlog]
+            worker.backlog.clear()
+            self.tell(TasksRecalled(worker_id, seqs))
+
+    def kill(self, worker_id: WorkerId) -> None:
+        """Let a worker die; a dead one stays dead."""
+        worker = self.workers.pop(worker_id, None)
+        if worker is not None:
+            worker.is_alive = False
+            begun_seq = worker.begun_seq
+            self.tell(WorkerDied(worker_id, None, 9, 0, 0.0, begun_seq, "killed"))
+
+    def end_workers(self) -> None:
+        for worker in self.workers.values():
+            worker.is_alive = False
+        self.workers.clear()
+
+    def crash(self) -> None:
+        self.end_workers()
+        if self.is_alive:
+            self.job.node_ended(137)
+        super().crash()
+
+
+class Job:
+    """A job of the batch system: a manager per node."""
+
+    def __init__(self, world: Center, block_id: BlockId) -> None:
+        self.world = world
+        self.block_id = block_id
+        self.state = BlockState.PENDING
+        self.exit_codes: list[int] = []
+        self.managers: list[ManagerNode] = []
+        world.heart.after(world.chance.uniform(0.01, 1.0), self._start)
+
+    def _start(self) -> None:
+        if self.state is BlockState.PENDING:
+            self.state = BlockState.RUNNING
+            for node in range(self.world.nodes_per_block):
+                self.managers.append(self.world.add_manager(self, node))
+
+    def node_ended(self, code: int) -> None:
+        self.exit_codes.append(code)
+        is_over = len(self.exit_codes) == self.world.nodes_per_block
+        if is_over and self.state is BlockState.RUNNING:
+            good = not any(self.exit_codes)
+            self.state = BlockState.COMPLETED if good else BlockState.FAILED
+
+    def end(self, state: BlockState) -> None:
+        """End it from outside: its processes are killed."""
+        if self.state.is_active:
+            self.state = state
+            for manager in self.managers:
+                if manager.is_alive:
+                    manager.crash()
+
+    def report(self) -> JobReport:
+        if self.world.has_trouble(0.05):
+            return JobReport(BlockState.UNKNOWN)
+        code = max(self.exit_codes, default=None)
+        return JobReport(self.state, code if not self.state.is_active else None)
+
+
+class ProviderNode(Node):
+    """The provider; its journal and its jobs outlive it."""
+
+    machine: Provider
+    world: Center
+
+    def save(self, records: list[Any]) -> None:
+        self.world.provider_journal.extend(records)
+
+    def do(self, effect: Any) -> None:
+        world = self.world
+        match effect:
+            case SubmitJob(block_id, may_exist):
+                world.heart.after(
+                    world.delay(), lambda: self._submit(block_id, may_exist)
+                )
+            case PollJobs(jobs):
+                reports = {b: world.jobs[b].report() for b in jobs}
+                world.heart.after(world.delay(), lambda: self.tell(JobsPolled(reports)))
+            case CancelJobs(jobs):
+                for block_id in jobs:
+                    world.jobs[block_id].end(BlockState.CANCELLED)
+            case _:
+                super().do(effect)
+
+    def _submit(self, block_id: BlockId, may_exist: bool) -> None:
+        if not self.is_alive:
+            return
+        if block_id in self.world.jobs:
+            assert may_exist, f"{block_id} was submitted twice"
+        elif self.world.has_trouble(0.05):
+            self.tell(SubmitFailed(block_id, "the queue is full"))
+            return
+        else:
+            self.world.jobs[block_id] = Job(self.world, block_id)
+        if not self.world.crashes_now(self):
+            self.tell(JobSubmitted(block_id, f"job-{block_id}"))
