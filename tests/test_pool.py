@@ -224,7 +224,7 @@ def test_a_worker_looks_like_a_program_of_its_own(owner: Owner) -> None:
 
 def test_workers_draw_different_numbers(owner: Owner) -> None:
     def draw() -> float:
-        return random.random()  # noqa: TID251  what user code draws from
+        return random.random()
 
     owner.pool.start(TWO)
     for worker_id in (ONE, TWO):

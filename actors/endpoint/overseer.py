@@ -13,7 +13,6 @@ from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import (
     PROTOCOL,
     ActorRestarted,
-    AnyEvent,
     Hello,
     Relay,
     StopEndpoint,
@@ -46,7 +45,7 @@ class Overseer:
         self.supervisor = Supervisor(settings, chance, now)
         self.membership = Membership("interchange", lambda: hello, chance)
         self._is_ready = False
-        self._untold: list[AnyEvent] = []  # until there is somebody to tell
+        self._untold: list[ActorRestarted] = []  # until there is somebody to tell
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: the root process has no door."""
@@ -92,7 +91,7 @@ class Overseer:
 
     def _tell_restarts(self, now: float, turn: Turn) -> None:
         if self._untold and self.membership.is_in:
-            self.membership.send(Relay(self._untold), now, turn)
+            self.membership.send(Relay([*self._untold]), now, turn)
             self._untold = []
 
     def check(self) -> None:
