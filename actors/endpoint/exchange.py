@@ -1,0 +1,428 @@
+"""Exchange: the interchange's part that deals with tasks. Pure.
+
+    Submit ──► ledger ──place──► leases at managers ──Finished──► outcomes at clients
+
+A client's tasks live in the ledger until they are finished, and their outcomes with the
+client's entry until it acknowledges them; both outlive its link. A manager's leases
+live with its entry until they end, or it does. Who the members are, and how they come
+and go, is the business of `interchange`.
+"""
+
+import abc
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from actors.logic.clients import ClientEntry
+from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.ledger import Entry, Ledger
+from actors.logic.liveness import Tempo
+from actors.logic.turn import (
+    Turn,
+)
+from actors.messages import (
+    Accepted,
+    AckFinished,
+    BlockId,
+    CancelTasks,
+    ClientId,
+    Delta,
+    Drain,
+    Failure,
+    FailureKind,
+    Holding,
+    Lease,
+    ManagerId,
+    Message,
+    Outcome,
+    Results,
+    StatesChanged,
+    Step,
+    Stop,
+    Task,
+    TaskEnded,
+    TaskId,
+    TaskState,
+    UnknownTasks,
+)
+
+__all__ = ["Exchange", "InterchangeSettings"]
+
+# Failures that cost an infrastructure attempt instead of ending the task.
+_INFRASTRUCTURE = frozenset(
+    {FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST, FailureKind.BLOCK_FAILED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InterchangeSettings:
+    """What the interchange needs to know of its endpoint.
+
+    Args:
+        name: of the endpoint.
+        epoch: random per start.
+        token: what members must show.
+        python: "3.11": what clients and managers must run.
+        tempo: of the heartbeats.
+        keep_results: seconds that an absent client's results wait for it.
+        max_queued_tasks: beyond it tasks are refused.
+        wall_offset: seconds since 1970 = now + wall_offset.
+    """
+
+    name: str
+    epoch: str
+    token: str
+    python: str
+    tempo: Tempo = Tempo()
+    keep_results: float = 86400.0
+    max_queued_tasks: int = 1_000_000
+    wall_offset: float = 0.0
+
+
+class Exchange(abc.ABC):
+    """Tasks between clients and managers; see the module's docstring."""
+
+    def __init__(self, settings: InterchangeSettings) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings.wall_offset)
+        self.fleet = Fleet()
+        self.clients: dict[ClientId, ClientEntry] = {}
+        self.finished = 0  # since the start, whatever the end
+        self.failed = 0
+        self.cancelled = 0
+        self._load_changed = True  # the strategy should hear of it soon
+
+    @abc.abstractmethod
+    def _send(self, peer: str, message: Message, now: float, turn: Turn) -> None:
+        """Send to a member."""
+
+    @abc.abstractmethod
+    def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
+        """End a membership."""
+
+    # Clients
+
+    def _submit(
+        self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        entries, done = self.ledger.entries, client.unacknowledged
+        fresh = [t for t in tasks if t.task_id not in entries and t.task_id not in done]
+        if not entries:
+            self._load_changed = True
+        room = max(0, self.settings.max_queued_tasks - len(entries))
+        count = self.ledger.accept(fresh[:room], client.client_id, now)
+        client.unfinished += count
+        accepted = Accepted([t.task_id for t in tasks])
+        self._send(client.peer, accepted, now, turn)
+        if len(fresh) > room:
+            self._refuse_tasks(fresh[room:], client, now, turn)
+        self.place(now, turn)
+
+    def _refuse_tasks(
+        self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        failure = Failure(
+            FailureKind.REFUSED,
+            f"the endpoint holds {self.settings.max_queued_tasks} tasks already, its "
+            "max_queued_tasks: wait for results before submitting more",
+        )
+        at = now + self.settings.wall_offset
+        steps = [Step(TaskState.FAILED, 1, at, failure.message)]
+        refused = [
+            Outcome(t.task_id, 1, TaskState.FAILED, b"", steps, failure) for t in tasks
+        ]
+        client.unfinished += len(refused)
+        self._deliver(refused, client, now, turn)
+
+    def _claim(
+        self, task_ids: list[TaskId], client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        unknown = [
+            task_id
+            for task_id in task_ids
+            if task_id not in self.ledger.entries
+            and task_id not in client.unacknowledged
+        ]
+        if unknown:
+            self._send(client.peer, UnknownTasks(unknown), now, turn)
+
+    def cancel(
+        self,
+        task_ids: Iterable[TaskId],
+        now: float,
+        turn: Turn,
+        *,
+        client: ClientEntry | None = None,
+        if_running: bool = True,
+    ) -> list[TaskId]:
+        """Cancel tasks: waiting ones at once, leased ones through their managers.
+
+        Args:
+            task_ids: unknown and finished ones are passed over.
+            now: monotonic seconds.
+            turn: what follows goes in here.
+            client: only its own tasks may be cancelled; None: any.
+            if_running: also those that have begun.
+
+        Returns:
+            Those that are cancelled, or whose manager was asked.
+        """
+        asked: list[TaskId] = []
+        at_managers: dict[ManagerId, list[TaskId]] = {}
+        ended: dict[ClientId, list[Outcome]] = {}
+        for task_id in task_ids:
+            entry = self.ledger.entries.get(task_id)
+            if entry is None or (client and entry.client_id != client.client_id):
+                continue
+            asked.append(task_id)
+            if entry.manager_id:
+                entry.is_cancelling = entry.is_cancelling or if_running
+                at_managers.setdefault(entry.manager_id, []).append(task_id)
+            else:
+                outcome = self.ledger.finish(entry, TaskState.CANCELLED, now)
+                ended.setdefault(entry.client_id, []).append(outcome)
+        for manager_id, ids in at_managers.items():
+            peer = self.fleet.managers[manager_id].peer
+            self._send(peer, CancelTasks(ids, if_running), now, turn)
+        for client_id, outcomes in ended.items():
+            self._deliver(outcomes, self.clients[client_id], now, turn)
+        return asked
+
+    def _deliver(
+        self, outcomes: list[Outcome], client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        self.finished += len(outcomes)
+        client.unfinished -= len(outcomes)
+        for outcome in outcomes:
+            if not client.is_leaving:
+                client.unacknowledged[outcome.task_id] = outcome
+            if outcome.state is not TaskState.SUCCESS:
+                self.failed += outcome.state is TaskState.FAILED
+                self.cancelled += outcome.state is TaskState.CANCELLED
+                message = outcome.failure.message if outcome.failure else ""
+                turn.events.append(TaskEnded(outcome.task_id, outcome.state, message))
+        if client.is_leaving:
+            self._drop_if_empty(client)
+        elif client.gone_at == math.inf:
+            self._send(client.peer, Results(outcomes), now, turn)
+        if not self.ledger.entries:
+            self._load_changed = True
+
+    def _forget_client(self, client: ClientEntry, now: float, turn: Turn) -> None:
+        """Drop a client's results; its tasks are cancelled, and end for nobody."""
+        client.is_leaving = True
+        client.gone_at = min(client.gone_at, now)
+        client.unacknowledged.clear()
+        mine = [
+            task_id
+            for task_id, entry in self.ledger.entries.items()
+            if entry.client_id == client.client_id
+        ]
+        self.cancel(mine, now, turn, client=client)
+        self._drop_if_empty(client)
+
+    def _drop_if_empty(self, client: ClientEntry) -> None:
+        if not client.unfinished:
+            self.clients.pop(client.client_id, None)
+
+    # Managers
+
+    def place(self, now: float, turn: Turn) -> None:
+        """Lease what waits to those who have room."""
+        if not self.ledger.waiting:
+            return
+        for manager, count in self.fleet.shares(lambda: self.ledger.waiting):
+            leases = self.ledger.lease(
+                manager.manager_id,
+                manager.block_id,
+                count,
+                now,
+                is_only_block=not self.fleet.has_other_block(manager.block_id),
+            )
+            if not leases:
+                continue
+            held = manager.leases
+            for lease in leases:
+                held[lease.task_id] = lease.attempt
+            self._send(manager.peer, Lease(leases), now, turn)
+            if not self.ledger.waiting:
+                return
+
+    def _finished(
+        self, outcomes: list[Outcome], manager: ManagerEntry, now: float, turn: Turn
+    ) -> None:
+        by_client: dict[ClientId, list[Outcome]] = {}
+        for outcome in outcomes:
+            final = self._finish(outcome, manager, now, turn)
+            if final is not None:
+                client_id, ended = final
+                by_client.setdefault(client_id, []).append(ended)
+        # A duplicate, or a task that nobody knows, is acknowledged again.
+        acks = AckFinished([Holding(o.task_id, o.attempt) for o in outcomes])
+        self._send(manager.peer, acks, now, turn)
+        for client_id, ended_now in by_client.items():
+            self._deliver(ended_now, self.clients[client_id], now, turn)
+        self._stop_if_drained(manager, now, turn)
+        self.place(now, turn)
+
+    def _finish(
+        self, outcome: Outcome, manager: ManagerEntry, now: float, turn: Turn
+    ) -> tuple[ClientId, Outcome] | None:
+        entry = self.ledger.entries.get(outcome.task_id)
+        if entry is None:
+            manager.release(outcome.task_id, now)
+            return None
+        is_holder = entry.manager_id == manager.manager_id
+        failure = outcome.failure
+        is_infrastructure = failure is not None and failure.kind in _INFRASTRUCTURE
+        is_conclusive = outcome.state is TaskState.SUCCESS or (
+            outcome.state is TaskState.FAILED and not is_infrastructure
+        )
+        if not is_holder and not is_conclusive:
+            return None
+        if is_holder:
+            manager.release(outcome.task_id, now)
+        elif entry.manager_id:
+            # It came back from the lost with a result: the other try is in vain.
+            other = self.fleet.managers[entry.manager_id]
+            other.release(outcome.task_id, now)
+            self._send(other.peer, CancelTasks([outcome.task_id]), now, turn)
+        # The death of an older attempt was counted when that attempt was given up.
+        is_counted = outcome.attempt != entry.attempt
+        if (
+            failure is not None
+            and is_infrastructure
+            and not entry.is_cancelling
+            and (is_counted or self.ledger.may_start_again(entry))
+        ):
+            self.ledger.put_back(
+                entry,
+                failure.message,
+                now,
+                was_lost=not is_counted,
+                avoid=manager.block_id,
+                steps=_under_attempt(outcome.steps, entry.attempt),
+            )
+            return None
+        state = outcome.state
+        if is_infrastructure and entry.is_cancelling:
+            state, failure = TaskState.CANCELLED, None
+        if failure is not None and is_infrastructure:
+            failure = _without_retries(failure, entry)
+        ended = self.ledger.finish(
+            entry,
+            state,
+            now,
+            payload=outcome.payload,
+            steps=_under_attempt(outcome.steps, entry.attempt),
+            failure=failure,
+        )
+        return entry.client_id, ended
+
+    def _progress(
+        self, deltas: list[Delta], manager: ManagerEntry, now: float, turn: Turn
+    ) -> None:
+        by_client: dict[ClientId, list[Delta]] = {}
+        for delta in deltas:
+            if delta.task_id in manager.leases:
+                entry = self.ledger.progress(delta)
+                if entry is not None:
+                    by_client.setdefault(entry.client_id, []).append(delta)
+        for client_id, news in by_client.items():
+            client = self.clients[client_id]
+            if client.gone_at == math.inf:
+                self._send(client.peer, StatesChanged(news), now, turn)
+
+    def _leased_entry(self, task_id: TaskId, manager: ManagerEntry) -> Entry | None:
+        entry = self.ledger.entries.get(task_id)
+        if entry is not None and entry.manager_id == manager.manager_id:
+            return entry
+        return None
+
+    def _put_back(
+        self, entry: Entry, manager: ManagerEntry, why: str, now: float, turn: Turn
+    ) -> None:
+        """Let an unstarted task wait again, or end it if it was being cancelled."""
+        manager.release(entry.task.task_id, now)
+        if entry.is_cancelling:
+            self._end(entry, TaskState.CANCELLED, None, now, turn)
+        else:
+            self.ledger.put_back(entry, why, now, was_lost=False, avoid=BlockId(""))
+
+    def _end(
+        self,
+        entry: Entry,
+        state: TaskState,
+        failure: Failure | None,
+        now: float,
+        turn: Turn,
+    ) -> None:
+        outcome = self.ledger.finish(entry, state, now, failure=failure)
+        self._deliver([outcome], self.clients[entry.client_id], now, turn)
+
+    def _lose_manager(
+        self, manager: ManagerEntry, reason: str, now: float, turn: Turn
+    ) -> None:
+        """Give up a manager: what it had is started again elsewhere, or fails."""
+        where = f"manager {manager.manager_id} on {manager.host or 'an unnamed host'}"
+        failure = Failure(
+            FailureKind.MANAGER_LOST,
+            f"{where} was lost while it held the task, which may have run",
+            reason,
+        )
+        for task_id in list(manager.leases):
+            entry = self._leased_entry(task_id, manager)
+            manager.release(task_id, now)
+            if entry is None:
+                continue
+            if entry.is_cancelling:
+                self._end(entry, TaskState.CANCELLED, None, now, turn)
+            elif self.ledger.may_start_again(entry):
+                self.ledger.put_back(
+                    entry,
+                    f"{where} was lost",
+                    now,
+                    was_lost=True,
+                    avoid=manager.block_id,
+                )
+            else:
+                text = _without_retries(failure, entry)
+                self._end(entry, TaskState.FAILED, text, now, turn)
+        self._remove_manager(manager, reason, turn, is_lost=True)
+        self.place(now, turn)
+
+    def _remove_manager(
+        self, manager: ManagerEntry, reason: str, turn: Turn, *, is_lost: bool
+    ) -> None:
+        self.fleet.managers.pop(manager.manager_id, None)
+        self._leave(manager.peer, reason, turn, is_lost=is_lost)
+        self._load_changed = True
+
+    def drain(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
+        """Give a manager nothing more; once it has nothing left, it ends."""
+        if not manager.is_draining:
+            manager.is_draining = True
+            self._send(manager.peer, Drain(), now, turn)
+            self._stop_if_drained(manager, now, turn)
+
+    def _stop_if_drained(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
+        if manager.is_draining and not manager.leases and not manager.is_stopping:
+            manager.is_stopping = True
+            self._send(manager.peer, Stop("drained"), now, turn)
+
+
+def _under_attempt(steps: list[Step], attempt: int) -> list[Step]:
+    """Let a history that was begun under an older attempt go on under this one."""
+    if all(step.attempt == attempt for step in steps):
+        return steps
+    return [Step(step.state, attempt, step.at, step.place) for step in steps]
+
+
+def _without_retries(failure: Failure, entry: Entry) -> Failure:
+    starts = entry.lost_starts + 1
+    return Failure(
+        failure.kind,
+        f"{failure.message} (start {starts} of {entry.task.retries + 1} that retries="
+        f"{entry.task.retries} allows)",
+        failure.detail,
+    )
