@@ -387,9 +387,14 @@ class RetireBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class BlocksHeld(Message, frozen=True, array_like=True, tag=True, gc=False):
-    """Answer to `RetireBlocks`: these take no task any more and may be cancelled."""
+    """Answer to `RetireBlocks`: these take no task any more.
+
+    Their managers drain and end by themselves; who has none may be cancelled at once.
+    """
 
     block_ids: list[BlockId]
+    draining: list[BlockId] = []  # those of them that have managers
+    busy: list[BlockId] = []  # those of them whose managers have tasks
 
 
 class ScaleTo(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -76,6 +76,8 @@ BACKLOG_BYTES = 256 << 20
 FRAMES_PER_ROUND = 64
 # A door's knock is small; a manager that holds many tasks lists their ids.
 HELLO_BYTES = 16 << 20
+# What a stranger calls itself is cut to this in the log.
+_NAME_CHARACTERS = 200
 # How long an admitted member may take to dial its link.
 DIAL_TIMEOUT = 10.0
 # How long a leaving actor waits for its peers to read its last words.
@@ -410,7 +412,7 @@ class Runtime:
             logger.warning(
                 "%s %s was refused: %s",
                 newcomer.kind,
-                newcomer.member_id,
+                newcomer.member_id[:_NAME_CHARACTERS],
                 admission.reason,
             )
             self._turns.append(turn)

@@ -1,9 +1,6 @@
 """Certificates are made once, are readable by their owner alone, and really work."""
 
 import datetime
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -116,24 +113,17 @@ def test_what_is_no_host_is_refused_before_anything_is_made(
     assert not (tmp_path / "new").exists()
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="a-"))
-    yield path
-    shutil.rmtree(path)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_mutual_tls_works_with_them_and_refuses_another_authority(
-    folder: Path, host: str
+    tmp_path: Path, host: str
 ) -> None:
-    make_certificates(folder / "ours", ["localhost", "127.0.0.1"])
-    make_certificates(folder / "theirs", ["localhost", "127.0.0.1"])
+    make_certificates(tmp_path / "ours", ["localhost", "127.0.0.1"])
+    make_certificates(tmp_path / "theirs", ["localhost", "127.0.0.1"])
 
     def security(set_name: str, name: str) -> Security:
         return Security(
-            str(folder / set_name / "ca.pem"), str(folder / set_name / name)
+            str(tmp_path / set_name / "ca.pem"), str(tmp_path / set_name / name)
         )
 
     url = f"wss://{host}:{free_port()}/x"

@@ -39,11 +39,10 @@ NETWORK_VARIABLE = "ACTORS_TEST_NETWORK"
 
 
 @pytest.fixture(scope="module")
-def certificates() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="a-"))
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
     make_certificates(folder, ["127.0.0.1", "localhost"])
-    yield folder
-    shutil.rmtree(folder)
+    return folder
 
 
 @pytest.fixture
@@ -719,7 +718,7 @@ def test_descriptors_and_threads_do_not_grow_with_sessions(network: Network) -> 
     for i in range(10):
         session(i)
     before = count()
-    for i in range(10, 150 if network.address.scheme == "ipc" else 40):
+    for i in range(10, 150 if network.address.scheme == "ipc" else 30):
         session(i)
     # What nng closed on its own threads may take it a moment.
     eventually(
@@ -772,9 +771,9 @@ def test_a_dialer_can_be_closed_at_any_moment_of_an_attempt(
     elif far_side == "silent" and network.address.scheme != "ipc":
         port = int(network.address.location.rpartition(":")[2])
         silent = socket.create_server(("127.0.0.1", port))
-    for i in range(20):
+    for i in range(10):
         knock = network.knock(b"x")
-        until = time.monotonic() + i * 0.0005
+        until = time.monotonic() + i * 0.001
         while time.monotonic() < until:
             assert knock.receive() is None
         knock.close()
@@ -829,27 +828,29 @@ def test_importing_loads_no_cryptography() -> None:
 
 # Websockets
 
-# nng 1.11 may end a process when a websocket ends (see actors.transport). Then the
-# tests start again; to fail they must fail, or be ended three times.
-ATTEMPTS = 3
+# nng 1.11 may end a process when a websocket ends (see actors.transport); about one
+# run in four of these tests is hit. Then they start again. Chosen: five in a row are
+# no accident.
+ATTEMPTS = 5
 
 
 @pytest.mark.parametrize(
-    ("file", "network"),
+    ("file", "network", "selection"),
     [
-        ("test_transport.py", "ws"),
-        ("test_transport.py", "wss"),
-        ("transport_over_wss.py", "wss"),
+        ("test_transport.py", "ws", "both_ways or is_answered or is_told"),
+        ("test_transport.py", "wss", ""),
+        ("transport_over_wss.py", "wss", ""),
     ],
 )
 @pytest.mark.skipif(NETWORK_VARIABLE in os.environ, reason="is one of them itself")
 def test_these_tests_pass_over_websockets_in_a_process_of_their_own(
-    file: str, network: str
+    file: str, network: str, selection: str
 ) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    path = str(Path(__file__).with_name(file))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path]
     for _ in range(ATTEMPTS):
         done = subprocess.run(
-            [*command, str(Path(__file__).with_name(file))],
+            [*command, "-k", selection],
             env={**os.environ, NETWORK_VARIABLE: network},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -68,6 +68,8 @@ __all__ = ["Interchange", "InterchangeSettings"]
 # the shortest sensible strategy period, and far below one percent of a core.
 LOAD_PERIOD = 1.0
 LOAD_PERIOD_MIN = 0.05
+# Longer than any name that we make; what a stranger calls itself goes into the log.
+_NAME_CHARACTERS = 200
 # Kinds that run Python code of the same pickles; the others exchange messages only.
 _PYTHON_BOUND = frozenset({"client", "manager"})
 # Services of which there is one each: a new process takes the old one's place.
@@ -105,9 +107,9 @@ class Interchange(Exchange):
         reason = self._objection(hello)
         rival = self._rival(hello, peer)
         if reason or rival:
-            turn.events.append(
-                MemberRefused(hello.kind, hello.member_id, reason or rival)
-            )
+            # Whoever is refused may be anybody, and call itself anything.
+            name = hello.member_id[:_NAME_CHARACTERS]
+            turn.events.append(MemberRefused(hello.kind, name, reason or rival))
             # A rival may leave; what is wrong with the newcomer itself stays wrong.
             return Admission("", reason or rival, is_final=bool(reason)), turn
         known = self.members.get(peer)
@@ -141,8 +143,11 @@ class Interchange(Exchange):
                 f"Python {hello.python} is not {settings.python}, which this endpoint "
                 "runs: pickles of one cannot be trusted to load in the other"
             )
-        if not hello.member_id or ":" in hello.member_id:
-            return f"member_id {hello.member_id!r} must not be empty or contain ':'"
+        if not 0 < len(hello.member_id) <= _NAME_CHARACTERS or ":" in hello.member_id:
+            return (
+                f"member_id {hello.member_id[:_NAME_CHARACTERS]!r} must have 1 to "
+                f"{_NAME_CHARACTERS} characters and no ':'"
+            )
         if hello.kind == "manager" and hello.slots < 1:
             return f"slots {hello.slots} must be at least 1"
         is_known = ManagerId(hello.member_id) in self.fleet.managers
@@ -330,7 +335,7 @@ class Interchange(Exchange):
                 self._blocks_reported(blocks, now, turn)
             case RetireBlocks(block_ids, _, if_busy):
                 held = self.retire(block_ids, now, turn, if_busy=if_busy)
-                self._send(sender, BlocksHeld(held), now, turn)
+                self._send(sender, self.blocks_held(held), now, turn)
             case Command():
                 answer = self._steering.obey(message, now, turn)
                 self._send(sender, answer, now, turn)
@@ -418,6 +423,15 @@ class Interchange(Exchange):
                 text = "it ended while the provider was away"
                 turn.events.append(BlockChanged(block_id, BlockState.MISSING, text))
         self._load_changed = True
+
+    def blocks_held(self, block_ids: list[BlockId]) -> BlocksHeld:
+        """Tell the strategy how blocks that were just held are."""
+        managers = {block_id: self.fleet.of_block(block_id) for block_id in block_ids}
+        return BlocksHeld(
+            block_ids,
+            [b for b in block_ids if managers[b]],
+            [b for b in block_ids if any(m.leases for m in managers[b])],
+        )
 
     def block_states(self) -> dict[BlockId, BlockState]:
         """All blocks that the provider reported."""

@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 
 # What shells say when a signal ended a command.
 _SIGNAL_EXIT = 128
+# How long a command may take to end once its endpoint has stopped; chosen.
+_COMMAND_PATIENCE = 5.0
 
 
 class AlreadyRunning(ActorsError):
@@ -186,6 +188,7 @@ class _Root:
             case Ready():
                 self._ready(self._status)
             case AllStopped(reason):
+                self._end_command()
                 if reason:
                     logger.error("the endpoint stops: %s", reason)
                     self._exit_code = 1
@@ -256,10 +259,21 @@ class _Root:
             ) from error
         self._watch(self._user, self._command_ended)
 
+    def _end_command(self) -> None:
+        """End a command that lives on when the endpoint stops."""
+        if self._user is None or self._user.poll() is not None:
+            return
+        self._user.terminate()
+        try:
+            self._user.wait(_COMMAND_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._user.kill()
+            self._user.wait()
+        self._exit_code = _exit_code(self._user.returncode)
+
     def _command_ended(self) -> None:
         assert self._user is not None
-        code = self._user.wait()
-        self._exit_code = code if code >= 0 else _SIGNAL_EXIT - code
+        self._exit_code = _exit_code(self._user.wait())
         self._inbox.put(StopAll())
 
     # Signals
@@ -303,6 +317,11 @@ class _EndWatch:
         self._watch.close()
         self._ended()
         return []
+
+
+def _exit_code(code: int) -> int:
+    """Turn what subprocess says into what shells say."""
+    return code if code >= 0 else _SIGNAL_EXIT - code
 
 
 def _how(code: int) -> str:

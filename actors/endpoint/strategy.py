@@ -95,6 +95,7 @@ class Strategy:
         self._launch_after = -math.inf
         self._failures = Backoff(chance, first=FAILURE_PAUSE, limit=FAILURE_PAUSE_LIMIT)
         self._judged: set[BlockId] = set()  # ended blocks that were counted
+        self._joined: set[BlockId] = set()  # blocks that have managers
 
     # The loop's calls
 
@@ -122,8 +123,8 @@ class Strategy:
                 self._note_load(load, now)
             case BlocksReported():
                 self._note_blocks(message, now)
-            case BlocksHeld(block_ids):
-                self._retire(block_ids, now, turn)
+            case BlocksHeld():
+                self._retire(message, now, turn)
             case ScaleTo(blocks):
                 self._scale_to(blocks, now, turn)
             case Quit(reason):
@@ -170,6 +171,11 @@ class Strategy:
         )
 
     def _note_load(self, load: LoadReported, now: float) -> None:
+        joined = {b.block_id for b in load.blocks if b.managers}
+        if joined - self._joined:
+            # A block came up: whatever made earlier ones fail is over.
+            self._failures.reset()
+        self._joined = joined
         had_tasks = self._load is not None and _tasks(self._load) > 0
         self._load, self._load_at = load, now
         if _tasks(load) == 0:
@@ -296,20 +302,16 @@ class Strategy:
             message = RetireBlocks(block_ids, reason, if_busy)
             self.interchange.send(message, now, turn)
 
-    def _retire(self, held: list[BlockId], now: float, turn: Turn) -> None:
-        """Go on with those that the interchange holds; busy ones stay."""
+    def _retire(self, answer: BlocksHeld, now: float, turn: Turn) -> None:
+        """Go on with those that the interchange holds; the others stay."""
         self._asked.clear()
-        loads = {b.block_id: b for b in self._load.blocks} if self._load else {}
-        at_once = []
-        for block_id in held:
-            load = loads.get(block_id)
-            if load is None or not load.managers:
-                at_once.append(block_id)
-            busy = load is not None and load.leases > 0
-            self._retiring[block_id] = math.inf if busy else now + DRAIN_TIMEOUT
-        if at_once:
+        for block_id in answer.block_ids:
+            is_busy = block_id in answer.busy
+            self._retiring[block_id] = math.inf if is_busy else now + DRAIN_TIMEOUT
+        empty = [b for b in answer.block_ids if b not in answer.draining]
+        if empty:
             # No manager connected: nothing can drain, and nobody can join any more.
-            self.provider.send(CancelBlocks(at_once, "scaled in"), now, turn)
+            self.provider.send(CancelBlocks(empty, "scaled in"), now, turn)
 
     def _scale_to(self, blocks: int, now: float, turn: Turn) -> None:
         active = len(self._active()) + self._ordered_blocks()

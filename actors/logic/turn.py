@@ -62,7 +62,7 @@ class LinkClosed:
 
 @dataclass(frozen=True, slots=True)
 class FrameMalformed:
-    """A peer sent bytes that are no message; the first time per link only."""
+    """A peer sent bytes that are no message."""
 
     peer: str
     reason: str

@@ -132,8 +132,8 @@ def lost(desk: Desk, manager_id: str = "m1") -> Turn:
         (hello("client", "c2", token="é"), "token is not this endpoint's"),
         (hello("client", "c2", python="2.7"), "Python 2.7 is not 3.11"),
         (hello("manager", "m1", python="2.7", slots=1), "Python 2.7 is not 3.11"),
-        (hello("client", "a:b"), "must not be empty or contain ':'"),
-        (Hello("client", "", "i", 1, PYTHON, TOKEN), "must not be empty"),
+        (hello("client", "a:b"), "and no ':'"),
+        (Hello("client", "", "i", 1, PYTHON, TOKEN), "must have 1 to 200"),
         (hello("manager", "m1", slots=0), "slots 0 must be at least 1"),
     ],
 )
@@ -634,7 +634,9 @@ def test_only_blocks_idle_in_that_very_step_are_held(busy: Desk) -> None:
     busy.admit(manager_hello("m2", "block-2"))
     blocks = [BlockId("block-1"), BlockId("block-2"), BlockId("block-3")]
     turn = busy.tell(RetireBlocks(blocks, "idle"), "strategy:strategy")
-    assert sent_to(turn, "strategy:strategy", BlocksHeld) == [BlocksHeld(blocks[1:])]
+    assert sent_to(turn, "strategy:strategy", BlocksHeld) == [
+        BlocksHeld(blocks[1:], [BlockId("block-2")])
+    ]
     assert sent_to(turn, OTHER, Drain)
     assert sent_to(turn, OTHER, Stop)
     assert not sent_to(turn, MANAGER, Drain)

@@ -296,8 +296,7 @@ def test_a_block_that_is_asked_about_is_neither_counted_nor_asked_again(
 
 
 def test_held_blocks_are_left_to_drain_and_then_cancelled(idle: Desk) -> None:
-    asked(idle).load(blocks={B1: (0, 1.0), B2: (0, 2.0)})
-    turn = idle.tell(BlocksHeld([B2]), INTERCHANGE)
+    turn = asked(idle).tell(BlocksHeld([B2], [B2]), INTERCHANGE)
     assert not sent_to(turn, PROVIDER, CancelBlocks)
     assert not sent_to(idle.stay(DRAIN_TIMEOUT - 2), PROVIDER, CancelBlocks)
     cancel = only(sent_to(idle.stay(4), PROVIDER, CancelBlocks))
@@ -319,9 +318,7 @@ def test_busy_blocks_that_were_not_held_stay_and_count(idle: Desk) -> None:
 
 
 def test_a_held_block_without_managers_is_cancelled_at_once(idle: Desk) -> None:
-    turn = asked(idle).stay(0)
-    idle.load(blocks={B1: (0, 1.0)})
-    turn = idle.tell(BlocksHeld([B1, B2]), INTERCHANGE)
+    turn = asked(idle).tell(BlocksHeld([B1, B2], [B1]), INTERCHANGE)
     assert sent_to(turn, PROVIDER, CancelBlocks) == [CancelBlocks([B2], "scaled in")]
 
 
@@ -337,6 +334,14 @@ def test_a_question_lost_with_the_link_is_asked_again(idle: Desk) -> None:
     asked(idle).tell(LinkClosed(INTERCHANGE))
     idle.enter(INTERCHANGE)
     assert retired(idle.stay(6))
+
+
+def test_a_block_whose_managers_joined_since_the_last_load_is_left_to_drain(
+    idle: Desk,
+) -> None:
+    asked(idle).load(blocks={})
+    turn = idle.tell(BlocksHeld([B2], [B2], [B2]), INTERCHANGE)
+    assert not sent_to(turn, PROVIDER, CancelBlocks)
 
 
 # Operators
@@ -359,7 +364,7 @@ def test_an_operator_may_have_less_and_busy_ones_drain_last(desk: Desk) -> None:
     turn = desk.tell(ScaleTo(0), INTERCHANGE)
     retire = only(retired(turn))
     assert (retire.block_ids, retire.if_busy) == ([B3, B2, B1], True)
-    turn = desk.tell(BlocksHeld([B3, B2, B1]), INTERCHANGE)
+    turn = desk.tell(BlocksHeld([B3, B2, B1], [B2, B1], [B1]), INTERCHANGE)
     assert sent_to(turn, PROVIDER, CancelBlocks) == [CancelBlocks([B3], "scaled in")]
     late = desk.stay(3 * DRAIN_TIMEOUT, leased=1, blocks=loads)
     cancelled = {b for c in sent_to(late, PROVIDER, CancelBlocks) for b in c.block_ids}

@@ -123,7 +123,7 @@ class ManagerNode(Node):
         worker.begun_seq = run.seq
         self.world.executions[run.arguments] += 1
         began = self.world.now
-        duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0))
+        duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0, 8.0))
         self.world.heart.after(duration, lambda: self._ran(worker, run, began))
 
     def _ran(self, worker: FakeWorker, run: Run, began: float) -> None:

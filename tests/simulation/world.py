@@ -62,6 +62,17 @@ KEEP_RESULTS = 30.0
 DIAL_TIMEOUT = 10.0
 # How long the troubles last, and how long everything may take to come to rest.
 TROUBLE, PATIENCE = 20.0, 2000.0
+# What may happen to somebody.
+KINDS = (
+    "link",
+    "outage",
+    "cut",
+    "suspend",
+    "worker",
+    "crash",
+    "job",
+    "operator",
+)
 INFRASTRUCTURE = (FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST)
 
 
@@ -160,8 +171,13 @@ class World:
         self.provider_journal: list[Any] = []
         self.story: list[str] = []
         self.fingerprint = 0
-        self._crash_rate = chance.choice((0.0, 0.001, 0.01)) if faults else 0.0
+        self._crash_rate = chance.choice((0.0, 0.0, 0.001, 0.01)) if faults else 0.0
+        self._break_rate = chance.choice((0.0, 0.003, 0.03)) if faults else 0.0
         self._trouble = chance.choice((0.0, 0.3, 1.0)) if faults else 0.0
+        self._slowness = chance.choice((1.0, 1.0, 20.0))
+        # As in swarm testing: a run that knows few kinds of trouble meets more of each.
+        self._kinds = chance.sample(KINDS, chance.randint(1, len(KINDS)))
+        self._victims = chance.choice(("anybody", "anybody", "managers"))
         self._trouble_until = self.now + TROUBLE
         self._event_loss = chance.choice((0.05, 0.5)) if faults else 0.0
         self._incarnations = itertools.count()
@@ -213,13 +229,21 @@ class World:
         """How long a message is under way; sometimes much longer than usual."""
         if self.chance.random() < 0.02:
             return self.chance.uniform(0.1, 1.0)
-        return self.chance.uniform(0.0001, 0.01)
+        return self.chance.uniform(0.0001, 0.01) * self._slowness
 
     def has_trouble(self, chance: float) -> bool:
         """Tell whether something goes wrong that does so with this chance."""
         if self.now >= self._trouble_until or not self._trouble:
             return False
         return self.chance.random() < chance * self._trouble
+
+    def breaks_now(self) -> bool:
+        """Decide whether a link breaks, and loses what was just sent."""
+        return (
+            self._break_rate > 0
+            and self.now < self._trouble_until
+            and self.chance.random() < self._break_rate
+        )
 
     def crashes_now(self, node: Node) -> bool:
         """Decide whether a node dies right here."""
@@ -373,13 +397,13 @@ class World:
     def disturb(self) -> None:
         """Break something, at random."""
         chance = self.chance
-        nodes: list[Node] = [self.strategy, self.provider, *self.clients]
+        nodes: list[Node] = []
         nodes += [m for m in self.managers if m.is_alive] * 2
+        if self._victims == "anybody" or not nodes:
+            nodes += [self.strategy, self.provider, *self.clients]
         node = chance.choice(nodes)
         seconds = chance.choice((0.1, 1.0, 4.0, 12.0)) * chance.random()
-        match chance.choice(
-            ("link", "outage", "cut", "suspend", "worker", "crash", "job", "operator")
-        ):
+        match chance.choice(self._kinds):
             case "link":
                 self.note(f"the links of {node.name} break")
                 self._break(node)
@@ -451,11 +475,11 @@ class World:
         self.interchange.tell(command, f"operator:{name}")
 
     def _end_of_trouble(self) -> None:
+        """Resume whatever is held, once the interchange has heard all commands."""
         held = list(self.center.fleet.held)
-        if held:
+        for name in held:
             # One that is gone meanwhile is not known any more: nothing is lost.
-            for name in held:
-                self.command("resume", [name])
+            self.command("resume", [name])
 
     def run(self) -> None:
         """Submit, disturb, then let it come to rest and check what clients got."""
@@ -469,9 +493,14 @@ class World:
             if client.is_guest:
                 heart.after(chance.uniform(10.5, 19), client.depart)
         if self.faults:
-            for _ in range(chance.choice((0, 2, 10))):
+            for _ in range(chance.choice((0, 2, 6, 20))):
                 heart.after(chance.uniform(0, TROUBLE), self.disturb)
-            heart.after(TROUBLE, self._end_of_trouble)
+            heart.after(
+                TROUBLE,
+                lambda: self.interchange.happens(
+                    lambda: heart.after(0.0, self._end_of_trouble)
+                ),
+            )
         deadline = self.now + PATIENCE
         look_at = self._trouble_until
         while self.now < deadline:
