@@ -28,7 +28,7 @@ from actors.transport import (
     Signal,
     Subscriber,
 )
-from tests.support import eventually, free_port
+from tests.support import eventually, free_port, pass_in_own_process
 
 pytestmark = pytest.mark.slow
 
@@ -828,11 +828,6 @@ def test_importing_loads_no_cryptography() -> None:
 
 # Websockets
 
-# nng 1.11 may end a process when a websocket ends (see actors.transport); about one
-# run in four of these tests is hit. Then they start again. Chosen: five in a row are
-# no accident.
-ATTEMPTS = 5
-
 
 @pytest.mark.parametrize(
     ("file", "network", "selection"),
@@ -846,17 +841,6 @@ ATTEMPTS = 5
 def test_these_tests_pass_over_websockets_in_a_process_of_their_own(
     file: str, network: str, selection: str
 ) -> None:
-    path = str(Path(__file__).with_name(file))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path]
-    for _ in range(ATTEMPTS):
-        done = subprocess.run(
-            [*command, "-k", selection],
-            env={**os.environ, NETWORK_VARIABLE: network},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode >= 0:
-            break
-    assert done.returncode == 0, done.stdout
+    pass_in_own_process(
+        Path(__file__).with_name(file), {NETWORK_VARIABLE: network}, selection
+    )

@@ -19,7 +19,6 @@ from actors.cli.asking import split_address
 from actors.endpoint.surroundings import RunStatus, Surroundings, boot_id
 from actors.process import ProcessIdentity
 from tests.cli.commands import actors
-from tests.support import free_port
 
 STEERING = [
     ("hold", "block-1"),
@@ -186,17 +185,6 @@ def test_an_endpoint_that_lives_and_does_not_answer_is_waited_for(
     assert result.exit_code == 1
     assert f"No answer from {lab} within 0.3 s" in result.stderr
     assert f"`actors logs {lab}`" in result.stderr
-
-
-@pytest.mark.slow
-def test_a_port_where_nobody_listens_is_said_so(tmp_path: Path) -> None:
-    url = f"wss://127.0.0.1:{free_port()}"
-    assert actors("init", tmp_path / "far", "--listen", url).exit_code == 0
-    result = actors(
-        *("status", url, "--timeout", "1", "--credentials", tmp_path / "far")
-    )
-    assert result.exit_code == 1
-    assert f"No answer from {url} within 1 s: nobody listens there" in result.stderr
 
 
 def test_a_url_without_credentials_is_refused_with_what_is_needed() -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from actors.errors import ActorsError
 from actors.process import ProcessIdentity
 from tests.cli.commands import actors
 from tests.endpoints import RunningEndpoint
-from tests.support import eventually, free_port
+from tests.support import eventually, pass_in_own_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_leftovers")]
 
@@ -154,36 +153,5 @@ def test_a_pid_that_was_given_away_again_is_left_alone(
     assert stubborn.poll() is None
 
 
-def test_an_endpoint_of_the_network_is_seen_and_stopped_from_elsewhere(
-    tmp_path: Path,
-) -> None:
-    url = f"wss://127.0.0.1:{free_port()}"
-    endpoint = RunningEndpoint(transport={"listen": url})
-    endpoint.paths.config.unlink()
-    options = ["--listen", url, "--name", "far"]
-    assert actors("init", endpoint.folder, *options).exit_code == 0
-    # What an operator on another host has: a copy of the secrets.
-    elsewhere = tmp_path / "secrets"
-    shutil.copytree(endpoint.folder, elsewhere)
-    with endpoint:
-        await_all(endpoint)
-        for words in ([endpoint.folder], [url, "--credentials", elsewhere]):
-            result = actors("status", *words)
-            assert result.exit_code == 0, result.stderr
-            assert result.stdout.startswith("far: up ")
-            assert "block-1.0 on" in result.stdout
-
-        result = actors("stop", "--now", url, "--credentials", elsewhere)
-        assert result.exit_code == 1
-        assert "--now works on the endpoint's host only" in result.stderr
-
-        (elsewhere / "token").write_text("wrong")
-        result = actors("status", url, "--credentials", elsewhere)
-        assert result.exit_code == 1
-        assert f"{url} refuses us: the token is not this endpoint's" in result.stderr
-
-        (elsewhere / "token").write_text(endpoint.paths.read_token())
-        result = actors("stop", url, "--credentials", elsewhere)
-        assert (result.exit_code, result.stdout) == (0, f"{url} stopped\n")
-        assert endpoint.process is not None
-        assert endpoint.process.wait(10) == 0
+def test_an_endpoint_of_the_network_is_asked_from_elsewhere() -> None:
+    pass_in_own_process(Path(__file__).with_name("asking_over_wss.py"))

@@ -53,6 +53,7 @@ class Center(Surroundings, Protocol):
 
     def note(self, text: str) -> None: ...
     def has_trouble(self, chance: float) -> bool: ...
+    def job_submitted(self, job: "Job") -> None: ...
     def add_manager(self, job: "Job", number: int) -> "ManagerNode": ...
 
 
@@ -236,6 +237,8 @@ class ProviderNode(Node):
             self.tell(SubmitFailed(block_id, "the queue is full"))
             return
         else:
-            self.world.jobs[block_id] = Job(self.world, block_id)
+            job = Job(self.world, block_id)
+            self.world.job_submitted(job)
+            self.world.jobs[block_id] = job
         if not self.world.crashes_now(self):
             self.tell(JobSubmitted(block_id, f"job-{block_id}"))

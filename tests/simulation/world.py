@@ -183,6 +183,7 @@ class World:
         self._incarnations = itertools.count()
         self._published = 0
         self._commands = 0
+        self._extra_blocks = 0  # an operator may have so many more
         self.kind: Literal["none", "simple"] = chance.choice(
             ("simple", "simple", "none")
         )
@@ -295,6 +296,17 @@ class World:
         self.managers.append(node)
         node.schedule()
         return node
+
+    def job_submitted(self, job: Job) -> None:
+        """Count the blocks: only an operator may have more than `max_blocks`."""
+        retired = self.center.fleet.retired
+        active = [
+            other.block_id
+            for other in [*self.jobs.values(), job]
+            if other.state.is_active and other.block_id not in retired
+        ]
+        limit = self.bounds.max_blocks + self._extra_blocks
+        assert len(active) <= limit, f"too many blocks: {active}"
 
     def _make_provider(self) -> ProviderNode:
         settings = ProviderSettings(
@@ -448,6 +460,7 @@ class World:
             case "hold" | "resume" | "drain" as verb if names:
                 self.command(verb, [chance.choice(names)])
             case "scale":
+                self._extra_blocks = 3
                 self.command("scale", number=chance.choice((0, 1, 2, 3)))
             case "cancel":
                 entries = list(self.center.ledger.entries)
