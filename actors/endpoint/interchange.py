@@ -331,6 +331,7 @@ class Interchange(Exchange):
         match message:
             case Relay(events):
                 turn.events.extend(events)
+                self.malformed += sum(isinstance(e, FrameRefused) for e in events)
             case BlocksReported(blocks):
                 self._blocks_reported(blocks, now, turn)
             case RetireBlocks(block_ids, _, if_busy):

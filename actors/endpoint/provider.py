@@ -23,6 +23,7 @@ from actors.logic.turn import (
     Admission,
     Effect,
     Exit,
+    FrameMalformed,
     HangUp,
     LinkClosed,
     Quit,
@@ -35,6 +36,7 @@ from actors.messages import (
     BlocksReported,
     BlockState,
     CancelBlocks,
+    FrameRefused,
     Goodbye,
     Heartbeat,
     Hello,
@@ -200,6 +202,7 @@ class Provider:
         self._poll_at = now
         self._beat_at = now
         self._is_polling = False
+        self._blamed: set[str] = set()  # peers that sent what is no message
         self._to_recover: list[BlockId] = []
         self._quit_reason = ""
         self._quit_by = math.inf
@@ -278,6 +281,8 @@ class Provider:
                 self._strategy = ""
             case LinkClosed(peer) if peer == self._strategy:
                 self._strategy = ""
+            case FrameMalformed(peer, reason):
+                self._blame(peer, reason, now, turn)
             case JobEndSeen():
                 self._poll_at = now
             case Quit(reason):
@@ -434,6 +439,13 @@ class Provider:
         self.interchange.send(report, now, turn)
         if self._strategy:
             turn.sends.append((self._strategy, report))
+
+    def _blame(self, peer: str, reason: str, now: float, turn: Turn) -> None:
+        """Tell of a peer that sends nonsense, once: the interchange counts for us."""
+        if peer not in self._blamed:
+            self._blamed.add(peer)
+            refused = FrameRefused(f"provider's {peer}", reason)
+            self.interchange.send(Relay([refused]), now, turn)
 
     def _tell_failure(
         self, block_id: BlockId, reason: str, now: float, turn: Turn

@@ -248,6 +248,13 @@ class Strategy:
         settings = self.settings
         if not self._knows_blocks:
             return Decision("none", 0, "the provider has not reported yet")
+        if self._asked:
+            # Those that turn out to be busy stay, and count.
+            return Decision(
+                "none",
+                0,
+                f"it is open which of {len(self._asked)} blocks can be retired",
+            )
         active = len(self._active()) + self._ordered_blocks()
         if not self._is_initiated:
             self._is_initiated = True
@@ -305,6 +312,9 @@ class Strategy:
     def _retire(self, answer: BlocksHeld, now: float, turn: Turn) -> None:
         """Go on with those that the interchange holds; the others stay."""
         self._asked.clear()
+        if self._load is not None and _tasks(self._load):
+            # What came while the question was open has waited long enough.
+            self._decide_at = now
         for block_id in answer.block_ids:
             is_busy = block_id in answer.busy
             self._retiring[block_id] = math.inf if is_busy else now + DRAIN_TIMEOUT

@@ -773,6 +773,13 @@ def test_events_of_others_are_published(desk: Desk) -> None:
     assert desk.tell(Relay([notice]), "supervisor:supervisor").events == [notice]
 
 
+def test_frames_that_others_refused_count_too(desk: Desk) -> None:
+    desk.admit(hello("provider"))
+    refused = FrameRefused("provider's door", "no message")
+    desk.tell(Relay([refused]), "provider:provider")
+    assert desk.machine.malformed == 1
+
+
 def test_a_service_that_leaves_is_hung_up_on(desk: Desk) -> None:
     desk.admit(hello("strategy"))
     turn = desk.tell(Goodbye("stopping"), "strategy:strategy")

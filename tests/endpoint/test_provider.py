@@ -24,13 +24,21 @@ from actors.endpoint.provider import (
     SubmitFailed,
     SubmitJob,
 )
-from actors.logic.turn import Exit, HangUp, LinkClosed, Quit, Turn
+from actors.logic.turn import (
+    Exit,
+    FrameMalformed,
+    HangUp,
+    LinkClosed,
+    Quit,
+    Turn,
+)
 from actors.messages import (
     Block,
     BlockId,
     BlocksReported,
     BlockState,
     CancelBlocks,
+    FrameRefused,
     Goodbye,
     Heartbeat,
     LaunchBlocks,
@@ -364,3 +372,12 @@ def test_wherever_it_crashes_each_planned_block_gets_one_job(
             turn, steps = batch.tell(order, STRATEGY), 99
         assert disk.jobs == disk.planned == set(batch.machine.blocks)
     assert Batch(disk.records).machine.blocks.keys() == disk.jobs
+
+
+def test_nonsense_at_the_door_is_told_once_per_sender(batch: Batch) -> None:
+    batch.enter("interchange")
+    turn = batch.tell(FrameMalformed("door", "no message"))
+    refused = FrameRefused("provider's door", "no message")
+    assert sent_to(turn, "interchange", Relay) == [Relay([refused])]
+    again = batch.tell(FrameMalformed("door", "no message"))
+    assert not sent_to(again, "interchange", Relay)

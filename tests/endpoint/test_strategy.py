@@ -329,6 +329,15 @@ def test_pending_blocks_are_retired_before_running_ones() -> None:
     assert only(retired(turn)).block_ids == [B2]
 
 
+def test_nothing_is_launched_while_it_is_open_which_blocks_stay(idle: Desk) -> None:
+    """Blocks that turn out to be busy count: there would be more than the most."""
+    asked(idle)
+    idle.load(waiting=99)
+    assert not orders(idle.live(0.1))
+    idle.tell(BlocksHeld([]), INTERCHANGE)
+    assert only(orders(idle.live(0.1))).count == 2, "four are the most"
+
+
 def test_a_question_lost_with_the_link_is_asked_again(idle: Desk) -> None:
     """Otherwise the blocks would never be counted, nor ended."""
     asked(idle).tell(LinkClosed(INTERCHANGE))
