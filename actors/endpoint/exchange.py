@@ -287,6 +287,7 @@ class Exchange(abc.ABC):
             other = self.fleet.managers[entry.manager_id]
             other.release(outcome.task_id, now)
             self._send(other.peer, CancelTasks([outcome.task_id]), now, turn)
+        steps = _under_attempt(outcome.steps, entry.attempt)
         # The death of an older attempt was counted when that attempt was given up.
         is_counted = outcome.attempt != entry.attempt
         if (
@@ -301,12 +302,15 @@ class Exchange(abc.ABC):
                 now,
                 was_lost=not is_counted,
                 avoid=manager.block_id,
-                steps=_under_attempt(outcome.steps, entry.attempt),
+                steps=steps,
             )
             return None
         state = outcome.state
         if is_infrastructure and entry.is_cancelling:
             state, failure = TaskState.CANCELLED, None
+            steps = [step for step in steps if not step.state.is_final]
+            at = now + self.settings.wall_offset
+            steps.append(Step(state, entry.attempt, at))
         if failure is not None and is_infrastructure:
             failure = _without_retries(failure, entry)
         ended = self.ledger.finish(
@@ -314,7 +318,7 @@ class Exchange(abc.ABC):
             state,
             now,
             payload=outcome.payload,
-            steps=_under_attempt(outcome.steps, entry.attempt),
+            steps=steps,
             failure=failure,
         )
         return entry.client_id, ended

@@ -279,6 +279,8 @@ class Steering:
             *fleet.managers,
             *self._interchange.blocks,
             *(m.block_id for m in fleet.managers.values()),
+            # One that is held and away would come back held.
+            *fleet.held,
         }
         unknown = [name for name in command.names if name not in known]
         if unknown or not command.names:

@@ -393,6 +393,8 @@ def test_a_task_being_cancelled_is_never_started_again(busy: Desk, how: str) -> 
     ended = only(busy.results(turn))
     assert ended.state is TaskState.CANCELLED
     assert ended.failure is None
+    finals = [step.state for step in ended.steps if step.state.is_final]
+    assert finals == [TaskState.CANCELLED]
     assert not busy.machine.ledger.entries
 
 

@@ -21,6 +21,7 @@ from actors.messages import (
     Delta,
     Drain,
     Finished,
+    Heartbeat,
     Lease,
     Report,
     Results,
@@ -100,6 +101,21 @@ def test_the_held_get_nothing_until_they_are_resumed(desk: Desk, name: str) -> N
     answer, turn = desk.command("resume", name)
     assert answer.is_done
     assert sent_to(turn, MANAGER, Lease), "at once"
+
+
+@pytest.mark.parametrize("name", ["m1", "block-1"])
+def test_the_held_may_be_resumed_while_they_are_away(desk: Desk, name: str) -> None:
+    """They would come back held, and nobody could say why nothing runs."""
+    desk.command("hold", name)
+    desk.tell(LinkClosed(MANAGER))
+    for peer in desk.machine.members:
+        desk.tell(Heartbeat(), peer)
+    desk.wait(2.0)
+    assert not desk.machine.fleet.managers
+    desk.admit(hello("operator", "o1"))
+    assert desk.command("resume", name)[0].is_done
+    desk.submit("t1")
+    assert sent_to(desk.admit(manager_hello()), MANAGER, Lease)
 
 
 def test_holding_does_not_disturb_what_runs(desk: Desk) -> None:

@@ -289,7 +289,7 @@ def test_a_task_in_between_starts_the_idle_time_anew(idle: Desk) -> None:
     assert not retired(idle.stay(18))
 
 
-def test_a_block_that_is_asked_about_is_neither_counted_nor_asked_again(
+def test_a_block_that_is_asked_about_is_not_asked_about_again(
     idle: Desk,
 ) -> None:
     assert not retired(asked(idle).stay(20))

@@ -8,27 +8,17 @@ often than its retries allow, and nothing may be left over anywhere.
 import itertools
 import random
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import partial
 from typing import Any, Literal
 
-from actors.api.session import (
-    BeBarred,
-    CancelNow,
-    Leave,
-    Progress,
-    Resolve,
-    Session,
-    SessionSettings,
-    SubmitNow,
-)
+from actors.api.session import Session, SessionSettings
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.manager import Manager, ManagerSettings
 from actors.endpoint.provider import Provider, ProviderSettings
 from actors.endpoint.strategy import Strategy, StrategySettings
 from actors.logic.liveness import Tempo
 from actors.logic.scaling import Bounds
-from actors.logic.turn import Exit
 from actors.messages import (
     PROTOCOL,
     BlockId,
@@ -42,7 +32,6 @@ from actors.messages import (
     Published,
     Refused,
     Task,
-    TaskId,
     TaskState,
     Welcome,
     from_member,
@@ -51,6 +40,7 @@ from actors.messages import (
     to_member,
 )
 from tests.simulation.batch import FAILING, Job, ManagerNode, ProviderNode
+from tests.simulation.client import ClientNode
 from tests.simulation.network import Heart, Node, Wire
 
 __all__ = ["World"]
@@ -74,82 +64,6 @@ KINDS = (
     "operator",
 )
 INFRASTRUCTURE = (FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST)
-
-
-class ClientNode(Node):
-    """A client that keeps every outcome that it is told of.
-
-    Args:
-        is_guest: it goes away, or dies, before its tasks are done.
-    """
-
-    machine: Session
-    world: "World"
-
-    def __init__(
-        self, world: "World", name: str, machine: Session, *, is_guest: bool
-    ) -> None:
-        super().__init__(world, name, machine)
-        self.is_guest = is_guest
-        self.resolved: dict[TaskId, list[Outcome]] = defaultdict(list)
-        self.submitted: dict[TaskId, Task] = {}
-        self.cancelled: set[TaskId] = set()
-        self._ranks: dict[TaskId, tuple[int, int]] = {}
-
-    def submit(self, count: int) -> None:
-        chance = self.world.chance
-        tasks = []
-        for _ in range(count):
-            task_id = TaskId(f"{self.name}-{len(self.submitted)}")
-            retries = chance.choice((0, 1, 3, 100))
-            priority = chance.choice((0, 0, 0, 5))
-            arguments = task_id.encode()
-            if chance.random() < 0.1:
-                arguments = FAILING + arguments
-            task = Task(task_id, b"f", arguments, self.world.now, retries, priority)
-            self.submitted[task_id] = task
-            tasks.append(task)
-        self.tell(SubmitNow(tasks))
-
-    def cancel_some(self) -> None:
-        chance = self.world.chance
-        open_ids = [t for t in self.submitted if t not in self.resolved]
-        if open_ids:
-            some = chance.sample(open_ids, min(3, len(open_ids)))
-            self.cancelled.update(some)
-            self.tell(CancelNow(some, chance.random() < 0.7))
-
-    def depart(self) -> None:
-        """End for good: in order, or like a process that is killed."""
-        if self.world.chance.random() < 0.5:
-            self.world.note(f"{self.name} leaves")
-            self.tell(Leave())
-        else:
-            self.world.note(f"{self.name} dies")
-            self.crash()
-
-    def do(self, effect: Any) -> None:
-        match effect:
-            case Resolve(outcomes):
-                for outcome in outcomes:
-                    self.resolved[outcome.task_id].append(outcome)
-            case Progress(deltas):
-                for delta in deltas:
-                    rank = (delta.attempt, int(delta.state))
-                    assert rank > self._ranks.get(delta.task_id, (0, 0)), delta
-                    self._ranks[delta.task_id] = rank
-            case BeBarred(reason):
-                raise AssertionError(f"{self.name} was barred: {reason}")
-            case Exit():
-                self.is_alive = False
-                # What was sent before the exit still arrives.
-                self.world.heart.after(2.0, self.crash)
-            case _:
-                super().do(effect)
-
-    @property
-    def is_done(self) -> bool:
-        return self.is_guest or self.submitted.keys() == self.resolved.keys()
 
 
 class World:
