@@ -21,8 +21,8 @@ no decision compares two machines' clocks.
 """
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Generic, Literal, NewType, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
 
 import msgspec
 
@@ -93,7 +93,8 @@ class Message(Struct, frozen=True, array_like=True, tag=True, gc=False):
 class Task(Struct, frozen=True, array_like=True, gc=False):
     """One call of a function, as its client asks for it."""
 
-    task_id: TaskId  # minted by the client, unique for ever
+    # Minted by the client, unique for ever.
+    task_id: Annotated[TaskId, msgspec.Meta(max_length=200)]
     function: bytes  # pickled callable
     arguments: bytes  # pickled (args, kwargs)
     received_at: float  # when the client's user submitted it
@@ -676,6 +677,8 @@ published: Decoder[list[Published]] = Decoder(list[Published])
 # roughly: an id, some numbers.
 _ITEM_BYTES = 96
 _STEP_BYTES = 64
+# At most what an id takes, or an id with a state and a place.
+_SHORT_ITEM_BYTES = 512
 
 
 def _outcome_bytes(outcome: Outcome) -> int:
@@ -688,10 +691,11 @@ def _outcome_bytes(outcome: Outcome) -> int:
 def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
     """Cut a message into several of the same kind, each of about `limit` bytes.
 
-    Only messages that carry payloads are cut; one payload alone may exceed the limit.
+    What is a list of payloads, ids or states is cut; one item alone may exceed the
+    limit. `Adopted` stays whole: what it does not list is dropped.
 
     Yields:
-        A message and roughly its size in bytes.
+        A message and its size in bytes: roughly, rather too large.
     """
     items: Sequence[Any]
     match message:
@@ -699,6 +703,17 @@ def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
             sizes = [len(t.function) + len(t.arguments) + _ITEM_BYTES for t in items]
         case Finished(items) | Results(items):
             sizes = [_outcome_bytes(o) for o in items]
+        case (
+            Accepted(items)
+            | AckResults(items)
+            | ClaimTasks(items)
+            | UnknownTasks(items)
+            | CancelTasks(items)
+            | AckFinished(items)
+            | Returned(items)
+            | StatesChanged(items)
+        ):
+            sizes = [_SHORT_ITEM_BYTES] * len(items)
         case _:
             yield message, _ITEM_BYTES
             return
@@ -706,11 +721,12 @@ def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
     if total <= limit:
         yield message, total
         return
-    kind: Callable[[Sequence[Any]], Message] = type(message)
+    field = message.__struct_fields__[0]
     start = size = 0
     for index, item_bytes in enumerate(sizes):
         if size and size + item_bytes > limit:
-            yield kind(items[start:index]), size
+            part = {field: items[start:index]}
+            yield msgspec.structs.replace(message, **part), size
             start, size = index, 0
         size += item_bytes
-    yield kind(items[start:]), size
+    yield msgspec.structs.replace(message, **{field: items[start:]}), size

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from actors import messages
 from actors.errors import MalformedFrame
 from actors.messages import (
+    Adopted,
     AnyEvent,
     CancelTasks,
     Decoder,
@@ -20,6 +21,7 @@ from actors.messages import (
     Goodbye,
     Heartbeat,
     Hello,
+    Holding,
     Lease,
     Leased,
     LoadReported,
@@ -259,9 +261,29 @@ def test_a_small_message_stays_whole() -> None:
     assert [part for part, _ in portions(message, 1000)] == [message]
 
 
-def test_a_message_without_payloads_stays_whole() -> None:
-    message = CancelTasks([TaskId(f"t{n}") for n in range(1000)])
+def test_a_long_list_of_ids_is_cut_and_keeps_its_other_fields() -> None:
+    ids = [TaskId(f"t{n}") for n in range(5000)]
+    whole = CancelTasks(ids, if_running=False)
+    found: list[TaskId] = []
+    for part, size in portions(whole, 1 << 16):
+        assert isinstance(part, CancelTasks)
+        assert not part.if_running
+        assert len(part.task_ids) < len(ids)
+        assert len(encode_frame([part])) <= size
+        found += part.task_ids
+    assert found == ids
+
+
+def test_what_a_manager_may_keep_is_never_cut() -> None:
+    """It drops what is not listed: half a list would cost it the other half."""
+    message = Adopted([Holding(TaskId(f"t{n}"), 1) for n in range(1000)])
     assert [part for part, _ in portions(message, 10)] == [message]
+
+
+def test_an_id_longer_than_ours_is_refused() -> None:
+    task = Task(TaskId("t" * 201), b"", b"", 0.0)
+    with pytest.raises(MalformedFrame):
+        from_member["client"].decode(encode_frame([Submit([task])]))
 
 
 def test_one_payload_alone_may_exceed_the_limit() -> None:
