@@ -134,7 +134,7 @@ class Session:
         self.membership = Membership("interchange", self._hello, chance)
         self.outbox: dict[TaskId, Task] = {}  # not accepted, oldest first
         self.accepted: dict[TaskId, tuple[int, int]] = {}  # {id: (attempt, rank)}
-        self._cancels: dict[TaskId, bool] = {}  # to be sent: {id: if_running}
+        self._cancels: dict[TaskId, bool] = {}  # not ended yet: {id: if_running}
         self._cancel_later: list[tuple[float, CancelNow]] = []  # (moment, what)
         self._epoch = ""  # of the interchange that let us in last
         self._away_since = now
@@ -250,8 +250,7 @@ class Session:
         for if_running in (True, False):
             task_ids = [t for t, how in self._cancels.items() if how is if_running]
             if task_ids:
-                self._cancel(task_ids, now, turn, if_running=if_running)
-        self._cancels.clear()
+                self.membership.send(CancelTasks(task_ids, if_running), now, turn)
 
     def _submit(self, tasks: Sequence[Task], now: float, turn: Turn) -> None:
         if not self.membership.is_in:
@@ -281,12 +280,17 @@ class Session:
         for outcome in outcomes:
             task_id = outcome.task_id
             acks.append(task_id)
-            known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
-            if known is not None:
+            if self._settle(task_id):
                 news.append(outcome)
         if news:
             turn.effects.append(Resolve(news))
         self.membership.send(AckResults(acks), now, turn)
+
+    def _settle(self, task_id: TaskId) -> bool:
+        """Forget a task that has ended; false: it is not one of ours (any more)."""
+        self._cancels.pop(task_id, None)
+        known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
+        return known is not None
 
     def _progress(self, deltas: list[Delta], turn: Turn) -> None:
         news = []
@@ -304,11 +308,10 @@ class Session:
     ) -> None:
         """Cancel; what was never sent ends here and now."""
         known = [t for t in task_ids if t in self.accepted or t in self.outbox]
-        if self.membership.is_in:
-            self.membership.send(CancelTasks(known, if_running), now, turn)
-        elif self._epoch:
-            # The endpoint may have them; it is asked once we are back.
+        if self._epoch:
+            # Asked again after each reconnection, until the tasks have ended.
             self._cancels.update(dict.fromkeys(known, if_running))
+            self.membership.send(CancelTasks(known, if_running), now, turn)
         elif known:
             for task_id in known:
                 del self.outbox[task_id]
@@ -318,8 +321,7 @@ class Session:
     def _give_up(self, task_ids: list[TaskId], text: str, turn: Turn) -> None:
         lost = []
         for task_id in task_ids:
-            known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
-            if known is not None:
+            if self._settle(task_id):
                 lost.append(_failed(task_id, FailureKind.LOST, text))
         if lost:
             turn.effects.append(Resolve(lost))

@@ -220,6 +220,21 @@ def test_a_cancellation_while_nobody_is_there_is_said_later(client: Client) -> N
         CancelTasks([T1], True),
         CancelTasks([T2], False),
     ]
+
+
+def test_a_cancellation_lost_with_the_link_is_said_again(client: Client) -> None:
+    client.accepted("t1")
+    client.tell(CancelNow([T1]))
+    turn = client.come_back()
+    assert sent_to(turn, DOOR, CancelTasks) == [CancelTasks([T1], True)]
+
+
+def test_a_cancellation_is_not_said_again_once_the_task_has_ended(
+    client: Client,
+) -> None:
+    client.accepted("t1")
+    client.tell(CancelNow([T1]))
+    client.tell(Results([outcome()]), DOOR)
     assert not sent_to(client.come_back(), DOOR, CancelTasks)
 
 
