@@ -110,7 +110,7 @@ class TaskFuture(Future[Any]):
         self._tell_ending = ending
         self._received_at = received_at
         self.sent_at = received_at  # when it began to wait for the endpoint
-        self._steps: list[Step] = []  # as the endpoint tells them
+        self._steps: Sequence[Step] = ()  # as the endpoint tells them
 
     def cancel(self, *, if_running: bool = False) -> bool:
         """Give the task up.
@@ -165,7 +165,7 @@ class TaskFuture(Future[Any]):
     def _end_as_cancelled(self) -> None:
         if not self._steps or not self._steps[-1].state.is_final:
             attempt = self._steps[-1].attempt if self._steps else 1
-            self._steps.append(Step(TaskState.CANCELLED, attempt, time.time()))
+            self.add_steps([Step(TaskState.CANCELLED, attempt, time.time())])
         self.set_running_or_notify_cancel()
 
     @property
@@ -179,7 +179,7 @@ class TaskFuture(Future[Any]):
 
     def add_steps(self, steps: Sequence[Step]) -> None:
         """Note what happened at the endpoint."""
-        self._steps += steps
+        self._steps = [*self._steps, *steps] if self._steps else steps
 
 
 class _Submissions:
@@ -259,6 +259,8 @@ class Connection:
         self.client_id = ClientId(f"{socket.gethostname()}-{secrets.token_hex(6)}")
         self._numbers = itertools.count(1)
         self._dumper = CallDumper()
+        # Bound once: each object less per task is less for the garbage collector.
+        self._on_cancelled, self._on_end = self._cancelled, self._end
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running, self._note_sent)
@@ -299,7 +301,7 @@ class Connection:
         """Send a call; what cannot be sent fails in its future alone."""
         task_id = TaskId(f"{self.client_id}-{next(self._numbers)}")
         now = time.time()
-        future = TaskFuture(task_id, now, self._cancelled, self._end)
+        future = TaskFuture(task_id, now, self._on_cancelled, self._on_end)
         try:
             function_bytes, arguments = self._dumper.dump(function, args, kwargs)
         except NotSerializable as error:
