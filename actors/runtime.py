@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import secrets
-import selectors
+import select
 import threading
 import time
 from collections import deque
@@ -170,6 +170,10 @@ class Inbox:
         self._messages.append(message)
         self._bell.ring()
 
+    def wake(self) -> None:
+        """Make it readable although there is nothing; from any thread."""
+        self._bell.ring()
+
     def read(self) -> Sequence[Any]:
         self._bell.hear()
         taken = []
@@ -267,7 +271,9 @@ class Runtime:
         self._serving = serving
         self._dialing = dialing or {}
         self._recorder = recorder
-        self._selector = selectors.DefaultSelector()
+        # Directly: `selectors` takes longer for the smallest round than we do.
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], object]] = {}  # {descriptor: reader}
         self._signal = Signal()
         self._ports: dict[str, _Port] = {}  # {peer: port}
         self._by_link: dict[Link, _Port] = {}
@@ -297,7 +303,7 @@ class Runtime:
 
     def remove_source(self, source: Source) -> None:
         """Read a source no longer; call it before closing the source."""
-        self._selector.unregister(source.fileno())
+        self._unwatch(source.fileno())
 
     def finish(self) -> None:
         """End the loop after this round; callable from the shell."""
@@ -307,8 +313,20 @@ class Runtime:
         """Run until `finish`; then give peers a moment to read the last words."""
         try:
             while not self._is_over:
-                self._round()
-            self._say_last_words()
+                self.round()
+        finally:
+            self.end()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether `finish` was called: there is nothing left but to `end`."""
+        return self._is_over
+
+    def end(self) -> None:
+        """Say the last words if it is over, and close."""
+        try:
+            if self._is_over:
+                self._say_last_words()
         finally:
             self.close()
 
@@ -326,21 +344,26 @@ class Runtime:
             self._door.close()
         if self._publisher is not None:
             self._publisher.close()
-        self._selector.close()
+        self._epoll.close()
 
     # One round
 
-    def _round(self) -> None:
+    def round(self, longest: float = LONGEST_SLEEP) -> None:
+        """Wait for something to do, and do it.
+
+        Args:
+            longest: seconds to wait at most.
+        """
         now = time.monotonic()
+        machine_at = self._machine.wake_at
         wake_at = min(
-            self._machine.wake_at,
+            machine_at,
             next(iter(self._unhurried.values()), math.inf),
-            now + LONGEST_SLEEP,
+            now + min(longest, LONGEST_SLEEP),
         )
-        for key, _ in self._selector.select(max(0.0, wake_at - now)):
-            key.data()
+        self._read_what_is_there(max(0.0, wake_at - now))
         now = time.monotonic()
-        if self._machine.wake_at <= now:
+        if machine_at <= now:
             self._turns.append(self._machine.tick(now))
         while self._undialed and self._undialed[0].opened_at + DIAL_TIMEOUT <= now:
             port = self._undialed.popleft()
@@ -349,6 +372,12 @@ class Runtime:
         self._complete()
         if self._unhurried:
             self._hurry(now)
+
+    def _read_what_is_there(self, longest: float) -> None:
+        for fd, _ in self._epoll.poll(longest):
+            read = self._callbacks.get(fd)
+            if read is not None:  # else another reader has just closed it
+                read()
 
     def _complete(self) -> None:
         """Carry out what the turns of this round ask for, and what follows from it."""
@@ -389,7 +418,12 @@ class Runtime:
         self._turns.append(self._machine.handle(message, sender, time.monotonic()))
 
     def _watch(self, fd: int, callback: Callable[[], object]) -> None:
-        self._selector.register(fd, selectors.EVENT_READ, callback)
+        self._callbacks[fd] = callback
+        self._epoll.register(fd, select.EPOLLIN)
+
+    def _unwatch(self, fd: int) -> None:
+        del self._callbacks[fd]
+        self._epoll.unregister(fd)
 
     def _read_source(self, source: Source) -> None:
         for message in source.read():
@@ -481,7 +515,7 @@ class Runtime:
     def _withdraw(self, door: str) -> None:
         knock = self._knocks.pop(door, None)
         if knock is not None:
-            self._selector.unregister(knock.fileno())
+            self._unwatch(knock.fileno())
             knock.close()
 
     def _read_answer(self, door: str, knock: Knock) -> None:
@@ -543,9 +577,9 @@ class Runtime:
 
     def _drop(self, port: _Port) -> None:
         """Close a port without a word to the machine."""
-        self._selector.unregister(port.link.fileno())
+        self._unwatch(port.link.fileno())
         if port.waits_to_send:
-            self._selector.unregister(port.link.send_fileno())
+            self._unwatch(port.link.send_fileno())
         del self._by_link[port.link]
         if self._ports.get(port.peer) is port:
             del self._ports[port.peer]
@@ -652,18 +686,17 @@ class Runtime:
     def _resume(self, port: _Port) -> None:
         if self._flush(port):
             port.waits_to_send = False
-            self._selector.unregister(port.link.send_fileno())
+            self._unwatch(port.link.send_fileno())
 
     def _say_last_words(self) -> None:
         """Wait until the peers have hung up, having read everything, or a moment."""
         until = time.monotonic() + LAST_WORDS
         self._hurry(math.inf)
         if self._door is not None:
-            self._selector.unregister(self._door.fileno())
+            self._unwatch(self._door.fileno())
         while any(p.link.is_connected for p in self._ports.values()):
             left = until - time.monotonic()
             if left <= 0:
                 return
-            for key, _ in self._selector.select(left):
-                key.data()
+            self._read_what_is_there(left)
             self._turns.clear()

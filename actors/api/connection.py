@@ -1,7 +1,9 @@
 """Connection: the thread behind an executor, and the futures that it fulfils.
 
-The user's threads only append: tasks to a list, wishes to an inbox. One thread owns the
-session, the links and the futures' ends; it is woken when there is something new.
+The user's threads only append: tasks to a list, wishes to an inbox. The session, the
+links and the futures' ends belong to who is at the helm: a thread of the connection's,
+or a caller that waits for a result. What users have called when a future ends is called
+by the thread.
 """
 
 import itertools
@@ -14,9 +16,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures._base import PENDING
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from actors.api.addressing import Entrance, new_instance
@@ -30,6 +31,7 @@ from actors.api.session import (
     SessionSettings,
     SubmitNow,
 )
+from actors.api.task_future import TaskFuture
 from actors.endpoint.surroundings import python_version
 from actors.errors import (
     ActorsError,
@@ -42,6 +44,7 @@ from actors.errors import (
     TaskLost,
     WorkerCrashed,
 )
+from actors.helm import Helm
 from actors.logic.turn import Effect, Exit
 from actors.messages import (
     ClientId,
@@ -49,7 +52,6 @@ from actors.messages import (
     Failure,
     FailureKind,
     Outcome,
-    Step,
     Task,
     TaskId,
     TaskState,
@@ -57,7 +59,7 @@ from actors.messages import (
 from actors.payload import CallDumper, load_exception, load_result
 from actors.runtime import Bell, Inbox, Runtime
 
-__all__ = ["Connection", "TaskFuture", "TaskOptions"]
+__all__ = ["Connection", "TaskOptions"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,98 +90,6 @@ class TaskOptions:
     retries: int = 3
     priority: int = 0
     name: str = ""
-
-
-class TaskFuture(Future[Any]):
-    """The future of a task on an endpoint.
-
-    A task that turns out to have begun when it is cancelled is ended with its worker,
-    as nobody can get its result any more.
-    """
-
-    def __init__(
-        self,
-        task_id: TaskId,
-        received_at: float,
-        cancelled: Callable[[TaskId], bool],
-        ending: Callable[[TaskId], None],
-    ) -> None:
-        super().__init__()
-        self.task_id = task_id
-        self._tell_cancelled = cancelled
-        self._tell_ending = ending
-        self._received_at = received_at
-        self.sent_at = received_at  # when it began to wait for the endpoint
-        self._steps: Sequence[Step] = ()  # as the endpoint tells them
-
-    def cancel(self, *, if_running: bool = False) -> bool:
-        """Give the task up.
-
-        Args:
-            if_running: also if it is known to run: its worker is killed. The future is
-                cancelled once the endpoint has done so; a result that comes before
-                counts.
-
-        Returns:
-            Whether it is cancelled, or is going to be; false: it runs or has ended.
-        """
-        if not super().cancel():
-            if if_running and not self.done():
-                self._tell_ending(self.task_id)
-                # The endpoint may have been quick.
-                return self.cancelled() or not self.done()
-            return False
-        # Who takes it off the list of the unfinished tells those who wait: one does.
-        if self._tell_cancelled(self.task_id):
-            self._end_as_cancelled()
-        return True
-
-    # For the connection
-
-    def begin(self) -> None:
-        """Note that it runs, unless it has ended or is being cancelled."""
-        with self._condition:
-            if not self.done() and not self.running():
-                self.set_running_or_notify_cancel()
-
-    def end(self, result: Any = None, error: BaseException | None = None) -> None:
-        """End it with a result or an error, unless somebody is cancelling it."""
-        try:
-            if error is None:
-                self.set_result(result)
-            else:
-                self.set_exception(error)
-        except InvalidStateError:
-            if self.cancelled():
-                self._end_as_cancelled()
-
-    def end_cancelled(self) -> None:
-        """End it as cancelled, also if it runs."""
-        with self._condition:
-            if self.running():
-                # Of no use to anybody by now, and in the way of `cancel`.
-                self._state = PENDING
-        super().cancel()
-        self._end_as_cancelled()
-
-    def _end_as_cancelled(self) -> None:
-        if not self._steps or not self._steps[-1].state.is_final:
-            attempt = self._steps[-1].attempt if self._steps else 1
-            self.add_steps([Step(TaskState.CANCELLED, attempt, time.time())])
-        self.set_running_or_notify_cancel()
-
-    @property
-    def history(self) -> list[Step]:
-        """What happened to the task: complete once it is done, oldest first."""
-        return [
-            Step(TaskState.RECEIVED, 1, self._received_at),
-            Step(TaskState.WAITING_FOR_ENDPOINT, 1, self.sent_at),
-            *self._steps,
-        ]
-
-    def add_steps(self, steps: Sequence[Step]) -> None:
-        """Note what happened at the endpoint."""
-        self._steps = [*self._steps, *steps] if self._steps else steps
 
 
 class _Submissions:
@@ -259,14 +169,14 @@ class Connection:
         self.client_id = ClientId(f"{socket.gethostname()}-{secrets.token_hex(6)}")
         self._numbers = itertools.count(1)
         self._dumper = CallDumper()
-        # Bound once: each object less per task is less for the garbage collector.
-        self._on_cancelled, self._on_end = self._cancelled, self._end
+        self.lock = threading.Lock()  # see TaskFuture
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running, self._note_sent)
         self._begin_grace = _BEGIN_GRACE if max_running is not None else 0.0
         self._is_leaving = False
         self._error: ActorsError | None = None  # why no task can succeed any more
+        self._breakage: BaseException | None = None  # what came out of a round
         settings = SessionSettings(
             self.client_id,
             new_instance(),
@@ -284,6 +194,7 @@ class Connection:
             dialing={"interchange": entrance.dialing},
             sources=[self._inbox, self._submissions],
         )
+        self._helm = Helm(self)
         self.thread = threading.Thread(
             target=self._run, name=f"actors-{self.client_id}", daemon=True
         )
@@ -301,12 +212,13 @@ class Connection:
         """Send a call; what cannot be sent fails in its future alone."""
         task_id = TaskId(f"{self.client_id}-{next(self._numbers)}")
         now = time.time()
-        future = TaskFuture(task_id, now, self._on_cancelled, self._on_end)
+        future = TaskFuture(task_id, now, self)
         try:
             function_bytes, arguments = self._dumper.dump(function, args, kwargs)
         except NotSerializable as error:
             future.set_exception(error)
             return future
+        is_alone = not self._futures
         self._futures[task_id] = future
         # Both who ends the connection and who submits look: one of them sees it.
         if self._error is not None:
@@ -324,7 +236,24 @@ class Connection:
                 options.name,
             )
         )
+        if is_alone:
+            # Its user may well wait for it. Those that follow are sent together, by the
+            # thread or by who waits.
+            self._helm.nudge()
         return future
+
+    def bring_about(self, future: TaskFuture, timeout: float | None) -> float | None:
+        """Wait and work until a future is done, unless another caller does.
+
+        Returns:
+            What is left of the timeout, in seconds.
+        """
+        if timeout is None:
+            self._helm.steer(future.done)
+            return None
+        deadline = time.monotonic() + timeout
+        self._helm.steer(future.done, deadline)
+        return max(0.0, deadline - time.monotonic())
 
     def cancel_waiting(self) -> None:
         """Cancel every task that has not begun; their futures end so."""
@@ -350,7 +279,7 @@ class Connection:
         if self._is_leaving and not self._futures:
             self._inbox.put(Leave())
 
-    def _cancelled(self, task_id: TaskId) -> bool:
+    def cancelled(self, task_id: TaskId) -> bool:
         """Forget a task that the user gave up; false: it is forgotten already."""
         if self._futures.pop(task_id, None) is None:
             return False
@@ -359,11 +288,31 @@ class Connection:
         self._leave_if_done()
         return True
 
-    def _end(self, task_id: TaskId) -> None:
+    def end(self, task_id: TaskId) -> None:
         """Ask for the end of a task that runs."""
         self._inbox.put(CancelNow([task_id]))
 
-    # In the thread
+    # The loop that is steered
+
+    @property
+    def is_over(self) -> bool:
+        return self._runtime.is_over
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._futures
+
+    def round(self, longest: float) -> None:
+        try:
+            self._runtime.round(longest)
+        except BaseException as reason:  # noqa: BLE001  in whichever thread: see _run
+            self._breakage = reason
+            self._runtime.finish()
+
+    def wake(self) -> None:
+        self._inbox.wake()
+
+    # Of who is at the helm
 
     def _note_sent(self, tasks: list[Task]) -> None:
         now = time.time()
@@ -373,14 +322,19 @@ class Connection:
                 future.sent_at = now
 
     def _run(self) -> None:
-        error = ActorsError("The connection to the endpoint is closed")
         try:
-            self._runtime.run()
+            self._helm.run()
+            if self._breakage is not None:
+                raise self._breakage
+            self._runtime.end()
         except BaseException as reason:
-            error = ActorsError(f"The connection to the endpoint broke: {reason!r}")
+            text = f"The connection to the endpoint broke: {reason!r}"
+            self._error = self._error or ActorsError(text)
             raise
         finally:
-            self._fail(self._error or error)
+            self._runtime.close()
+            text = "The connection to the endpoint is closed"
+            self._fail(self._error or ActorsError(text))
             self._submissions.close()
             self._inbox.close()
 
@@ -413,16 +367,26 @@ class Connection:
         future = self._futures.pop(outcome.task_id, None)
         if future is None:
             return
-        future.add_steps(outcome.steps)
+        future.note(outcome)
         if outcome.state is TaskState.SUCCESS:
             try:
-                future.end(load_result(outcome.payload))
+                result = load_result(outcome.payload)
             except NotSerializable as error:
-                future.end(error=error)
+                self._call(future, partial(future.end, error=error))
+            else:
+                if not future.fulfil(result):
+                    self._call(future, partial(future.end, result))
         elif outcome.state is TaskState.CANCELLED:
-            future.end_cancelled()
+            self._call(future, future.end_cancelled)
         else:
-            future.end(error=_exception(outcome))
+            self._call(future, partial(future.end, error=_exception(outcome)))
+
+    def _call(self, future: TaskFuture, end: Callable[[], None]) -> None:
+        """End a future here, or in the thread if its end runs the user's code."""
+        if future.has_callbacks:
+            self._helm.leave_to_thread(end)
+        else:
+            end()
 
     def _progress(self, delta: Delta) -> None:
         future = self._futures.get(delta.task_id)

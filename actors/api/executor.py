@@ -11,8 +11,9 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.addressing import find_entrance
-from actors.api.connection import Connection, TaskFuture, TaskOptions
+from actors.api.connection import Connection, TaskOptions
 from actors.api.initializer import Initializer, InitializerFailed
+from actors.api.task_future import TaskFuture
 from actors.logic.chunks import chunked, flattened, run_chunk
 
 __all__ = ["Executor"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import actors
-from actors.api.connection import TaskFuture
+from actors.api.task_future import TaskFuture
 from actors.messages import TaskState
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually

@@ -1,0 +1,247 @@
+"""Helm: who runs a loop. A thread of its own does, or whoever waits for what it brings.
+
+    nobody waits     the loop's thread waits and works
+    a caller waits   the caller waits and works; the thread rests, and looks now and
+                     then whether the caller has left
+
+A result that came in would otherwise be handed from the loop's thread to the caller,
+and each such hand-over costs as much as the rest of a short call. One lock, the helm,
+is held by who works; the loop itself knows nothing of threads.
+
+A signal's handler may raise, out of any line of the main thread's, and what was torn
+apart in the middle of a round could never be mended. So while the main thread is at the
+helm signals end its wait, and their handlers run when it has left.
+"""
+
+import contextlib
+import math
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Protocol
+
+__all__ = ["Helm", "Loop"]
+
+# How often the resting thread looks whether a caller is still there, in seconds: what
+# comes in after a caller has left waits no longer than this. Chosen: a hundredth of a
+# core while callers come and go.
+_LOOK_PERIOD = 0.001
+# With nothing under way, a caller that left is expected back for so long. Chosen: the
+# work that a program does between two calls that it waits for.
+_EXPECT_BACK = 0.05
+# After so many looks at one and the same caller the thread rests until that leaves.
+_LOOKS = 20
+# Signals whose handlers are known to raise: Ctrl-C, a polite end, a program's timeouts.
+_DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+
+
+class Loop(Protocol):
+    """What is run in rounds, by one thread at a time."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is no more to do, ever."""
+        ...
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way that somebody might want to hear of soon."""
+        ...
+
+    def round(self, longest: float) -> None:
+        """Wait for something to do, at most so many seconds, and do it."""
+        ...
+
+    def wake(self) -> None:
+        """End the wait that is under way, or the next one; from any thread."""
+        ...
+
+
+class Helm:
+    """Lets several threads run one loop; see the module's docstring.
+
+    Args:
+        loop: what is run.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._lock = threading.Lock()  # held by who waits or works
+        self._caller = threading.Lock()  # held by the one caller who steers
+        self._left_at = -math.inf  # when the last caller left
+        self._bed = threading.Lock()  # locked, but for a moment to wake the thread
+        self._bed.acquire()
+        self._sleeps_deeply = False
+        self._errands: deque[Callable[[], object]] = deque()
+        self._thread_id = 0
+
+    # In the loop's own thread
+
+    def run(self) -> None:
+        """Run the loop until it is over, but for the time that callers do."""
+        self._thread_id = threading.get_ident()
+        while not self._loop.is_over:
+            if self._is_left_to_callers():
+                self._rest()
+                self._run_errands()
+                continue
+            with self._lock:
+                self._loop.round(math.inf)
+        # Nobody may be in the loop when its end is dealt with.
+        with self._lock:
+            self._run_errands()
+
+    def _is_left_to_callers(self) -> bool:
+        if self._caller.locked():
+            return True
+        patience = _EXPECT_BACK if self._loop.is_idle else _LOOK_PERIOD
+        return time.monotonic() < self._left_at + patience
+
+    def _rest(self) -> None:
+        left_at = self._left_at
+        for _ in range(_LOOKS):
+            if self._bed.acquire(timeout=_LOOK_PERIOD):
+                return
+            if not self._caller.locked() or self._left_at != left_at:
+                return
+        # The order matters: who leaves looks at this after it has let the caller go.
+        self._sleeps_deeply = True
+        if self._caller.locked():
+            self._bed.acquire()
+        self._sleeps_deeply = False
+
+    def _wake_thread(self) -> None:
+        # Unlocked: it is being woken already.
+        with contextlib.suppress(RuntimeError):
+            self._bed.release()
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            self._errands.popleft()()
+
+    # From any thread
+
+    def steer(self, is_done: Callable[[], bool], deadline: float = math.inf) -> None:
+        """Run the loop until something is done, unless another caller does so already.
+
+        Args:
+            is_done: asked after each round.
+            deadline: a monotonic moment to stop at.
+
+        Raises:
+            BaseException: whatever a signal's handler raises.
+        """
+        ident = threading.get_ident()
+        if ident == self._thread_id:
+            return
+        if ident != _MAIN_THREAD:
+            self._steer(is_done, deadline)
+            return
+        signals = _DeferredSignals(self._loop.wake)
+        while not signals.are_over:
+            with signals:
+                self._steer(lambda: is_done() or signals.have_come, deadline)
+
+    def _steer(self, is_done: Callable[[], bool], deadline: float) -> None:
+        if not self._caller.acquire(blocking=False):
+            return
+        try:
+            if not self._lock.acquire(blocking=False):
+                self._loop.wake()
+                self._lock.acquire()
+            try:
+                while not (is_done() or self._loop.is_over):
+                    longest = deadline - time.monotonic()
+                    if longest <= 0:
+                        return
+                    self._loop.round(longest)
+            finally:
+                self._left_at = time.monotonic()
+                self._lock.release()
+        finally:
+            self._caller.release()
+            if self._sleeps_deeply or self._loop.is_over:
+                self._wake_thread()
+
+    def nudge(self) -> None:
+        """Have the loop look at what is new: here and now if nobody is in it."""
+        if self._lock.locked():
+            self._loop.wake()
+        elif threading.get_ident() != _MAIN_THREAD:
+            self._nudge()
+        else:
+            with _DeferredSignals(self._loop.wake):
+                self._nudge()
+
+    def _nudge(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._loop.wake()
+            return
+        try:
+            if not self._loop.is_over:
+                self._loop.round(0.0)
+            self._left_at = time.monotonic()
+        finally:
+            self._lock.release()
+
+    def leave_to_thread(self, errand: Callable[[], object]) -> None:
+        """Have something called by the loop's own thread: at once if this is it.
+
+        What users hang on to results runs there: a caller who waits may hold locks
+        that it wants.
+        """
+        if threading.get_ident() == self._thread_id:
+            errand()
+            return
+        self._errands.append(errand)
+        self._wake_thread()
+
+
+_MAIN_THREAD = threading.main_thread().ident
+
+
+class _DeferredSignals:
+    """While it is entered, handlers of signals do not run; they do at the exit.
+
+    For the main thread only: no other runs handlers, or may set them.
+
+    Args:
+        wake: called when a signal comes.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+        self._come: list[tuple[int, FrameType | None]] = []
+        self._handlers: list[tuple[int, Any]] = []
+        self.are_over = False  # after an exit that found no signal
+
+    @property
+    def have_come(self) -> bool:
+        return bool(self._come)
+
+    def __enter__(self) -> None:
+        try:
+            for number in _DEFERRED:
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._handlers.append((number, handler))
+                    signal.signal(number, self._note)
+        except BaseException:  # out of a handler that is not replaced yet
+            self.__exit__()
+            raise
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._come.append((number, frame))
+        self._wake()
+
+    def __exit__(self, *_: object) -> None:
+        handlers, self._handlers = self._handlers, []
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        come, self._come = self._come, []
+        self.are_over = not come
+        for number, frame in come:
+            dict(handlers)[number](number, frame)
