@@ -75,6 +75,10 @@ class FailureKind(enum.StrEnum):
     TOO_LARGE = "too_large"
     REFUSED = "refused"  # the endpoint does not take the task
     LOST = "lost"  # the endpoint was restarted and knows the task no more
+    OUT_OF_MEMORY = "out_of_memory"  # the worker died of it
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    CLOSED = "closed"  # whoever ran it was shut down
 
 
 class Struct(
@@ -130,14 +134,44 @@ class Failure(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):
-    """How a task ended, with its history."""
+    """How a task ended, with its history.
+
+    The last attempt's moments stand in fields of their own, 0 if there was none:
+    measured, a list of steps takes as long as all the rest.
+    """
 
     task_id: TaskId
     attempt: int
     state: TaskState  # a final one
     payload: bytes  # pickled result, or pickled exception, or empty
-    steps: list[Step]  # oldest first
     failure: Failure | None = None
+    ended_at: float = 0.0
+    began_at: float = 0.0
+    worker_id: str = ""
+    # Added by the interchange
+    queued_at: float = 0.0
+    leased_at: float = 0.0
+    manager_id: str = ""
+    past: list[Step] = []  # of earlier attempts, oldest first
+
+    @property
+    def steps(self) -> list[Step]:
+        """The history, oldest first."""
+        why = self.failure.message if self.failure else ""
+        moments = [
+            (TaskState.WAITING_FOR_NODES, self.queued_at, ""),
+            (TaskState.WAITING_FOR_LAUNCH, self.leased_at, self.manager_id),
+            (TaskState.RUNNING, self.began_at, self.worker_id),
+            (self.state, self.ended_at, why),
+        ]
+        return [
+            *self.past,
+            *(
+                Step(state, self.attempt, at, place)
+                for state, at, place in moments
+                if at
+            ),
+        ]
 
 
 class Delta(Struct, frozen=True, array_like=True, gc=False):
@@ -570,6 +604,165 @@ class Recalled(Message, frozen=True, array_like=True, tag=True, gc=False):
     seqs: list[int]
 
 
+# Owner and worker, where tasks hand on refs, call others and wait for them
+
+
+class Value(Struct, frozen=True, array_like=True, gc=False):
+    """What a ref stands for, once that is known."""
+
+    payload: bytes  # pickled value or exception; of a large value its segment's handle
+    refs: list[int] = []  # numbers of the refs inside
+    is_stored: bool = False  # whether it lies in shared memory
+    failure: Failure | None = None  # why there is no value
+
+
+class TaskOptions(Struct, frozen=True, array_like=True, gc=False):
+    """How a task shall be run."""
+
+    num_returns: int = 1  # or DYNAMIC, or STREAMING
+    retries: int = 3  # starts allowed after the worker that ran it died; -1: any number
+    # How often an exception of its own is answered with a new start; -1: any number.
+    own_retries: int = 0
+    retry_on: bytes = b""  # pickled tuple of the exceptions that count; empty: all
+    timeout: float = 0.0  # seconds that it may run; 0: any time
+    priority: int = 0  # higher goes first
+    num_cpus: float = 1.0
+    num_gpus: float = 0.0
+    resources: list[tuple[str, float]] = []  # sorted by name
+    name: str = ""  # for people
+
+
+# Of `TaskOptions.num_returns`: a generator's items, all at its end or as they come.
+DYNAMIC = -1
+STREAMING = -2
+
+
+class Introduce(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """The first that a worker hears: its place among all, from 1 on."""
+
+    index: int
+    folders: bytes = b""  # of the object store
+
+
+class Define(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Remember a function: calls name it by `FUNCTION_MARK` and this number."""
+
+    key: int
+    function: bytes
+
+
+# What begins with it, in place of a pickled function, is the number of a defined one.
+FUNCTION_MARK = b"#"
+
+
+class Call(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Run this next, like `Run`; for whatever is not simple."""
+
+    seq: int  # 1, 2, 3, ... per worker, together with `Run`
+    function: bytes
+    arguments: Value
+    values: list[Value]  # what stands for the refs among the arguments
+    options: TaskOptions
+    first_item: int = 0  # of a generator: what comes before is known already
+    environment: dict[str, str] = {}  # variables set while it runs
+
+
+class Interrupt(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Raise KeyboardInterrupt in this task, if it runs."""
+
+    seq: int
+
+
+class Gave(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A task ended, like `Ran`; for whatever is not simple."""
+
+    seq: int
+    values: list[Value]
+    began_at: float
+    ended_at: float
+    is_retriable: bool = False  # it failed as its `retry_on` says
+
+
+class Yielded(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A generator gave its next item."""
+
+    seq: int
+    index: int
+    value: Value
+
+
+class SubmitTask(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A task calls another one."""
+
+    numbers: list[int]  # of the refs that the caller has made
+    function: bytes
+    arguments: Value
+    dependencies: list[int]  # refs among the arguments, in the order of their places
+    options: TaskOptions
+
+
+class GetValues(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer with `Values` when all are known."""
+
+    request: int
+    numbers: list[int]
+    blocks: bool  # whether the task itself waits, not a thread of its own
+
+
+class AwaitRefs(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer with `ReadyRefs` when so many are known."""
+
+    request: int
+    numbers: list[int]
+    count: int
+    blocks: bool
+
+
+class NextItem(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer with `Values`: the number of a stream's item, or nothing at its end."""
+
+    request: int
+    number: int  # of the stream
+    index: int
+    blocks: bool
+
+
+class Abandon(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer a request no more."""
+
+    request: int
+
+
+class Values(Message, frozen=True, array_like=True, tag=True, gc=False):
+    request: int
+    values: list[Value]
+
+
+class ReadyRefs(Message, frozen=True, array_like=True, tag=True, gc=False):
+    request: int
+    numbers: list[int]
+
+
+class PutValue(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A task made a ref on a value."""
+
+    number: int
+    value: Value
+
+
+class ReleaseRefs(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Refs that a worker no longer has, and how often each had been given to it."""
+
+    numbers: list[int]
+    counts: list[int]
+
+
+class CancelRef(Message, frozen=True, array_like=True, tag=True, gc=False):
+    number: int
+    force: bool
+    recursive: bool
+
+
 # What may come which way
 
 DoorAnswer = Welcome | Refused
@@ -598,8 +791,21 @@ ToOperator = Answer | Heartbeat | Reregister | Goodbye
 FromSupervisor = Relay | Heartbeat | Goodbye
 ToSupervisor = StopEndpoint | Heartbeat | Reregister | Goodbye
 ScaleOrder = LaunchBlocks | CancelBlocks | Heartbeat | Goodbye
-ToWorker = Run | Recall
-FromWorker = Ran | Recalled
+ToWorker = Run | Recall | Call | Introduce | Define | Interrupt | Values | ReadyRefs
+FromWorker = (
+    Ran
+    | Recalled
+    | Gave
+    | Yielded
+    | SubmitTask
+    | GetValues
+    | AwaitRefs
+    | NextItem
+    | Abandon
+    | PutValue
+    | ReleaseRefs
+    | CancelRef
+)
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -685,7 +891,7 @@ def _outcome_bytes(outcome: Outcome) -> int:
     """Guess its size in a frame, rather too large: a character has up to 4 bytes."""
     failure = outcome.failure
     text = 4 * (len(failure.message) + len(failure.detail)) if failure else 0
-    return len(outcome.payload) + text + _STEP_BYTES * (1 + len(outcome.steps))
+    return len(outcome.payload) + text + _STEP_BYTES * (4 + len(outcome.past))
 
 
 def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:

@@ -297,7 +297,7 @@ def test_an_empty_message_is_sent_all_the_same() -> None:
 
 
 def _outcome(task_id: str, size: int) -> Outcome:
-    return Outcome(TaskId(task_id), 1, TaskState.SUCCESS, bytes(size), [])
+    return Outcome(TaskId(task_id), 1, TaskState.SUCCESS, bytes(size))
 
 
 @given(st.lists(st.integers(0, 3000), max_size=20), st.integers(0, 4000))

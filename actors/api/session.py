@@ -315,7 +315,7 @@ class Session:
         elif known:
             for task_id in known:
                 del self.outbox[task_id]
-            ended = [Outcome(t, 0, TaskState.CANCELLED, b"", []) for t in known]
+            ended = [Outcome(t, 0, TaskState.CANCELLED, b"") for t in known]
             turn.effects.append(Resolve(ended))
 
     def _give_up(self, task_ids: list[TaskId], text: str, turn: Turn) -> None:
@@ -332,4 +332,4 @@ class Session:
 
 
 def _failed(task_id: TaskId, kind: FailureKind, text: str) -> Outcome:
-    return Outcome(task_id, 0, TaskState.FAILED, b"", [], Failure(kind, text))
+    return Outcome(task_id, 0, TaskState.FAILED, b"", Failure(kind, text))

@@ -37,7 +37,6 @@ from actors.messages import (
     Outcome,
     Results,
     StatesChanged,
-    Step,
     Stop,
     Task,
     TaskEnded,
@@ -127,9 +126,8 @@ class Exchange(abc.ABC):
             "max_queued_tasks: wait for results before submitting more",
         )
         at = now + self.settings.wall_offset
-        steps = [Step(TaskState.FAILED, 1, at, failure.message)]
         refused = [
-            Outcome(t.task_id, 1, TaskState.FAILED, b"", steps, failure) for t in tasks
+            Outcome(t.task_id, 1, TaskState.FAILED, b"", failure, at) for t in tasks
         ]
         client.unfinished += len(refused)
         self._deliver(refused, client, now, turn)
@@ -287,7 +285,6 @@ class Exchange(abc.ABC):
             other = self.fleet.managers[entry.manager_id]
             other.release(outcome.task_id, now)
             self._send(other.peer, CancelTasks([outcome.task_id]), now, turn)
-        steps = _under_attempt(outcome.steps, entry.attempt)
         # The death of an older attempt was counted when that attempt was given up.
         is_counted = outcome.attempt != entry.attempt
         if (
@@ -302,25 +299,15 @@ class Exchange(abc.ABC):
                 now,
                 was_lost=not is_counted,
                 avoid=manager.block_id,
-                steps=steps,
+                tried=outcome,
             )
             return None
         state = outcome.state
         if is_infrastructure and entry.is_cancelling:
             state, failure = TaskState.CANCELLED, None
-            steps = [step for step in steps if not step.state.is_final]
-            at = now + self.settings.wall_offset
-            steps.append(Step(state, entry.attempt, at))
-        if failure is not None and is_infrastructure:
+        elif failure is not None and is_infrastructure:
             failure = _without_retries(failure, entry)
-        ended = self.ledger.finish(
-            entry,
-            state,
-            now,
-            payload=outcome.payload,
-            steps=steps,
-            failure=failure,
-        )
+        ended = self.ledger.finish(entry, state, now, tried=outcome, failure=failure)
         return entry.client_id, ended
 
     def _progress(
@@ -413,13 +400,6 @@ class Exchange(abc.ABC):
         if manager.is_draining and not manager.leases and not manager.is_stopping:
             manager.is_stopping = True
             self._send(manager.peer, Stop("drained"), now, turn)
-
-
-def _under_attempt(steps: list[Step], attempt: int) -> list[Step]:
-    """Let a history that was begun under an older attempt go on under this one."""
-    if all(step.attempt == attempt for step in steps):
-        return steps
-    return [Step(step.state, attempt, step.at, step.place) for step in steps]
 
 
 def _without_retries(failure: Failure, entry: Entry) -> Failure:

@@ -57,7 +57,6 @@ from actors.messages import (
     Report,
     Returned,
     Run,
-    Step,
     Stop,
     TaskId,
     TaskState,
@@ -594,17 +593,22 @@ class Manager:
                 "endpoint.toml, or let the task write a file and return its name",
             )
             state, payload = TaskState.FAILED, b""
-        attempt = task.attempt
-        steps = [
-            Step(TaskState.RUNNING, attempt, ran.began_at, worker_id),
-            Step(state, attempt, ran.ended_at),
-        ]
-        return Outcome(task.task_id, attempt, state, payload, steps, failure)
+        return Outcome(
+            task.task_id,
+            task.attempt,
+            state,
+            payload,
+            failure,
+            ran.ended_at,
+            ran.began_at,
+            worker_id,
+        )
 
     def _cancelled_outcome(self, task: Leased, now: float) -> Outcome:
         at = now + self.settings.wall_offset
-        steps = [Step(TaskState.CANCELLED, task.attempt, at)]
-        return Outcome(task.task_id, task.attempt, TaskState.CANCELLED, b"", steps)
+        return Outcome(
+            task.task_id, task.attempt, TaskState.CANCELLED, b"", ended_at=at
+        )
 
     def _death_outcome(
         self, task: Leased, death: WorkerDied, worker: _Worker, now: float
@@ -617,14 +621,15 @@ class Manager:
             f"{death.peak_rss_bytes / 2**20:.0f} MiB",
             death.stderr_tail,
         )
-        at = now + settings.wall_offset
-        began_at = min(worker.head_since, now) + settings.wall_offset
-        steps = [
-            Step(TaskState.RUNNING, task.attempt, began_at, death.worker_id),
-            Step(TaskState.FAILED, task.attempt, at, failure.message),
-        ]
         return Outcome(
-            task.task_id, task.attempt, TaskState.FAILED, b"", steps, failure
+            task.task_id,
+            task.attempt,
+            TaskState.FAILED,
+            b"",
+            failure,
+            now + settings.wall_offset,
+            min(worker.head_since, now) + settings.wall_offset,
+            death.worker_id,
         )
 
     # Reports

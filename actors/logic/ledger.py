@@ -11,7 +11,7 @@ infrastructure lost counts against `Task.retries`; a lease handed back unstarted
 not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from actors.logic.backlog import Backlog
 from actors.messages import (
@@ -34,6 +34,7 @@ _QUEUED = TaskState.WAITING_FOR_NODES
 _LEASED = TaskState.WAITING_FOR_LAUNCH
 _NOBODY = ManagerId("")
 _NOWHERE = BlockId("")
+_NO_STEPS: list[Step] = []  # most tasks have no earlier attempt; never changed
 
 
 class Entry:
@@ -66,16 +67,7 @@ class Entry:
         self.queued_at = at
         self.leased_at = 0.0
         self.running_at = 0.0
-        self.past: list[Step] | None = None  # of earlier attempts
-
-    def steps(self) -> list[Step]:
-        """The history so far, as far as the interchange knows it."""
-        steps = list(self.past or ())
-        attempt, manager_id = self.attempt, self.manager_id
-        steps.append(Step(_QUEUED, attempt, self.queued_at))
-        if self.leased_at:
-            steps.append(Step(_LEASED, attempt, self.leased_at, manager_id))
-        return steps
+        self.past = _NO_STEPS  # of earlier attempts
 
 
 class Ledger:
@@ -199,7 +191,7 @@ class Ledger:
         *,
         was_lost: bool,
         avoid: BlockId,
-        steps: Sequence[Step] = (),
+        tried: Outcome | None = None,
     ) -> None:
         """Let a leased task wait again, before all others.
 
@@ -209,20 +201,28 @@ class Ledger:
             now: monotonic seconds.
             was_lost: it may have begun: one start less is left.
             avoid: the block that should not have it next, or "".
-            steps: what its manager knows of the attempt.
+            tried: what its manager knows of the attempt.
         """
         at = now + self._wall_offset
-        past = entry.steps()
-        if steps:
-            past += [s for s in steps if s.state is TaskState.RUNNING]
-        elif entry.running_at:
-            past.append(
-                Step(
-                    TaskState.RUNNING, entry.attempt, entry.running_at, entry.manager_id
-                )
-            )
-        past.append(Step(_QUEUED, entry.attempt, at, why))
-        entry.past = past
+        began_at, place = entry.running_at, str(entry.manager_id)
+        if tried is not None and tried.began_at:
+            began_at, place = tried.began_at, tried.worker_id
+        attempt = Outcome(
+            entry.task.task_id,
+            entry.attempt,
+            _QUEUED,
+            b"",
+            began_at=began_at,
+            worker_id=place,
+            queued_at=entry.queued_at,
+            leased_at=entry.leased_at,
+            manager_id=entry.manager_id,
+        )
+        entry.past = [
+            *entry.past,
+            *attempt.steps,
+            Step(_QUEUED, entry.attempt, at, why),
+        ]
         entry.attempt += 1
         entry.lost_starts += was_lost
         entry.avoid = avoid
@@ -242,21 +242,42 @@ class Ledger:
         state: TaskState,
         now: float,
         *,
-        payload: bytes = b"",
-        steps: Sequence[Step] = (),
+        tried: Outcome | None = None,
         failure: Failure | None = None,
     ) -> Outcome:
-        """Take a task out and make its outcome."""
+        """Take a task out and make its outcome.
+
+        Args:
+            entry: in the table.
+            state: a final one.
+            now: monotonic seconds.
+            tried: what its manager says of the attempt, if that made its end.
+            failure: why it has no result.
+        """
         task_id = entry.task.task_id
         del self.entries[task_id]
-        self._unqueue(entry)
-        history = entry.steps()
-        if steps:
-            history.extend(steps)
+        if not entry.manager_id:
+            self._unqueue(entry)
+        if tried is not None:
+            payload, ended_at = tried.payload, tried.ended_at
+            began_at, worker_id = tried.began_at, tried.worker_id
         else:
-            place = failure.message if failure else ""
-            history.append(Step(state, entry.attempt, now + self._wall_offset, place))
-        return Outcome(task_id, entry.attempt, state, payload, history, failure)
+            payload, ended_at = b"", now + self._wall_offset
+            began_at, worker_id = entry.running_at, entry.manager_id
+        return Outcome(
+            task_id,
+            entry.attempt,
+            state,
+            payload,
+            failure,
+            ended_at,
+            began_at,
+            worker_id,
+            entry.queued_at,
+            entry.leased_at,
+            entry.manager_id,
+            entry.past,
+        )
 
     def check(self) -> None:
         """Raise AssertionError unless table and queue agree."""

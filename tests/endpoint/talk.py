@@ -10,7 +10,6 @@ from actors.messages import (
     Holding,
     MemberKind,
     Outcome,
-    Step,
     Task,
     TaskId,
     TaskState,
@@ -170,6 +169,5 @@ def outcome(
     failure: Any = None,
 ) -> Outcome:
     """Make an outcome as a manager tells it."""
-    steps = [Step(TaskState.RUNNING, attempt, 2.0), Step(state, attempt, 3.0)]
     payload = b"r" if state is TaskState.SUCCESS else b""
-    return Outcome(TaskId(task_id), attempt, state, payload, steps, failure)
+    return Outcome(TaskId(task_id), attempt, state, payload, failure, 3.0, 2.0)

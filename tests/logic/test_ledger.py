@@ -11,7 +11,6 @@ from actors.messages import (
     Failure,
     FailureKind,
     ManagerId,
-    Outcome,
     Step,
     Task,
     TaskId,
@@ -116,7 +115,8 @@ def test_the_history_tells_every_attempt_in_order() -> None:
     lease(ledger, manager_id=M2)
     failure = Failure(FailureKind.MANAGER_LOST, "gone")
     ended = ledger.finish(entry, TaskState.FAILED, 5.0, failure=failure)
-    assert ended == Outcome(T1, 2, TaskState.FAILED, b"", ended.steps, failure)
+    assert (ended.task_id, ended.attempt, ended.state) == (T1, 2, TaskState.FAILED)
+    assert (ended.payload, ended.failure) == (b"", failure)
     assert ended.steps == [
         Step(TaskState.WAITING_FOR_NODES, 1, OFFSET + 1.0),
         Step(TaskState.WAITING_FOR_LAUNCH, 1, OFFSET + 2.0, "m1"),

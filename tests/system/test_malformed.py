@@ -342,7 +342,7 @@ def test_bytes_on_a_link_are_counted_and_the_link_goes_on(
 
 
 def finished(task_id: str) -> Outcome:
-    return Outcome(TaskId(task_id), 1, TaskState.SUCCESS, b"", [])
+    return Outcome(TaskId(task_id), 1, TaskState.SUCCESS, b"")
 
 
 @pytest.mark.parametrize("kind", ["strategy", "provider", "supervisor"])
