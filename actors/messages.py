@@ -79,6 +79,7 @@ class FailureKind(enum.StrEnum):
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     CLOSED = "closed"  # whoever ran it was shut down
+    INITIALIZER_FAILED = "initializer_failed"  # no worker can run it
 
 
 class Struct(
@@ -152,7 +153,8 @@ class Outcome(Struct, frozen=True, array_like=True, gc=False):
     queued_at: float = 0.0
     leased_at: float = 0.0
     manager_id: str = ""
-    past: list[Step] = []  # of earlier attempts, oldest first
+    # Of earlier attempts, oldest first. No list, as an empty one is made each time.
+    past: tuple[Step, ...] = ()
 
     @property
     def steps(self) -> list[Step]:
@@ -579,6 +581,10 @@ class Relay(Message, frozen=True, array_like=True, tag=True, gc=False):
 # Manager and worker (one host, one pipe)
 
 
+# The `Run` that carries the initializer; tasks are counted from 1.
+INITIALIZER_SEQ = 0
+
+
 class Run(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Run this next, in the order sent."""
 
@@ -616,6 +622,13 @@ class Value(Struct, frozen=True, array_like=True, gc=False):
     failure: Failure | None = None  # why there is no value
 
 
+class Amount(Struct, frozen=True, array_like=True, gc=False):
+    """So much of something that tasks share."""
+
+    name: str
+    amount: float
+
+
 class TaskOptions(Struct, frozen=True, array_like=True, gc=False):
     """How a task shall be run."""
 
@@ -628,7 +641,7 @@ class TaskOptions(Struct, frozen=True, array_like=True, gc=False):
     priority: int = 0  # higher goes first
     num_cpus: float = 1.0
     num_gpus: float = 0.0
-    resources: list[tuple[str, float]] = []  # sorted by name
+    resources: list[Amount] = []  # sorted by name
     name: str = ""  # for people
 
 
@@ -757,6 +770,12 @@ class ReleaseRefs(Message, frozen=True, array_like=True, tag=True, gc=False):
     counts: list[int]
 
 
+class ReleaseStored(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Segments of the object store that a worker reads no more, once per reading."""
+
+    names: list[str]
+
+
 class CancelRef(Message, frozen=True, array_like=True, tag=True, gc=False):
     number: int
     force: bool
@@ -804,6 +823,7 @@ FromWorker = (
     | Abandon
     | PutValue
     | ReleaseRefs
+    | ReleaseStored
     | CancelRef
 )
 
@@ -894,6 +914,18 @@ def _outcome_bytes(outcome: Outcome) -> int:
     return len(outcome.payload) + text + _STEP_BYTES * (4 + len(outcome.past))
 
 
+# As many tasks at once are work for longer than a wait for company takes. Chosen.
+_BULK_ITEMS = 32
+
+
+def is_bulk(message: Message) -> bool:
+    """Tell whether a message carries many tasks or outcomes at once."""
+    match message:
+        case Submit(items) | Lease(items) | Finished(items) | Results(items):
+            return len(items) >= _BULK_ITEMS
+    return False
+
+
 def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
     """Cut a message into several of the same kind, each of about `limit` bytes.
 
@@ -919,6 +951,9 @@ def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
             | Returned(items)
             | StatesChanged(items)
         ):
+            if len(items) * _SHORT_ITEM_BYTES <= limit:
+                yield message, len(items) * _SHORT_ITEM_BYTES
+                return
             sizes = [_SHORT_ITEM_BYTES] * len(items)
         case _:
             yield message, _ITEM_BYTES

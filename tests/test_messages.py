@@ -85,6 +85,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(arguments)
     if origin is list:
         return st.lists(values(arguments[0]), max_size=3)
+    if origin is tuple and arguments[1:] == (...,):
+        return st.lists(values(arguments[0]), max_size=3).map(tuple)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         hints = typing.get_type_hints(kind)
         fields = {name: values(hints[name]) for name in kind.__struct_fields__}
@@ -327,27 +329,41 @@ def test_portions_keep_all_items_in_order_within_the_limit(
 def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
     """A tag is the class's name: whoever renames one breaks the wire."""
     assert sorted(kind.__name__ for kind in EVERY_MESSAGE) == [
+        "Abandon",
         "Accepted",
         "AckFinished",
         "AckResults",
         "Adopted",
         "Answer",
+        "AwaitRefs",
         "BlocksHeld",
         "BlocksReported",
+        "Call",
         "CancelBlocks",
+        "CancelRef",
         "CancelTasks",
         "ClaimTasks",
         "Command",
+        "Define",
         "Drain",
         "Finished",
+        "Gave",
+        "GetValues",
         "Goodbye",
         "Heartbeat",
+        "Interrupt",
+        "Introduce",
         "LaunchBlocks",
         "Lease",
+        "NextItem",
+        "PutValue",
         "Ran",
+        "ReadyRefs",
         "Recall",
         "Recalled",
         "Relay",
+        "ReleaseRefs",
+        "ReleaseStored",
         "Report",
         "Reregister",
         "Results",
@@ -359,6 +375,9 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Stop",
         "StopEndpoint",
         "Submit",
+        "SubmitTask",
         "UnknownTasks",
+        "Values",
+        "Yielded",
     ]
     assert LoadReported.__struct_config__.tag == "load_reported"

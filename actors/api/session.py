@@ -288,7 +288,8 @@ class Session:
 
     def _settle(self, task_id: TaskId) -> bool:
         """Forget a task that has ended; false: it is not one of ours (any more)."""
-        self._cancels.pop(task_id, None)
+        if self._cancels:
+            self._cancels.pop(task_id, None)
         known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
         return known is not None
 

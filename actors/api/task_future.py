@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actors.messages import Outcome, Step, TaskId, TaskState
+from actors.messages import Outcome, Step, Task, TaskId, TaskState
 
 __all__ = ["Home", "TaskFuture"]
 
@@ -58,6 +58,8 @@ class TaskFuture(Future[Any]):
     _is_watched = False
     _outcome: Outcome | None = None  # as the endpoint tells it
     _cancelled_at = 0.0
+
+    task: Task | None = None  # to be sent
 
     def __init__(self, task_id: TaskId, received_at: float, home: Home) -> None:
         self.task_id = task_id
@@ -145,8 +147,11 @@ class TaskFuture(Future[Any]):
             if not self.done() and not self.running():
                 self.set_running_or_notify_cancel()
 
-    def fulfil(self, result: Any) -> bool:
+    def fulfil(self, result: Any, outcome: Outcome) -> bool:
         """End it with a result if nobody watches it; false: somebody does."""
+        if len(outcome.payload) > _SMALL_BYTES:  # not to be kept beside the result
+            outcome = msgspec.structs.replace(outcome, payload=b"")
+        self._outcome = outcome
         with self._home.lock:
             if self._is_watched:
                 return False
@@ -180,7 +185,5 @@ class TaskFuture(Future[Any]):
         self.set_running_or_notify_cancel()
 
     def note(self, outcome: Outcome) -> None:
-        """Note what happened at the endpoint."""
-        if len(outcome.payload) > _SMALL_BYTES:  # not to be kept beside the result
-            outcome = msgspec.structs.replace(outcome, payload=b"")
+        """Note what happened at the endpoint, if it has no result."""
         self._outcome = outcome

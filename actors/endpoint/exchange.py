@@ -10,6 +10,7 @@ and go, is the business of `interchange`.
 
 import abc
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from actors.messages import (
     FailureKind,
     Holding,
     Lease,
+    Leased,
     ManagerId,
     Message,
     Outcome,
@@ -240,21 +242,35 @@ class Exchange(abc.ABC):
             if not leases:
                 continue
             held = manager.leases
-            for lease in leases:
-                held[lease.task_id] = lease.attempt
-            self._send(manager.peer, Lease(leases), now, turn)
+            tasks = []
+            for entry in leases:
+                task = entry.task
+                task_id = task.task_id
+                held[task_id] = entry
+                tasks.append(
+                    Leased(task_id, entry.attempt, task.function, task.arguments)
+                )
+            self._send(manager.peer, Lease(tasks), now, turn)
             if not self.ledger.waiting:
                 return
 
     def _finished(
         self, outcomes: list[Outcome], manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
-        by_client: dict[ClientId, list[Outcome]] = {}
+        by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
+        held, success = manager.leases, TaskState.SUCCESS
         for outcome in outcomes:
+            entry = held.get(outcome.task_id)
+            if entry is not None and outcome.state is success:
+                # As `_finish` would, which has more to ask.
+                manager.release(outcome.task_id, now)
+                ended = self.ledger.finish(entry, success, now, tried=outcome)
+                by_client[entry.client_id].append(ended)
+                continue
             final = self._finish(outcome, manager, now, turn)
             if final is not None:
                 client_id, ended = final
-                by_client.setdefault(client_id, []).append(ended)
+                by_client[client_id].append(ended)
         # A duplicate, or a task that nobody knows, is acknowledged again.
         acks = AckFinished([Holding(o.task_id, o.attempt) for o in outcomes])
         self._send(manager.peer, acks, now, turn)

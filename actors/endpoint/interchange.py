@@ -210,7 +210,8 @@ class Interchange(Exchange):
                 holding.task_id, holding.attempt, manager_id, now
             )
             if attempt is not None:
-                manager.leases[holding.task_id] = attempt
+                entry = self.ledger.entries[holding.task_id]
+                manager.leases[holding.task_id] = entry
                 adopted.append(Holding(holding.task_id, attempt))
         self._send(manager.peer, Adopted(adopted), now, turn)
         if manager.is_draining:

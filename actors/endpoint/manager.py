@@ -454,6 +454,7 @@ class Manager:
     def _ran(self, worker: _Worker, results: list[Ran], now: float, turn: Turn) -> None:
         outcomes: list[Outcome] = []
         backlog = worker.backlog
+        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
         busy = 0.0
         for ran in results:
             if not backlog or backlog[0][0] != ran.seq:
@@ -463,11 +464,12 @@ class Manager:
                 )
             task = backlog.popleft()[1]
             busy += ran.ended_at - ran.began_at
-            if _key(task) in self._dropped:
+            if self._dropped and _key(task) in self._dropped:
                 self._dropped.discard(_key(task))
                 continue
-            self._cancelled.pop(_key(task), None)
-            outcomes.append(self._outcome(task, ran, worker.worker_id))
+            if self._cancelled:
+                self._cancelled.pop(_key(task), None)
+            outcomes.append(self._outcome(task, ran, worker.worker_id, limit))
         worker.head_since = now if backlog else math.inf
         self._depth.observed(busy, len(results))
         self._ahead.observed(busy, len(results))
@@ -581,10 +583,10 @@ class Manager:
         if self.window > 2 * self._reported_window:
             self._report(now, turn)
 
-    def _outcome(self, task: Leased, ran: Ran, worker_id: WorkerId) -> Outcome:
+    @staticmethod
+    def _outcome(task: Leased, ran: Ran, worker_id: WorkerId, limit: int) -> Outcome:
         state = TaskState.SUCCESS if ran.is_success else TaskState.FAILED
         payload, failure = ran.payload, ran.failure
-        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
         if len(payload) > limit > 0:
             failure = Failure(
                 FailureKind.TOO_LARGE,

@@ -1,5 +1,6 @@
 """What every actor's shell can do: end, be asked to, notice the root's death."""
 
+import gc
 import logging
 import os
 import signal
@@ -71,10 +72,17 @@ class RootWatch:
         return []
 
 
+# An actor holds many objects for long, and makes hardly any cycles. Measured: looking
+# through 50,000 waiting tasks again and again takes a sixth of the interchange's time.
+_GC_THRESHOLDS = (50_000, 20, 50)
+
+
 def run_actor(shell: ActorShell, runtime: Runtime) -> int:
     """Run an actor's loop until its shell ends it; return the exit code."""
     shell.finish = runtime.finish
     logger.info("is up, pid %d", os.getpid())
     shell.obey_signals()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
     runtime.run()
     return shell.exit_code

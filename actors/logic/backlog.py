@@ -1,80 +1,128 @@
-"""Tasks that wait: by priority, then in the order of their coming."""
+"""Those that wait: by priority, then in the order of their coming."""
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator
+from typing import Generic, Protocol, TypeVar
 
-from actors.messages import TaskId
+__all__ = ["Backlog", "Waiter"]
 
-__all__ = ["Backlog"]
+# Lanes shorter than this are not tidied up. Chosen: it would not be worth the walk.
+_SMALL = 64
 
 
-class Backlog:
-    """A queue of task ids; whoever waits again after a failure goes to the front.
+class Waiter(Protocol):
+    """What can wait in a backlog, one at a time."""
+
+    priority: int  # higher goes first; the same as long as it waits
+    is_waiting: bool  # set by the backlog alone
+
+
+AnyWaiter = TypeVar("AnyWaiter", bound=Waiter)
+
+
+class Backlog(Generic[AnyWaiter]):
+    """A queue; whoever waits again after a failure goes to the front.
 
     Taking, and removing from the middle, cost the same however many wait: a client
-    may cancel half of 100,000.
+    may cancel half of 100,000. Who is removed keeps its place, empty, until its turn
+    comes or half of the places are empty.
     """
 
     def __init__(self) -> None:
-        # {priority: ids, oldest first}; a lane that is empty is dropped.
-        self._lanes: dict[int, OrderedDict[TaskId, None]] = {}
+        # {priority: places, oldest first}; a lane in which nobody waits is dropped.
+        self._lanes: dict[int, deque[AnyWaiter]] = {}
         self._priorities: list[int] = []  # of the lanes, highest first
+        self._counts: dict[int, int] = {}  # {priority: of those who wait}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[TaskId]:
-        """Go through the waiting ids in the order in which they would be taken."""
+    def __iter__(self) -> Iterator[AnyWaiter]:
+        """Go through those who wait, in the order in which they would be taken."""
         for priority in self._priorities:
-            yield from self._lanes[priority]
+            yield from (w for w in self._lanes[priority] if w.is_waiting)
 
-    def append(self, task_id: TaskId, priority: int) -> None:
-        """Let a task, which does not wait yet, wait behind all of its priority."""
-        self._lane(priority)[task_id] = None
-        self._count += 1
+    def append(self, waiter: AnyWaiter) -> None:
+        """Let somebody, who does not wait yet, wait behind all of its priority."""
+        self._lane(waiter).append(waiter)
 
-    def push_front(self, task_id: TaskId, priority: int) -> None:
-        """Let a task, which does not wait yet, wait before all of its priority."""
-        lane = self._lane(priority)
-        lane[task_id] = None
-        lane.move_to_end(task_id, last=False)
-        self._count += 1
+    def push_front(self, waiter: AnyWaiter) -> None:
+        """Let somebody, who does not wait yet, wait before all of its priority."""
+        self._lane(waiter).appendleft(waiter)
 
-    def remove(self, task_id: TaskId, priority: int) -> bool:
-        """Take one out of turn; false: it does not wait with that priority."""
-        lane = self._lanes.get(priority)
-        if lane is None or task_id not in lane:
+    def remove(self, waiter: AnyWaiter) -> bool:
+        """Take one out of turn for good; false: it does not wait.
+
+        For whoever may wait again: `withdraw`.
+        """
+        if not waiter.is_waiting:
             return False
-        del lane[task_id]
-        self._count -= 1
-        self._drop_if_empty(priority)
+        self._leave(waiter)
+        self._tidy(waiter.priority, self._lanes[waiter.priority])
         return True
 
-    def pop(self) -> TaskId | None:
+    def withdraw(self, waiter: AnyWaiter) -> bool:
+        """Take one out of turn, place and all: it may wait again. Slow in the middle.
+
+        Returns:
+            False: it does not wait.
+        """
+        if not waiter.is_waiting:
+            return False
+        self._leave(waiter)
+        lane = self._lanes[waiter.priority]
+        lane.remove(waiter)
+        self._tidy(waiter.priority, lane)
+        return True
+
+    def pop(self) -> AnyWaiter | None:
         """Take the next one; None: nobody waits."""
         if not self._priorities:
             return None
         priority = self._priorities[0]
-        task_id, _ = self._lanes[priority].popitem(last=False)
-        self._count -= 1
-        self._drop_if_empty(priority)
-        return task_id
+        lane = self._lanes[priority]
+        waiter = lane.popleft()
+        while not waiter.is_waiting:
+            waiter = lane.popleft()
+        self._leave(waiter)
+        self._tidy(priority, lane)
+        return waiter
 
     def check(self) -> None:
-        """Raise AssertionError unless lanes, priorities and count agree."""
-        assert self._count == sum(len(lane) for lane in self._lanes.values())
+        """Raise AssertionError unless lanes, priorities and counts agree."""
+        assert self._count == sum(self._counts.values())
         assert self._priorities == sorted(self._lanes, reverse=True)
-        assert all(self._lanes.values()), "an empty lane was kept"
+        assert self._counts.keys() == self._lanes.keys()
+        for priority, lane in self._lanes.items():
+            waiting = [w for w in lane if w.is_waiting]
+            assert waiting, "an empty lane was kept"
+            assert len(waiting) == self._counts[priority]
+            assert len(lane) <= _SMALL + 2 * len(waiting), "too many empty places"
+            assert len({id(w) for w in waiting}) == len(waiting), "waits twice"
 
-    def _lane(self, priority: int) -> OrderedDict[TaskId, None]:
+    def _lane(self, waiter: AnyWaiter) -> deque[AnyWaiter]:
+        priority = waiter.priority
         lane = self._lanes.get(priority)
         if lane is None:
-            lane = self._lanes[priority] = OrderedDict()
+            lane = self._lanes[priority] = deque()
+            self._counts[priority] = 0
             self._priorities = sorted(self._lanes, reverse=True)
+        self._counts[priority] += 1
+        self._count += 1
+        waiter.is_waiting = True
         return lane
 
-    def _drop_if_empty(self, priority: int) -> None:
-        if not self._lanes[priority]:
-            del self._lanes[priority]
+    def _leave(self, waiter: AnyWaiter) -> None:
+        waiter.is_waiting = False
+        self._counts[waiter.priority] -= 1
+        self._count -= 1
+
+    def _tidy(self, priority: int, lane: deque[AnyWaiter]) -> None:
+        """Close up the places of a lane if too many are empty."""
+        count = self._counts[priority]
+        if not count:
+            del self._lanes[priority], self._counts[priority]
             self._priorities.remove(priority)
+        elif len(lane) > _SMALL + 2 * count:
+            self._lanes[priority] = deque(w for w in lane if w.is_waiting)

@@ -7,6 +7,7 @@ get ahead of their workers, as far as the window that each asks for.
 
 from collections.abc import Callable, Iterator
 
+from actors.logic.ledger import Entry
 from actors.messages import BlockId, BlockLoad, ManagerId, TaskId, WorkerReport
 
 __all__ = ["Fleet", "ManagerEntry"]
@@ -38,7 +39,7 @@ class ManagerEntry:
         self.block_id = block_id
         self.slots = slots
         self.window = slots  # leases it wants at most
-        self.leases: dict[TaskId, int] = {}  # {task_id: attempt}
+        self.leases: dict[TaskId, Entry] = {}
         self.idle_since = now
         self.is_connected = True
         self.is_draining = False

@@ -19,7 +19,6 @@ from actors.messages import (
     ClientId,
     Delta,
     Failure,
-    Leased,
     ManagerId,
     Outcome,
     Step,
@@ -34,7 +33,6 @@ _QUEUED = TaskState.WAITING_FOR_NODES
 _LEASED = TaskState.WAITING_FOR_LAUNCH
 _NOBODY = ManagerId("")
 _NOWHERE = BlockId("")
-_NO_STEPS: list[Step] = []  # most tasks have no earlier attempt; never changed
 
 
 class Entry:
@@ -45,10 +43,12 @@ class Entry:
         "avoid",
         "client_id",
         "is_cancelling",
+        "is_waiting",
         "leased_at",
         "lost_starts",
         "manager_id",
         "past",
+        "priority",
         "queued_at",
         "running_at",
         "state",
@@ -57,6 +57,8 @@ class Entry:
 
     def __init__(self, task: Task, client_id: ClientId, at: float) -> None:
         self.task = task
+        self.priority = task.priority
+        self.is_waiting = False  # in the backlog
         self.client_id = client_id
         self.attempt = 1  # the current lease's, or the next one's
         self.state = _QUEUED
@@ -67,7 +69,7 @@ class Entry:
         self.queued_at = at
         self.leased_at = 0.0
         self.running_at = 0.0
-        self.past = _NO_STEPS  # of earlier attempts
+        self.past: tuple[Step, ...] = ()  # of earlier attempts
 
 
 class Ledger:
@@ -79,7 +81,7 @@ class Ledger:
 
     def __init__(self, wall_offset: float) -> None:
         self.entries: dict[TaskId, Entry] = {}
-        self.backlog = Backlog()
+        self.backlog: Backlog[Entry] = Backlog()
         self._wall_offset = wall_offset
 
     @property
@@ -101,8 +103,8 @@ class Ledger:
         before = len(entries)
         for task in tasks:
             if task.task_id not in entries:
-                entries[task.task_id] = Entry(task, client_id, at)
-                append(task.task_id, task.priority)
+                entry = entries[task.task_id] = Entry(task, client_id, at)
+                append(entry)
         return len(entries) - before
 
     def lease(
@@ -113,7 +115,7 @@ class Ledger:
         now: float,
         *,
         is_only_block: bool,
-    ) -> list[Leased]:
+    ) -> list[Entry]:
         """Lease up to `count` waiting tasks to a manager, oldest first.
 
         A lease has no deadline: it ends when the manager finishes the task, hands it
@@ -127,24 +129,22 @@ class Ledger:
             is_only_block: there is no other block: nothing is passed over.
         """
         at = now + self._wall_offset
-        leases: list[Leased] = []
-        passed_over: list[TaskId] = []
-        entries, pop = self.entries, self.backlog.pop
+        leases: list[Entry] = []
+        passed_over: list[Entry] = []
+        pop = self.backlog.pop
         while len(leases) < count:
-            task_id = pop()
-            if task_id is None:
+            entry = pop()
+            if entry is None:
                 break
-            entry = entries[task_id]
             if entry.avoid and entry.avoid == block_id and not is_only_block:
-                passed_over.append(task_id)
+                passed_over.append(entry)
                 continue
             entry.state = _LEASED
             entry.manager_id = manager_id
             entry.leased_at = at
-            task = entry.task
-            leases.append(Leased(task_id, entry.attempt, task.function, task.arguments))
-        for task_id in reversed(passed_over):
-            self.backlog.push_front(task_id, entries[task_id].task.priority)
+            leases.append(entry)
+        for entry in reversed(passed_over):
+            self.backlog.push_front(entry)
         return leases
 
     def adopt(
@@ -162,7 +162,7 @@ class Ledger:
         if entry.manager_id == manager_id and attempt <= entry.attempt:
             # It may not have heard yet under which attempt it has kept the task.
             return entry.attempt
-        if entry.manager_id or not self._unqueue(entry):
+        if entry.manager_id or not self.backlog.withdraw(entry):
             return None
         entry.state = _LEASED
         entry.manager_id = manager_id
@@ -218,11 +218,11 @@ class Ledger:
             leased_at=entry.leased_at,
             manager_id=entry.manager_id,
         )
-        entry.past = [
+        entry.past = (
             *entry.past,
             *attempt.steps,
             Step(_QUEUED, entry.attempt, at, why),
-        ]
+        )
         entry.attempt += 1
         entry.lost_starts += was_lost
         entry.avoid = avoid
@@ -230,7 +230,7 @@ class Ledger:
         entry.manager_id = _NOBODY
         entry.queued_at = at
         entry.leased_at = entry.running_at = 0.0
-        self.backlog.push_front(entry.task.task_id, entry.task.priority)
+        self.backlog.push_front(entry)
 
     def may_start_again(self, entry: Entry) -> bool:
         """Tell whether another start may be lost after this one."""
@@ -256,8 +256,8 @@ class Ledger:
         """
         task_id = entry.task.task_id
         del self.entries[task_id]
-        if not entry.manager_id:
-            self._unqueue(entry)
+        if entry.is_waiting:
+            self.backlog.remove(entry)
         if tried is not None:
             payload, ended_at = tried.payload, tried.ended_at
             began_at, worker_id = tried.began_at, tried.worker_id
@@ -282,7 +282,7 @@ class Ledger:
     def check(self) -> None:
         """Raise AssertionError unless table and queue agree."""
         self.backlog.check()
-        queued = set(self.backlog)
+        queued = {entry.task.task_id for entry in self.backlog}
         for task_id, entry in self.entries.items():
             is_queued = task_id in queued
             assert is_queued == (entry.state is _QUEUED), task_id
@@ -290,6 +290,3 @@ class Ledger:
             assert entry.lost_starts <= entry.task.retries, task_id
             assert not entry.state.is_final, task_id
         assert queued <= self.entries.keys(), "a task waits that is not in the table"
-
-    def _unqueue(self, entry: Entry) -> bool:
-        return self.backlog.remove(entry.task.task_id, entry.task.priority)

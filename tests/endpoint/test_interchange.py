@@ -90,7 +90,8 @@ class Desk(Talk):
         return self.tell(Submit([task(t, retries=retries) for t in task_ids]), CLIENT)
 
     def leases(self, manager_id: str = "m1") -> dict[TaskId, int]:
-        return self.machine.fleet.managers[ManagerId(manager_id)].leases
+        leases = self.machine.fleet.managers[ManagerId(manager_id)].leases
+        return {task_id: entry.attempt for task_id, entry in leases.items()}
 
     def results(self, turn: Turn) -> list[Outcome]:
         return [o for r in sent_to(turn, CLIENT, Results) for o in r.outcomes]

@@ -1,42 +1,77 @@
 """Waiting tasks are taken by priority, then in the order of their coming."""
 
+from dataclasses import dataclass
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actors.logic.backlog import Backlog
-from actors.messages import TaskId
 
 PRIORITIES = st.integers(-2, 2)
 
 
+@dataclass(eq=False)
+class Somebody:
+    """Who can wait."""
+
+    name: str
+    priority: int = 0
+    is_waiting: bool = False
+
+
+def names_in(backlog: Backlog[Somebody]) -> list[str]:
+    return [waiter.name for waiter in backlog]
+
+
+def pop(backlog: Backlog[Somebody]) -> str | None:
+    waiter = backlog.pop()
+    return waiter.name if waiter else None
+
+
 def test_an_empty_backlog_has_nothing_to_take() -> None:
-    backlog = Backlog()
+    backlog: Backlog[Somebody] = Backlog()
     assert backlog.pop() is None
     assert len(backlog) == 0
-    assert not backlog.remove(TaskId("t1"), 0)
+    assert not backlog.remove(Somebody("t1"))
+    assert not backlog.withdraw(Somebody("t1"))
 
 
 def test_higher_priorities_go_first_and_equals_keep_their_order() -> None:
-    backlog = Backlog()
-    for task_id, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
-        backlog.append(TaskId(task_id), priority)
-    assert [backlog.pop() for _ in range(5)] == ["b", "d", "a", "c", None]
+    backlog: Backlog[Somebody] = Backlog()
+    for name, priority in (("a", 0), ("b", 5), ("c", 0), ("d", 5)):
+        backlog.append(Somebody(name, priority))
+    assert [pop(backlog) for _ in range(5)] == ["b", "d", "a", "c", None]
 
 
 def test_who_failed_goes_before_its_own_priority_only() -> None:
-    backlog = Backlog()
-    backlog.append(TaskId("high"), 5)
-    backlog.append(TaskId("low"), 0)
-    backlog.push_front(TaskId("failed"), 0)
-    assert list(backlog) == ["high", "failed", "low"]
+    backlog: Backlog[Somebody] = Backlog()
+    backlog.append(Somebody("high", 5))
+    backlog.append(Somebody("low"))
+    backlog.push_front(Somebody("failed"))
+    assert names_in(backlog) == ["high", "failed", "low"]
 
 
-def test_a_task_is_removed_from_the_priority_that_it_has_only() -> None:
-    backlog = Backlog()
-    backlog.append(TaskId("a"), 0)
-    assert not backlog.remove(TaskId("a"), 1)
-    assert backlog.remove(TaskId("a"), 0)
-    assert not backlog.remove(TaskId("a"), 0)
+def test_many_who_are_removed_leave_no_places_behind() -> None:
+    backlog: Backlog[Somebody] = Backlog()
+    everybody = [Somebody(f"t{number}") for number in range(10_000)]
+    for waiter in everybody:
+        backlog.append(waiter)
+    for waiter in everybody[1:]:
+        assert backlog.remove(waiter)
+        assert not backlog.remove(waiter)
+    backlog.check()
+    assert names_in(backlog) == ["t0"]
+
+
+def test_who_was_withdrawn_may_wait_again() -> None:
+    backlog: Backlog[Somebody] = Backlog()
+    first, second = Somebody("first"), Somebody("second")
+    backlog.append(first)
+    backlog.append(second)
+    assert backlog.withdraw(second)
+    backlog.push_front(second)
+    backlog.check()
+    assert [pop(backlog) for _ in range(3)] == ["second", "first", None]
 
 
 class AgainstANaiveModel(RuleBasedStateMachine):
@@ -44,41 +79,45 @@ class AgainstANaiveModel(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backlog = Backlog()
-        self.model: list[tuple[int, TaskId]] = []  # (priority, id), next one first
-        self.names = (TaskId(f"t{n}") for n in range(1_000_000))
+        self.backlog: Backlog[Somebody] = Backlog()
+        self.model: list[Somebody] = []  # next one first
+        self.names = (f"t{n}" for n in range(1_000_000))
 
     @rule(priority=PRIORITIES)
     def append(self, priority: int) -> None:
-        task_id = next(self.names)
-        self.backlog.append(task_id, priority)
-        self.model.append((priority, task_id))
-        self.model.sort(key=lambda pair: -pair[0])
+        waiter = Somebody(next(self.names), priority)
+        self.backlog.append(waiter)
+        self.model.append(waiter)
+        self.model.sort(key=lambda waiter: -waiter.priority)
 
     @rule(priority=PRIORITIES)
     def push_front(self, priority: int) -> None:
-        task_id = next(self.names)
-        self.backlog.push_front(task_id, priority)
-        self.model.insert(0, (priority, task_id))
-        self.model.sort(key=lambda pair: -pair[0])
+        waiter = Somebody(next(self.names), priority)
+        self.backlog.push_front(waiter)
+        self.model.insert(0, waiter)
+        self.model.sort(key=lambda waiter: -waiter.priority)
 
     @rule()
     def pop(self) -> None:
-        expected = self.model.pop(0)[1] if self.model else None
-        assert self.backlog.pop() == expected
+        expected = self.model.pop(0) if self.model else None
+        assert self.backlog.pop() is expected
 
     @precondition(lambda self: self.model)
-    @rule(data=st.data(), is_right=st.booleans())
-    def remove(self, data: st.DataObject, is_right: bool) -> None:
-        pair = data.draw(st.sampled_from(self.model))
-        assert self.backlog.remove(pair[1], pair[0] + (not is_right)) is is_right
-        if is_right:
-            self.model.remove(pair)
+    @rule(data=st.data(), is_for_good=st.booleans())
+    def take_out(self, data: st.DataObject, is_for_good: bool) -> None:
+        waiter = data.draw(st.sampled_from(self.model))
+        self.model.remove(waiter)
+        take_out = self.backlog.remove if is_for_good else self.backlog.withdraw
+        assert take_out(waiter)
+        if not is_for_good:
+            self.backlog.push_front(waiter)
+            self.model.insert(0, waiter)
+            self.model.sort(key=lambda waiter: -waiter.priority)
 
     @invariant()
     def agrees(self) -> None:
         self.backlog.check()
-        assert list(self.backlog) == [task_id for _, task_id in self.model]
+        assert list(self.backlog) == self.model
         assert len(self.backlog) == len(self.model)
 
 

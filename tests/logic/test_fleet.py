@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.logic.fleet import Fleet, ManagerEntry
-from actors.messages import BlockId, BlockLoad, ManagerId, TaskId
+from actors.logic.ledger import Entry
+from actors.messages import BlockId, BlockLoad, ClientId, ManagerId, Task, TaskId
 
 B1, B2 = BlockId("b1"), BlockId("b2")
 
@@ -15,10 +16,16 @@ def fleet_of(*managers: tuple[str, str, int, int, int]) -> Fleet:
     for name, block_id, slots, window, leases in managers:
         manager = ManagerEntry(ManagerId(name), BlockId(block_id), slots, 100.0)
         manager.window = window
-        manager.leases = {TaskId(f"{name}-{n}"): 1 for n in range(leases)}
+        for number in range(leases):
+            hold(manager, f"{name}-{number}")
         fleet.managers[manager.manager_id] = manager
     fleet.check()
     return fleet
+
+
+def hold(manager: ManagerEntry, name: str) -> None:
+    task = Task(TaskId(name), b"", b"", 0.0)
+    manager.leases[task.task_id] = Entry(task, ClientId("c"), 0.0)
 
 
 def share(fleet: Fleet, waiting: int) -> dict[str, int]:
@@ -28,7 +35,7 @@ def share(fleet: Fleet, waiting: int) -> dict[str, int]:
     for manager, count in fleet.shares(lambda: left[0]):
         assert 1 <= count <= left[0]
         for number in range(count):
-            manager.leases[TaskId(f"new-{manager.manager_id}-{left[0]}-{number}")] = 1
+            hold(manager, f"new-{manager.manager_id}-{left[0]}-{number}")
         left[0] -= count
         got[manager.manager_id] = got.get(manager.manager_id, 0) + count
     return got

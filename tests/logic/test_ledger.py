@@ -43,7 +43,7 @@ def lease(
 ) -> list[TaskId]:
     leases = ledger.lease(manager_id, block_id, count, 2.0, is_only_block=is_only_block)
     ledger.check()
-    return [leased.task_id for leased in leases]
+    return [leased.task.task_id for leased in leases]
 
 
 def running(attempt: int = 1) -> Delta:
@@ -70,7 +70,7 @@ def test_a_task_that_avoids_a_block_is_passed_over_and_keeps_its_place() -> None
     lease(ledger, 1)
     ledger.put_back(ledger.entries[T1], "lost", 3.0, was_lost=True, avoid=B1)
     assert lease(ledger, 1) == ["t2"]
-    assert list(ledger.backlog) == ["t1", "t3"]
+    assert [entry.task.task_id for entry in ledger.backlog] == ["t1", "t3"]
     assert lease(ledger, 1, manager_id=M2, block_id=B2) == ["t1"]
 
 
@@ -200,8 +200,7 @@ class Lives(RuleBasedStateMachine):
         assert len(leases) <= count
         if is_only_block:
             assert len(leases) == min(count, waiting)
-        for leased in leases:
-            entry = self.ledger.entries[leased.task_id]
+        for entry in leases:
             assert is_only_block or entry.avoid != who[1]
 
     @rule(data=st.data())
