@@ -13,6 +13,9 @@ apart in the middle of a round could never be mended. So while the main thread i
 helm signals end its wait, and their handlers run when it has left.
 """
 
+# The functions of `signal` without their conversions of numbers to enumerations and
+# back: 10 of the 11 microseconds that it took to defer signals once.
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import math
 import signal
@@ -171,27 +174,35 @@ class Helm:
 
     def nudge(self) -> None:
         """Have the loop look at what is new: here and now if nobody is in it."""
+        if not self.attempt(lambda: self._loop.round(0.0)):
+            self._loop.wake()
+
+    def attempt(self, act: Callable[[], object]) -> bool:
+        """Do something in the loop, here and now, unless somebody else is in it.
+
+        Returns:
+            Whether it was done, or the loop is over.
+        """
+        if threading.get_ident() != _MAIN_THREAD:
+            return self._attempt(act)
         if self._lock.locked():
             # If it is the thread: it shall rest afterwards, as we are likely to be back
             # and would have to take the helm from it again.
             self._left_at = time.monotonic()
-            self._loop.wake()
-        elif threading.get_ident() != _MAIN_THREAD:
-            self._nudge()
-        else:
-            with _DeferredSignals(self._loop.wake):
-                self._nudge()
+            return False
+        with _DeferredSignals(self._loop.wake):
+            return self._attempt(act)
 
-    def _nudge(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            self._loop.wake()
-            return
-        try:
-            if not self._loop.is_over:
-                self._loop.round(0.0)
-            self._left_at = time.monotonic()
-        finally:
-            self._lock.release()
+    def _attempt(self, act: Callable[[], object]) -> bool:
+        is_free = self._lock.acquire(blocking=False)
+        if is_free:
+            try:
+                if not self._loop.is_over:
+                    act()
+            finally:
+                self._lock.release()
+        self._left_at = time.monotonic()
+        return is_free
 
     @property
     def is_taken(self) -> bool:
@@ -210,11 +221,6 @@ class Helm:
 
 
 _MAIN_THREAD = threading.main_thread().ident
-
-# The functions that `signal`'s own wrap to turn numbers into enumerations and back:
-# 10 of the 11 microseconds that it took to defer signals once.
-_get_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
-_set_handler = getattr(signal.signal, "__wrapped__", signal.signal)
 
 
 class _DeferredSignals:
@@ -239,10 +245,10 @@ class _DeferredSignals:
     def __enter__(self) -> None:
         try:
             for number in _DEFERRED:
-                handler = _get_handler(number)
+                handler = _signal.getsignal(number)
                 if callable(handler):
                     self._handlers.append((number, handler))
-                    _set_handler(number, self._note)
+                    _signal.signal(number, self._note)
         except BaseException:  # out of a handler that is not replaced yet
             self.__exit__()
             raise
@@ -254,7 +260,7 @@ class _DeferredSignals:
     def __exit__(self, *_: object) -> None:
         handlers, self._handlers = self._handlers, []
         for number, handler in handlers:
-            _set_handler(number, handler)
+            _signal.signal(number, handler)
         come, self._come = self._come, []
         self.are_over = not come
         for number, frame in come:

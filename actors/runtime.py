@@ -382,6 +382,12 @@ class Runtime:
         if self._unhurried:
             self._hurry(now)
 
+    def tell(self, messages: Iterable[Any]) -> None:
+        """Give the machine messages, and do what follows, between two rounds."""
+        for message in messages:
+            self._tell(message)
+        self._complete()
+
     def _read_what_is_there(self, longest: float, awake: float = 0.0) -> None:
         ready = self._epoll.poll(0.0) if awake else []
         if awake and not ready:

@@ -113,7 +113,11 @@ class _Submissions:
         self._room = max_running
 
     def put(self, future: TaskFuture) -> None:
+        """Add a future with its task; `ring` then, or `read` at once."""
         self._waiting.append(future)
+
+    def ring(self) -> None:
+        """Tell the loop that there is something to read."""
         self._bell.ring()
 
     def withdraw(self, future: TaskFuture) -> bool:
@@ -144,6 +148,10 @@ class _Submissions:
 
     def read(self) -> Sequence[Any]:
         self._bell.hear()
+        return self.take()
+
+    def take(self) -> list[SubmitNow]:
+        """Take what waits and may go."""
         waiting, now = self._waiting, time.time()
         tasks: list[Task] = []
         room = len(waiting) if self._room is None else self._room
@@ -246,11 +254,17 @@ class Connection:
             options.name,
         )
         self._submissions.put(future)
-        if is_alone:
-            # Its user may well wait for it. Those that follow are sent together, by the
-            # thread or by who waits.
-            self._helm.nudge()
+        # The user may well wait for one that is alone. Those that follow are sent
+        # together, by the thread or by who waits.
+        if not (is_alone and self._helm.attempt(self._send_waiting)):
+            self._submissions.ring()
         return future
+
+    def _send_waiting(self) -> None:
+        try:
+            self._runtime.tell(self._submissions.take())
+        except BaseException as reason:  # noqa: BLE001  as in a round
+            self._break(reason)
 
     def bring_about(self, future: TaskFuture, timeout: float | None) -> float | None:
         """Wait and work until a future is done, unless another caller does.
@@ -316,9 +330,14 @@ class Connection:
     def round(self, longest: float) -> None:
         try:
             self._runtime.round(longest, self._awake)
-        except BaseException as reason:  # noqa: BLE001  in whichever thread: see _run
-            self._breakage = reason
-            self._runtime.finish()
+        except BaseException as reason:  # noqa: BLE001  in whichever thread
+            self._break(reason)
+
+    def _break(self, reason: BaseException) -> None:
+        """End the loop, and with it the thread, which tells everybody why."""
+        self._breakage = reason
+        self._runtime.finish()
+        self.wake()
 
     def wake(self) -> None:
         self._inbox.wake()

@@ -97,6 +97,12 @@ class Fleet:
             for m in self.managers.values()
             if len(m.leases) < max(m.window, m.slots) and self.is_usable(m)
         ]
+        if len(usable) == 1:
+            manager = usable[0]
+            room = max(manager.window, manager.slots) - len(manager.leases)
+            if waiting():
+                yield manager, min(room, waiting())
+            return
         usable.sort(key=lambda m: -len(m.leases))
         for manager in usable:
             count = min(manager.slots - len(manager.leases), waiting())

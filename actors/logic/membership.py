@@ -32,6 +32,10 @@ __all__ = ["Membership", "MembershipState"]
 KNOCK_TIMEOUT = 5.0
 
 
+# What a door says to the membership; all else is the owner's.
+_OURS = frozenset({Goodbye, Reregister, Heartbeat})
+
+
 class MembershipState(enum.Enum):
     AWAY = "away"
     KNOCKING = "knocking"
@@ -77,6 +81,9 @@ class Membership:
             Whether the owner need not look at the message. A `Welcome` is for both:
             the owner is told false, and finds itself `is_in`.
         """
+        if sender == self.door and type(message) not in _OURS:
+            self._heard(now)
+            return False
         match message:
             case Answered(door=self.door, answer=Welcome() as welcome):
                 self._enter(welcome, now)
@@ -94,13 +101,16 @@ class Membership:
             case Reregister() if sender == self.door:
                 self._lose(now, turn, hang_up=True)
                 return False
-        if sender != self.door:
-            return False
+            case Heartbeat() if sender == self.door:
+                self._heard(now)
+                return True
+        return False
+
+    def _heard(self, now: float) -> None:
         self._liveness.heard(self.door, now)
         if not self._is_confirmed:
             self._is_confirmed = True
             self._backoff.reset()
-        return isinstance(message, Heartbeat)
 
     def send(self, message: Message, now: float, turn: Turn) -> None:
         """Send if we are in; otherwise drop: the owner resends what matters."""
