@@ -55,6 +55,10 @@ class Counting:
         self.wake()
 
 
+def has_taken(loop: Counting, item: object) -> Callable[[], bool]:
+    return lambda: item in loop.taken
+
+
 @pytest.fixture
 def loop() -> Counting:
     return Counting()
@@ -76,7 +80,7 @@ def test_the_thread_runs_the_loop_while_nobody_waits(
 ) -> None:
     for number in range(5):
         loop.put(number)
-        eventually(lambda number=number: number in loop.taken)
+        eventually(has_taken(loop, number))
     assert threading.get_ident() not in loop.threads
 
 
@@ -131,8 +135,8 @@ def test_many_callers_never_meet_in_the_loop(loop: Counting, helm: Helm) -> None
             loop.put(item)
             helm.nudge()
             while item not in loop.taken:
-                helm.steer(lambda item=item: item in loop.taken)
-                eventually(lambda item=item: item in loop.taken)
+                helm.steer(has_taken(loop, item))
+                eventually(has_taken(loop, item))
 
     threads = [threading.Thread(target=call, args=[name]) for name in range(4)]
     for thread in threads:
