@@ -21,7 +21,7 @@ no decision compares two machines' clocks.
 """
 
 import enum
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, Literal, NewType, TypeVar
 
 import msgspec
@@ -445,16 +445,28 @@ class ScaleTo(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 class Command(Message, frozen=True, array_like=True, tag=True, gc=False):
     request_id: str
-    verb: Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"]
-    names: list[str] = []  # blocks, managers or tasks, as the verb asks
-    number: int = 0
+    verb: Literal[
+        "status",
+        "hold",
+        "resume",
+        "drain",
+        "scale",
+        "cancel",
+        "stop",
+        "tasks",
+        "story",
+    ]
+    # Blocks, managers or tasks, as the verb asks; of "tasks" a text that ids or names
+    # contain, "" for any, and then the labels of the states that are wanted, none: all.
+    names: list[str] = []
+    number: int = 0  # of blocks; of "tasks" how many at most
 
 
 class Answer(Message, frozen=True, array_like=True, tag=True, gc=False):
     request_id: str
     is_done: bool
     text: str  # what was done, or why not
-    body: bytes = b""  # JSON, for `status`
+    body: bytes = b""  # JSON, for `status`, `tasks` and `story`
 
 
 class StopEndpoint(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -907,6 +919,14 @@ _STEP_BYTES = 64
 _SHORT_ITEM_BYTES = 512
 
 
+def _task_sizes(tasks: Sequence[Task | Leased]) -> list[int]:
+    return [len(t.function) + len(t.arguments) + _ITEM_BYTES for t in tasks]
+
+
+def _outcome_sizes(outcomes: Sequence[Outcome]) -> list[int]:
+    return [_outcome_bytes(outcome) for outcome in outcomes]
+
+
 def _outcome_bytes(outcome: Outcome) -> int:
     """Guess its size in a frame, rather too large: a character has up to 4 bytes."""
     failure = outcome.failure
@@ -914,60 +934,66 @@ def _outcome_bytes(outcome: Outcome) -> int:
     return len(outcome.payload) + text + _STEP_BYTES * (4 + len(outcome.past))
 
 
+def _short_sizes(items: Sequence[object]) -> list[int]:
+    return [_SHORT_ITEM_BYTES] * len(items)
+
+
+# {what is a list in its first field: sizes of the list's items}
+_SIZES: dict[type[Message], Callable[[Any], list[int]]] = {
+    Submit: _task_sizes,
+    Lease: _task_sizes,
+    Finished: _outcome_sizes,
+    Results: _outcome_sizes,
+    Accepted: _short_sizes,
+    AckResults: _short_sizes,
+    ClaimTasks: _short_sizes,
+    UnknownTasks: _short_sizes,
+    CancelTasks: _short_sizes,
+    AckFinished: _short_sizes,
+    Returned: _short_sizes,
+    StatesChanged: _short_sizes,
+}
+# Those that carry work.
+_LOADS = frozenset({Submit, Lease, Finished, Results})
 # As many tasks at once are work for longer than a wait for company takes. Chosen.
 _BULK_ITEMS = 32
 
 
+def _items_of(message: Message) -> Sequence[Any]:
+    items: Sequence[Any] = getattr(message, message.__struct_fields__[0])
+    return items
+
+
 def is_bulk(message: Message) -> bool:
     """Tell whether a message carries many tasks or outcomes at once."""
-    match message:
-        case Submit(items) | Lease(items) | Finished(items) | Results(items):
-            return len(items) >= _BULK_ITEMS
-    return False
+    return type(message) in _LOADS and len(_items_of(message)) >= _BULK_ITEMS
 
 
-def portions(message: Message, limit: int) -> Iterator[tuple[Message, int]]:
+def portions(message: Message, limit: int) -> list[tuple[Message, int]]:
     """Cut a message into several of the same kind, each of about `limit` bytes.
 
     What is a list of payloads, ids or states is cut; one item alone may exceed the
     limit. `Adopted` stays whole: what it does not list is dropped.
 
-    Yields:
-        A message and its size in bytes: roughly, rather too large.
+    Returns:
+        Messages, and their sizes in bytes: roughly, rather too large.
     """
-    items: Sequence[Any]
-    match message:
-        case Submit(items) | Lease(items):
-            sizes = [len(t.function) + len(t.arguments) + _ITEM_BYTES for t in items]
-        case Finished(items) | Results(items):
-            sizes = [_outcome_bytes(o) for o in items]
-        case (
-            Accepted(items)
-            | AckResults(items)
-            | ClaimTasks(items)
-            | UnknownTasks(items)
-            | CancelTasks(items)
-            | AckFinished(items)
-            | Returned(items)
-            | StatesChanged(items)
-        ):
-            if len(items) * _SHORT_ITEM_BYTES <= limit:
-                yield message, len(items) * _SHORT_ITEM_BYTES
-                return
-            sizes = [_SHORT_ITEM_BYTES] * len(items)
-        case _:
-            yield message, _ITEM_BYTES
-            return
+    sizes_of = _SIZES.get(type(message))
+    if sizes_of is None:
+        return [(message, _ITEM_BYTES)]
+    items = _items_of(message)
+    sizes = sizes_of(items)
     total = sum(sizes)
     if total <= limit:
-        yield message, total
-        return
+        return [(message, total)]
     field = message.__struct_fields__[0]
+    parts = []
     start = size = 0
     for index, item_bytes in enumerate(sizes):
         if size and size + item_bytes > limit:
             part = {field: items[start:index]}
-            yield msgspec.structs.replace(message, **part), size
+            parts.append((msgspec.structs.replace(message, **part), size))
             start, size = index, 0
         size += item_bytes
-    yield msgspec.structs.replace(message, **{field: items[start:]}), size
+    part = {field: items[start:]}
+    return [*parts, (msgspec.structs.replace(message, **part), size)]

@@ -286,6 +286,7 @@ class Runtime:
         self._by_link: dict[Link, _Port] = {}
         self._to_flush: dict[_Port, None] = {}
         self._unhurried: dict[_Port, float] = {}  # {port: when to flush it at last}
+        self._hurry_at = math.inf  # when the first of them is due, or before
         self._knocks: dict[str, Knock] = {}  # {door: unanswered knock}
         self._subscribers: list[Subscriber] = []
         self._undialed: deque[_Port] = deque()  # oldest first
@@ -367,7 +368,7 @@ class Runtime:
         machine_at = self._machine.wake_at
         wake_at = min(
             machine_at,
-            min(self._unhurried.values(), default=math.inf),
+            self._hurry_at,
             now + min(longest, LONGEST_SLEEP),
         )
         self._read_what_is_there(max(0.0, wake_at - now), awake)
@@ -379,7 +380,7 @@ class Runtime:
             if not port.link.was_connected and port.link in self._by_link:
                 self._closed(port)
         self._complete()
-        if self._unhurried:
+        if self._hurry_at <= now:
             self._hurry(now)
 
     def tell(self, messages: Iterable[Any]) -> None:
@@ -405,25 +406,27 @@ class Runtime:
         """Carry out what the turns of this round ask for, and what follows from it."""
         while self._turns:
             turns, self._turns = self._turns, []
-            self._save(turns)
+            if any(turn.records for turn in turns):
+                self._save(turns)
             events: list[AnyEvent] = []
+            effects: list[Effect] = []
             for turn in turns:
                 for peer, message in turn.sends:
                     self._send(peer, message)
                 events += turn.events
-            self._flush_all()
+                effects += turn.effects
+            if self._to_flush:
+                self._flush_all()
             if events:
                 self._publish(events)
-            for turn in turns:
-                for effect in turn.effects:
-                    self._perform(effect)
+            for effect in effects:
+                self._perform(effect)
 
     def _save(self, turns: list[Turn]) -> None:
+        assert self._recorder is not None, "records, but nothing to save them"
         records = [record for turn in turns for record in turn.records]
-        if records:
-            assert self._recorder is not None, "records, but nothing to save them"
-            must_sync = any(turn.must_sync for turn in turns)
-            self._recorder.write(records, must_sync=must_sync)
+        must_sync = any(turn.must_sync for turn in turns)
+        self._recorder.write(records, must_sync=must_sync)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -658,12 +661,17 @@ class Runtime:
         if port.outgoing_bytes >= FRAME_BYTES:
             self._to_flush[port] = None
         elif type(message) in UNHURRIED:
-            self._unhurried.setdefault(port, time.monotonic() + COMPANY_PERIOD)
+            self._let_wait(port, COMPANY_PERIOD)
         elif is_bulk(message):
-            until = time.monotonic() + BULK_COMPANY_PERIOD
-            self._unhurried[port] = min(self._unhurried.get(port, until), until)
+            self._let_wait(port, BULK_COMPANY_PERIOD)
         else:
             self._to_flush[port] = None
+
+    def _let_wait(self, port: _Port, period: float) -> None:
+        """Let what is for a peer wait for company, but no longer than what waits."""
+        until = time.monotonic() + period
+        self._unhurried[port] = min(self._unhurried.get(port, until), until)
+        self._hurry_at = min(self._hurry_at, until)
 
     def _hurry(self, now: float) -> None:
         """Let go what has waited for company long enough."""
@@ -671,6 +679,7 @@ class Runtime:
         self._to_flush.update(dict.fromkeys(late))
         if late:
             self._flush_all()
+        self._hurry_at = min(self._unhurried.values(), default=math.inf)
 
     def _flush_all(self) -> None:
         ports = list(self._to_flush)
@@ -689,7 +698,8 @@ class Runtime:
 
     def _flush(self, port: _Port) -> bool:
         """Send what waits; false: the link's queue is full."""
-        self._unhurried.pop(port, None)
+        if self._unhurried.pop(port, None) is not None and not self._unhurried:
+            self._hurry_at = math.inf
         while port.frame is not None or port.outgoing:
             frame = port.frame or self._next_frame(port)
             if not port.link.send(frame):
@@ -700,6 +710,11 @@ class Runtime:
 
     @staticmethod
     def _next_frame(port: _Port) -> bytes:
+        if port.outgoing_bytes <= FRAME_BYTES:
+            frame = encode_frame([message for message, _ in port.outgoing])
+            port.outgoing.clear()
+            port.outgoing_bytes = 0
+            return frame
         messages: list[Message] = []
         total = 0
         while port.outgoing:
