@@ -1,12 +1,13 @@
 """The loop that runs one actor: everything that a machine only decides is done here.
 
     sources (links, door, pool, inbox) ──drain──► mailbox ──► machine ──► turns
-       turns: 1. records saved, with one sync     2. messages sent, a frame per peer
+       turns: 1. records written, at one go       2. messages sent, a frame per peer
               3. events published                 4. effects carried out
+       later: promises sent, all that stand on the records that one sync has secured
 
-One thread, one selector, nothing that blocks. All messages to one peer that one round
-of the loop brings forth travel in one frame: batches form by themselves when there is
-much to do, and nobody waits for a batch to fill.
+One thread, one selector, nothing that blocks but a disk that is full. All messages to
+one peer that one round of the loop brings forth travel in one frame: batches form by
+themselves when there is much to do, and nobody waits for a batch to fill.
 """
 
 import logging
@@ -24,6 +25,7 @@ from typing import Any, Protocol
 
 from actors.address import Address
 from actors.errors import MalformedFrame
+from actors.journal import JournalFull
 from actors.logic.liveness import Tempo
 from actors.logic.turn import (
     Answered,
@@ -41,8 +43,10 @@ from actors.messages import (
     AckResults,
     AnyEvent,
     Decoder,
+    Heartbeat,
     Hello,
     Message,
+    Notice,
     Published,
     Refused,
     StatesChanged,
@@ -99,6 +103,8 @@ HELLO_BYTES = 16 << 20
 _NAME_CHARACTERS = 200
 # How long an admitted member may take to dial its link.
 DIAL_TIMEOUT = 10.0
+# How often to look whether a full disk has room again. Chosen.
+ROOM_PERIOD = 0.5
 # How long a leaving actor waits for its peers to read its last words.
 LAST_WORDS = 2.0
 
@@ -127,7 +133,52 @@ class Recorder(Protocol):
     """What saves records."""
 
     def write(self, records: Sequence[Any], *, must_sync: bool) -> None:
-        """Append records, and return once they are as safe as they must be."""
+        """Append records; return at once, or once they are safe.
+
+        Raises:
+            JournalFull: nothing was written; try the same again.
+            JournalFailed: the disk failed: end this process.
+        """
+        ...
+
+    def begin_sync(self) -> bool:
+        """Begin to make safe what was written; call it while none is under way.
+
+        Returns:
+            Whether that takes a while: then `fileno` becomes readable, and `has_synced`
+            says when it is done. False: all is as safe as it must be.
+        """
+        ...
+
+    def has_synced(self) -> bool:
+        """Tell, once per `begin_sync`, that it is done.
+
+        Raises:
+            JournalFailed: the disk failed: end this process.
+        """
+        ...
+
+    def settle(self) -> None:
+        """Wait until all that was written is as safe as it must be.
+
+        A sync that was begun is over then; nothing more is told of it.
+
+        Raises:
+            JournalFailed: the disk failed: end this process.
+        """
+        ...
+
+    def fileno(self) -> int:
+        """Return a descriptor; readable: call `has_synced`."""
+        ...
+
+    def tick(self, now: float) -> None:
+        """Do what is due at `wake_at`; never for long."""
+        ...
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` is wanted; infinity: not."""
         ...
 
 
@@ -290,6 +341,10 @@ class Runtime:
         self._knocks: dict[str, Knock] = {}  # {door: unanswered knock}
         self._subscribers: list[Subscriber] = []
         self._undialed: deque[_Port] = deque()  # oldest first
+        # Promises that wait for the next sync, and those for the one under way.
+        self._promises: list[tuple[_Port, Message]] = []
+        self._awaited: list[tuple[_Port, Message]] = []
+        self._is_syncing = False
         self._published = 0
         self._turns: list[Turn] = []
         self._is_over = False
@@ -297,6 +352,8 @@ class Runtime:
         self._door: Door | None = None
         self._publisher: Publisher | None = None
         self._watch(self._signal.fileno(), self._read_signal)
+        if recorder is not None:
+            self._watch(recorder.fileno(), self._read_recorder)
         for source in sources:
             self.add_source(source)
         if serving is not None:
@@ -366,8 +423,10 @@ class Runtime:
         """
         now = time.monotonic()
         machine_at = self._machine.wake_at
+        recorder_at = math.inf if self._recorder is None else self._recorder.wake_at
         wake_at = min(
             machine_at,
+            recorder_at,
             self._hurry_at,
             now + min(longest, LONGEST_SLEEP),
         )
@@ -375,6 +434,8 @@ class Runtime:
         now = time.monotonic()
         if machine_at <= now:
             self._turns.append(self._machine.tick(now))
+        if recorder_at <= now and self._recorder is not None:
+            self._recorder.tick(now)
         while self._undialed and self._undialed[0].opened_at + DIAL_TIMEOUT <= now:
             port = self._undialed.popleft()
             if not port.link.was_connected and port.link in self._by_link:
@@ -413,6 +474,8 @@ class Runtime:
             for turn in turns:
                 for peer, message in turn.sends:
                     self._send(peer, message)
+                for peer, message in turn.promises:
+                    self._promise(peer, message)
                 events += turn.events
                 effects += turn.effects
             if self._to_flush:
@@ -421,12 +484,78 @@ class Runtime:
                 self._publish(events)
             for effect in effects:
                 self._perform(effect)
+        if self._promises and not self._is_syncing:
+            self._begin_sync()
 
     def _save(self, turns: list[Turn]) -> None:
         assert self._recorder is not None, "records, but nothing to save them"
+        recorder = self._recorder
         records = [record for turn in turns for record in turn.records]
         must_sync = any(turn.must_sync for turn in turns)
-        self._recorder.write(records, must_sync=must_sync)
+        is_waiting = False
+        while True:
+            try:
+                recorder.write(records, must_sync=must_sync)
+                break
+            except JournalFull as error:
+                if not is_waiting:
+                    logger.error("all stands still: %s", error)
+                    self._publish([Notice("error", f"all stands still: {error}")])
+                    is_waiting = True
+                self._beat_and_wait()
+        if is_waiting:
+            logger.info("there is room again: all goes on")
+            self._publish([Notice("info", "there is room again: all goes on")])
+
+    def _beat_and_wait(self) -> None:
+        """Show life, and wait for room on the disk.
+
+        Nothing may be sent that stands on records which are not written, so nothing is
+        read either: whoever has something to say keeps it until it is acknowledged.
+        """
+        frame = encode_frame([Heartbeat()])
+        for port in self._ports.values():
+            if port.frame is None and not port.outgoing:
+                port.link.send(frame)
+        time.sleep(ROOM_PERIOD)
+
+    # Promises
+
+    def _promise(self, peer: str, message: Message) -> None:
+        port = self._ports.get(peer)
+        if port is not None:
+            self._promises.append((port, message))
+
+    def _begin_sync(self) -> None:
+        """Have the records made safe that promises stand on; then keep those."""
+        self._awaited, self._promises = self._promises, []
+        if self._recorder is not None and self._recorder.begin_sync():
+            self._is_syncing = True
+        else:
+            self._keep_promises()
+
+    def _read_recorder(self) -> None:
+        assert self._recorder is not None
+        if self._recorder.has_synced():
+            self._is_syncing = False
+            self._keep_promises()
+
+    def _keep_promises(self) -> None:
+        kept, self._awaited = self._awaited, []
+        for port, message in kept:
+            # Who came back meanwhile over a new link was told anew, or asks anew.
+            if self._ports.get(port.peer) is port:
+                self._send(port.peer, message)
+        self._flush_all()
+
+    def _settle(self) -> None:
+        """Keep all promises before anything else happens."""
+        if self._recorder is not None and (self._awaited or self._promises):
+            self._recorder.settle()
+            self._is_syncing = False
+            self._awaited += self._promises
+            self._promises = []
+            self._keep_promises()
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -482,8 +611,10 @@ class Runtime:
         serving = self._serving
         assert serving is not None
         # What was decided for a peer's old link must not go out on its new one: a lease
-        # that the peer is told not to have would run all the same.
+        # that the peer is told not to have would run all the same. And a manager drops
+        # outcomes of tasks that are over: they must be on disk by then.
         self._complete()
+        self._settle()
         now = time.monotonic()
         admission, turn = self._machine.admit(newcomer, now)
         if not admission.peer:
@@ -735,6 +866,7 @@ class Runtime:
     def _say_last_words(self) -> None:
         """Wait until the peers have hung up, having read everything, or a moment."""
         until = time.monotonic() + LAST_WORDS
+        self._settle()
         self._hurry(math.inf)
         if self._door is not None:
             self._unwatch(self._door.fileno())

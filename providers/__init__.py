@@ -3,7 +3,9 @@
 Read `base` first: what a batch system must offer, and the promises that its users rely
 on. `local` runs jobs as processes of this machine; it is also the shortest example of a
 provider that keeps those promises (`local_job`: the files of one job; `processes`: what
-/proc tells). This package imports nothing of `actors`, and can be used alone:
+/proc tells). `batch` keeps them for any batch system that has commands, and a folder
+that its nodes share; what is special about one is its `Scheduler`, in `slurm` and
+`gridengine`. This package imports nothing of `actors`, and can be used alone:
 
     provider = LocalProvider()
     job_id = provider.submit(JobSpec("hello", ["echo hello"], Path("hello")))
@@ -22,9 +24,12 @@ from providers.base import (
     ProviderUnavailable,
     SubmitRejected,
 )
+from providers.gridengine import GridEngineProvider
 from providers.local import LocalProvider
+from providers.slurm import SlurmProvider
 
 __all__ = [
+    "GridEngineProvider",
     "JobSpec",
     "JobState",
     "JobStatus",
@@ -32,5 +37,6 @@ __all__ = [
     "Provider",
     "ProviderError",
     "ProviderUnavailable",
+    "SlurmProvider",
     "SubmitRejected",
 ]

@@ -130,6 +130,9 @@ class Provider(Protocol):
     keyword; options that make no sense raise ValueError or TypeError there.
     """
 
+    # Seconds between two calls of `status`, as the batch system likes to be asked.
+    poll_period: float
+
     def submit(self, spec: JobSpec) -> str:
         """Start a job, or queue it.
 

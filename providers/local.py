@@ -31,7 +31,8 @@ from providers.base import (
     ProviderError,
     SubmitRejected,
 )
-from providers.local_job import WRAPPER, Ending, JobFolder
+from providers.folder import Ending
+from providers.local_job import WRAPPER, JobFolder
 from providers.processes import (
     ProcessStat,
     boot_id,
@@ -83,6 +84,9 @@ class LocalProvider:
     Raises:
         ValueError: `kill_after` is negative.
     """
+
+    # Ends are told by `fileno`; this is how exactly walltimes are kept.
+    poll_period = 1.0
 
     def __init__(self, *, kill_after: float = 5.0) -> None:
         if not kill_after >= 0:

@@ -18,23 +18,14 @@ Nothing is synced to the disk: with the machine die the processes too, and the b
 tells.
 """
 
-import json
-import os
-import signal
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from providers.base import (
-    STDERR_TAIL_CHARACTERS,
-    JobSpec,
-    JobState,
-    JobStatus,
-    ProviderError,
-)
+from providers.base import JobState, JobStatus
+from providers.folder import Ending, OrderFolder, explain_exit_code, read_tail
 from providers.processes import ProcessStat, parse_stat
 
-__all__ = ["WRAPPER", "Claim", "Ending", "JobFolder"]
+__all__ = ["WRAPPER", "Claim", "JobFolder"]
 
 # What runs a node, as the leader of a session of its own.
 #   $1 path of the node's files, without suffix; $2 boot id; $3 shell; $4 command
@@ -64,10 +55,6 @@ kill -KILL 0
 """
 
 _SEALED = "sealed\n"
-# UTF-8's longest character.
-_CHARACTER_BYTES = 4
-# As shells report a command that a signal ended.
-_SIGNAL_EXIT_CODE = 128
 
 
 class Claim(NamedTuple):
@@ -82,67 +69,8 @@ class Claim(NamedTuple):
     leader: ProcessStat | None
 
 
-class Ending(NamedTuple):
-    """A job was asked to end.
-
-    Args:
-        state: which it will have: CANCELLED, TIMEOUT or FAILED.
-        message: why, in words.
-        asked_at: seconds since boot.
-    """
-
-    state: JobState
-    message: str
-    asked_at: float
-
-
-class JobFolder:
-    """The files of one job."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    # The order
-
-    def order(self, spec: JobSpec) -> JobSpec:
-        """Write the job's order, unless there is one.
-
-        Returns:
-            The order that is there.
-
-        Raises:
-            ProviderError: the folder is another job's.
-            OSError: the folder cannot be made or written.
-        """
-        # Not for others to read: environments hold tokens.
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        document = {
-            "job_name": spec.job_name,
-            "commands": list(spec.commands),
-            "folder": str(self.path),
-            "environment": dict(spec.environment),
-            "walltime": spec.walltime,
-        }
-        self._create("job.json", json.dumps(document))
-        ordered = self.spec()
-        assert ordered is not None
-        if ordered.job_name != spec.job_name:
-            raise ProviderError(
-                f"Folder {self.path} holds job {ordered.job_name}, "
-                f"not {spec.job_name}: give every job a folder of its own"
-            )
-        return ordered
-
-    def spec(self) -> JobSpec | None:
-        """Return the order; None if the job was never submitted."""
-        text = self._read("job.json")
-        if text is None:
-            return None
-        fields: dict[str, Any] = json.loads(text)
-        return JobSpec(**fields | {"folder": Path(fields["folder"])})
+class JobFolder(OrderFolder):
+    """The files of one local job."""
 
     # Nodes
 
@@ -171,40 +99,9 @@ class JobFolder:
 
     def stderr_tail(self, node: int) -> str:
         """Return the last characters that a node wrote to standard error."""
-        try:
-            with self.node_path(node).with_suffix(".stderr").open("rb") as file:
-                size = file.seek(0, os.SEEK_END)
-                file.seek(max(0, size - STDERR_TAIL_CHARACTERS * _CHARACTER_BYTES))
-                tail = file.read()
-        except FileNotFoundError:
-            return ""
-        return tail.decode(errors="replace")[-STDERR_TAIL_CHARACTERS:]
+        return read_tail(self.node_path(node).with_suffix(".stderr"))
 
     # The end
-
-    def ask_to_end(self, ending: Ending) -> None:
-        """Write down that the job has to end, unless that was asked for before."""
-        self._create("ending.json", json.dumps(ending))
-
-    def ending(self) -> Ending | None:
-        """Tell whether the job was asked to end."""
-        text = self._read("ending.json")
-        if text is None:
-            return None
-        state, message, asked_at = json.loads(text)
-        return Ending(JobState(state), message, asked_at)
-
-    def status(self) -> JobStatus | None:
-        """Return how the job ended; None if that is not known yet."""
-        text = self._read("status.json")
-        if text is None:
-            return None
-        fields: dict[str, Any] = json.loads(text)
-        return JobStatus(**fields | {"state": JobState(fields["state"])})
-
-    def conclude(self, status: JobStatus) -> None:
-        """Write down how the job ended."""
-        self._create("status.json", json.dumps(asdict(status)))
 
     def judge(self, nodes: int, ending: Ending | None) -> JobStatus:
         """Tell how the job ended.
@@ -236,31 +133,4 @@ class JobFolder:
                 f"Node {node} ended without an exit code: its shell was killed, "
                 f"or could not write to {self.path}"
             )
-        try:
-            name = signal.Signals(code - _SIGNAL_EXIT_CODE).name
-        except ValueError:
-            return f"Node {node} exited with code {code}"
-        return f"Node {node} was ended by {name} (exit code {code})"
-
-    # Files
-
-    def _read(self, name: str) -> str | None:
-        try:
-            return (self.path / name).read_text(encoding="utf-8")
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
-    def _create(self, name: str, content: str) -> bool:
-        """Make a file appear with its whole content; false if the name is taken."""
-        aside = self.path / f"{name}.{os.getpid()}"
-        # A predecessor with our pid may have died between link and unlink: then this
-        # is the file that we must not rewrite, under its second name.
-        aside.unlink(missing_ok=True)
-        aside.write_text(content, encoding="utf-8")
-        try:
-            os.link(aside, self.path / name)
-        except FileExistsError:
-            return False
-        finally:
-            aside.unlink()
-        return True
+        return explain_exit_code(node, code)

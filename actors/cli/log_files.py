@@ -2,6 +2,8 @@
 
     DIR/logs/interchange.log                            interchange
     DIR/blocks/block-1/node-0.stderr, node-0.stdout     block-1.0, as its manager
+    DIR/blocks/block-1/run-2/node-0.stderr, ...         the same, of a batch job
+    DIR/blocks/block-1/batch.err, batch.out             block-1, as the batch system
     DIR/blocks/block-1/workers/block-1.0-w1.log         block-1.0-w1
     DIR/blocks/block-1/workers/forkserver.log           block-1.forkserver
 
@@ -21,6 +23,9 @@ from pathlib import Path
 __all__ = ["Line", "LogReader"]
 
 _LOG = ".log"
+# What a batch system says about a block; folders of a job that it may start again.
+_BATCH = "batch.*"
+_RUN = "run-*"
 _NODE = re.compile(r"node-(?P<node>\d+)\.(?:stderr|stdout)")
 # As `logging` writes %(asctime)s.
 _TIME = re.compile(r"(?P<second>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d),(?P<milli>\d{3}) ")
@@ -92,7 +97,9 @@ class LogReader:
         for path in sorted(self._logs.glob(f"*{_LOG}")):
             yield path, path.stem
         for block in sorted(self._blocks.glob("*")):
-            for path in sorted(block.glob("node-*")):
+            for path in sorted(block.glob(_BATCH)):
+                yield path, block.name
+            for path in sorted([*block.glob("node-*"), *block.glob(f"{_RUN}/node-*")]):
                 match = _NODE.fullmatch(path.name)
                 if match:
                     yield path, f"{block.name}.{match['node']}"

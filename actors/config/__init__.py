@@ -3,7 +3,8 @@
 Read `shape` first: every section and key, with defaults and bounds. `loading` turns a
 file into an `EndpointConfig` or tells everything that is wrong with it, with the words
 of `expectations` for one key and the rules of `contradictions` for several. `listen`
-and `launch_command` read the two values that have a grammar of their own.
+and `launch_command` read the two values that have a grammar of their own,
+`provider_names` knows which providers there are.
 `commented_file` writes what `loading` reads. `endpoint_paths` names the files of an
 endpoint's folder.
 """
@@ -20,6 +21,7 @@ from actors.config.loading import (
     load_config,
     parse_config,
 )
+from actors.config.provider_names import provider_target
 from actors.config.shape import (
     BlocksConfig,
     EndpointConfig,
@@ -59,5 +61,6 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_listen",
+    "provider_target",
     "render_config",
 ]

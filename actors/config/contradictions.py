@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from actors.config.launch_command import find_launch_problems
 from actors.config.listen import dialled_url, parse_listen
-from actors.config.shape import BUILT_IN_PROVIDERS, EndpointConfig
+from actors.config.provider_names import known_providers, provider_target
+from actors.config.shape import EndpointConfig
 
 __all__ = ["Contradiction", "find_contradictions"]
 
@@ -84,11 +85,12 @@ def _in_blocks(config: EndpointConfig) -> Iterator[Contradiction]:
             f"{blocks.max_blocks}",
             (least, most),
         )
-    if ":" not in blocks.provider and blocks.provider not in BUILT_IN_PROVIDERS:
-        known = ", ".join(f'"{name}"' for name in BUILT_IN_PROVIDERS)
+    if provider_target(blocks.provider) is None:
+        known = ", ".join(f'"{name}"' for name in known_providers())
         yield Contradiction(
             ("blocks", "provider"),
-            f'is not built in; known are {known}, and "module:Class" for one of yours',
+            "is not built in, and no installed package offers it; known are "
+            f'{known}, and "module:Class" for one of yours',
         )
     for must in find_launch_problems(blocks.launch_command):
         yield Contradiction(("blocks", "launch_command"), must)

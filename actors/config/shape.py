@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 __all__ = [
-    "BUILT_IN_PROVIDERS",
     "BlocksConfig",
     "EndpointConfig",
     "HeartbeatConfig",
@@ -36,12 +35,10 @@ _LARGEST_FRAME_BYTES = 2**31 - 1
 # A manager's report on a thousand workers fits.
 _SMALLEST_FRAME_BYTES = 2**20
 
-BUILT_IN_PROVIDERS = ("local",)
-
 # `(?!\n)`: Python's `$` alone would let a line break at the end pass.
 _NAME_PATTERN = r"^[A-Za-z0-9_-]+$(?!\n)"
 _PROVIDER_PATTERN = (
-    r"^([A-Za-z0-9_]+"  # built in; which ones there are is told with the contradictions
+    r"^([A-Za-z0-9_-]+"  # which ones there are is told with the contradictions
     r"|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$(?!\n)"
 )
 
@@ -128,7 +125,9 @@ class BlocksConfig(_Section, frozen=True, kw_only=True):
     provider: Annotated[
         str,
         _says(
-            'Who runs the blocks: "local", or "module:Class" of a provider of your own',
+            'Who runs the blocks: "local", "slurm", "gridengine", the name of a '
+            'provider that an installed package offers, or "module:Class" of one of '
+            "your own",
             must='be the name of a provider, or "module:Class"',
             pattern=_PROVIDER_PATTERN,
         ),
@@ -266,7 +265,10 @@ class EndpointConfig(_Section, frozen=True, kw_only=True):
     # Any: its shape is the provider's own; nobody here looks inside.
     provider_options: Annotated[
         dict[str, Any],
-        _says("Keys of the provider, checked by the provider when it starts"),
+        _says(
+            "Keys of the provider, checked by the provider when it starts. "
+            "`python -m pydoc providers.slurm` lists those of slurm, and so on"
+        ),
     ] = {}
 
 

@@ -7,7 +7,8 @@
 A block is planned on disk before its job is submitted, and the job's id is saved after.
 So a provider that crashed in between asks the batch system, by the block's name,
 whether the job exists before it submits it again: nothing is orphaned, and nothing is
-submitted twice.
+submitted twice. The same holds for a batch system that did not answer: it is asked
+again until it does.
 """
 
 import hmac
@@ -59,6 +60,7 @@ __all__ = [
     "ProviderSettings",
     "SubmitFailed",
     "SubmitJob",
+    "SubmitUnanswered",
 ]
 
 # Ended blocks that are still reported, newest last; chosen: enough to read why.
@@ -66,7 +68,9 @@ ENDED_KEPT = 50
 # How long the blocks may take to end when the endpoint stops, and how often to look.
 # Chosen: below the supervisor's patience; local blocks take a fraction of a second.
 QUIT_PATIENCE = 10.0
-QUIT_POLL_PERIOD = 0.05
+# By how much shorter the poll period is meanwhile: 0.05 s for local blocks, and no
+# storm on a cluster's controller. Chosen.
+QUIT_POLL_SHARE = 20
 
 
 # Records, saved before what follows from them
@@ -109,6 +113,14 @@ class SubmitJob(Effect):
 @dataclass(frozen=True, slots=True)
 class SubmitFailed:
     """The batch system did not take the job."""
+
+    block_id: BlockId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitUnanswered:
+    """The batch system does not answer; it may have taken the job."""
 
     block_id: BlockId
     reason: str
@@ -203,7 +215,8 @@ class Provider:
         self._beat_at = now
         self._is_polling = False
         self._blamed: set[str] = set()  # peers that sent what is no message
-        self._to_recover: list[BlockId] = []
+        # {block_id: when to ask whether its job was taken}
+        self._to_recover: dict[BlockId, float] = {}
         self._quit_reason = ""
         self._quit_by = math.inf
 
@@ -212,17 +225,16 @@ class Provider:
         match record:
             case BlockPlanned(block_id, launch_id):
                 self._plan(block_id, launch_id)
-                self._to_recover.append(block_id)
+                self._to_recover[block_id] = -math.inf
             case JobSubmitted(block_id, job_id):
                 entry = self.blocks[block_id]
                 self.blocks[block_id] = replace(
                     entry, job_id=job_id, state=BlockState.UNKNOWN
                 )
-                self._to_recover.remove(block_id)
+                del self._to_recover[block_id]
             case BlockEnded(block_id):
                 self.blocks.pop(block_id, None)
-                if block_id in self._to_recover:
-                    self._to_recover.remove(block_id)
+                self._to_recover.pop(block_id, None)
 
     def snapshot(self) -> list[ProviderRecord]:
         """Give records that rebuild the present state, for compaction."""
@@ -273,6 +285,10 @@ class Provider:
                 failed = JobReport(BlockState.FAILED, None, reason)
                 self._update({block_id: failed}, now, turn)
                 self._tell_failure(block_id, reason, now, turn)
+            case SubmitUnanswered(block_id, reason):
+                silent = JobReport(BlockState.UNKNOWN, None, reason)
+                self._update({block_id: silent}, now, turn)
+                self._to_recover[block_id] = now + self.settings.poll_period
             case JobsPolled(reports):
                 self._is_polling = False
                 self._update(reports, now, turn)
@@ -293,9 +309,9 @@ class Provider:
         """Poll, recover, beat."""
         turn = Turn()
         self.interchange.tick(now, turn)
-        for block_id in self._to_recover:
+        for block_id in [b for b, at in self._to_recover.items() if at <= now]:
+            del self._to_recover[block_id]
             turn.effects.append(SubmitJob(block_id, may_exist=True))
-        self._to_recover.clear()
         if self._beat_at <= now:
             self._beat_at = now + self.settings.heartbeat_period
             if self._strategy:
@@ -315,7 +331,7 @@ class Provider:
             self._poll_at,
             self._beat_at,
             self._quit_by,
-            -math.inf if self._to_recover else math.inf,
+            min(self._to_recover.values(), default=math.inf),
         )
 
     # Blocks
@@ -324,7 +340,8 @@ class Provider:
         """End all blocks, and then ourselves: the endpoint stops."""
         self._quit_reason = reason
         self._quit_by = now + QUIT_PATIENCE
-        self.settings = replace(self.settings, poll_period=QUIT_POLL_PERIOD)
+        period = self.settings.poll_period / QUIT_POLL_SHARE
+        self.settings = replace(self.settings, poll_period=period)
         self._cancel(self._active(), now, turn)
         self._poll_at = now
 

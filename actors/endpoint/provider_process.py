@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import operator
 import select
 import sys
 import threading
@@ -14,7 +15,12 @@ from typing import Any
 
 import msgspec
 
-from actors.config import EndpointConfig, bind_launch, expand_launch
+from actors.config import (
+    EndpointConfig,
+    bind_launch,
+    expand_launch,
+    provider_target,
+)
 from actors.endpoint.provider import (
     CancelJobs,
     JobEndSeen,
@@ -27,7 +33,9 @@ from actors.endpoint.provider import (
     ProviderSettings,
     SubmitFailed,
     SubmitJob,
+    SubmitUnanswered,
 )
+from actors.endpoint.recorder import JournalRecorder
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
@@ -38,7 +46,6 @@ from actors.runtime import Inbox, Runtime, Serving
 from providers import (
     JobSpec,
     JobStatus,
-    LocalProvider,
     ProviderError,
     ProviderUnavailable,
 )
@@ -48,8 +55,6 @@ __all__ = ["ProviderShell", "make_provider", "run"]
 
 logger = logging.getLogger(__name__)
 
-# How often the provider asks the batch system. Local ends are seen at once, besides.
-_POLL_PERIOD = 1.0
 # A finished block leaves three short records; compact when a few thousand have come.
 _COMPACT_BYTES = 1 << 20
 
@@ -61,18 +66,17 @@ def make_provider(config: EndpointConfig) -> BatchSystem:
         ConfigError: there is none of that name, or it does not take its options.
     """
     name, options = config.blocks.provider, config.provider_options
+    target = provider_target(name)
+    assert target is not None, "the configuration was checked"
+    module, _, attribute = target.partition(":")
     factory: Callable[..., BatchSystem]
-    if name == "local":
-        factory = LocalProvider
-    else:
-        module, _, attribute = name.partition(":")
-        try:
-            factory = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"[blocks] provider {name!r} cannot be loaded: {error}; it must be "
-                "importable where `actors run` is started"
-            ) from error
+    try:
+        factory = operator.attrgetter(attribute)(importlib.import_module(module))
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"[blocks] provider {name!r} cannot be loaded: {error}; it must be "
+            "importable where `actors run` is started"
+        ) from error
     try:
         return factory(**options)
     except (TypeError, ValueError) as error:
@@ -140,7 +144,7 @@ class ProviderShell(ActorShell):
     def _spec(self, block_id: BlockId) -> JobSpec:
         blocks = self._config.blocks
         return JobSpec(
-            str(block_id),
+            f"{self._config.name}-{block_id}",
             [
                 bind_launch(self._template, block_id, node)
                 for node in range(blocks.nodes_per_block)
@@ -156,6 +160,10 @@ class ProviderShell(ActorShell):
             job_id = self._provider.recover(spec) if may_exist else None
             if job_id is None:
                 job_id = self._provider.submit(spec)
+        except ProviderUnavailable as error:
+            logger.warning("no answer about the job of %s: %s", block_id, error)
+            self.inbox.put(SubmitUnanswered(block_id, str(error)))
+            return
         except ProviderError as error:
             logger.error("%s could not be submitted: %s", block_id, error)
             self.inbox.put(SubmitFailed(block_id, str(error)))
@@ -224,26 +232,12 @@ class _OneShot:
         self._epoll.close()
 
 
-class _Records:
-    """The provider's records, in a journal that stays short."""
-
-    def __init__(self, journal: Journal[ProviderRecord], machine: Provider) -> None:
-        self._journal = journal
-        self._machine = machine
-
-    def write(self, records: Sequence[Any], *, must_sync: bool) -> None:
-        self._journal.append(records)
-        if must_sync:
-            self._journal.sync(time.monotonic())
-        if self._journal.log_bytes > _COMPACT_BYTES:
-            self._journal.compact(self._machine.snapshot())
-
-
 def run(around: Surroundings) -> int:
     """Run an endpoint's provider until it ends; return its exit code."""
     config = around.config
+    provider = make_provider(config)
     settings = ProviderSettings(
-        poll_period=_POLL_PERIOD,
+        poll_period=provider.poll_period,
         heartbeat_period=config.heartbeat.period,
         instance=around.instance,
         token=around.token,
@@ -260,7 +254,6 @@ def run(around: Surroundings) -> int:
         for record in journal.replay():
             machine.replay(record)
         template = expand_launch(config, around.paths, sys.executable)
-        provider = make_provider(config)
         shell = ProviderShell(Inbox(), provider, config, template, around.paths.blocks)
         serving = Serving(
             around.local_address,
@@ -271,15 +264,22 @@ def run(around: Surroundings) -> int:
             around.instance,
             config.transport.max_frame_bytes,
         )
+        recorder = JournalRecorder(
+            journal,
+            # The records that follow are about later states: draw this one now.
+            lambda: iter([machine.snapshot()]),
+            compact_bytes=_COMPACT_BYTES,
+        )
         runtime = Runtime(
             machine,
             shell,
             serving=serving,
             dialing={"interchange": around.dialing(to_member["provider"])},
             sources=[shell.inbox, shell.ends],
-            recorder=_Records(journal, machine),
+            recorder=recorder,
         )
         try:
             return run_actor(shell, runtime)
         finally:
             shell.close()
+            recorder.close()

@@ -44,6 +44,21 @@ Record = TypeVar("Record")
 _ROTATION_RETRY_SHARE = 8
 
 
+class _BackgroundSync:
+    """A sync of what a segment holds now."""
+
+    def __init__(self, segment: SegmentWriter) -> None:
+        self.size = segment.size
+        self.error: OSError | None = None
+        self._segment = segment
+
+    def __call__(self) -> None:
+        try:
+            self._segment.sync()
+        except OSError as error:
+            self.error = error
+
+
 class Journal(Generic[Record]):
     """Append-only records in a folder; see the package's docstring for its promises.
 
@@ -91,6 +106,7 @@ class Journal(Generic[Record]):
         self._is_dirty = False
         self._synced_at = -math.inf
         self._rotate_at = self.config.segment_bytes
+        self._background: _BackgroundSync | None = None
         self._files.make_folder(self.folder)
         self._lock = self._files.lock(self.folder)
 
@@ -214,7 +230,7 @@ class Journal(Generic[Record]):
         active = self._writable()
         if not records:
             return
-        if active.size >= self._rotate_at:
+        if active.size >= self._rotate_at and self._background is None:
             active = self._rotate_or_go_on(active)
         try:
             active.append(map(self._encode, records))
@@ -250,6 +266,49 @@ class Journal(Generic[Record]):
         self._synced_at = now
         self._mark()
         return True
+
+    def begin_sync(self) -> "Callable[[], None] | None":
+        """Begin to make durable what was appended, without waiting for the disk.
+
+        Meanwhile the journal takes records; they are not part of it. `sync` may be
+        called; a compaction may not be started.
+
+        Returns:
+            What waits for the disk: call it once, in any thread, and then `end_sync`.
+            None: there is nothing to wait for.
+
+        Raises:
+            JournalFailed: the disk failed; end this process.
+        """
+        active = self._writable()
+        assert self._background is None, "a sync is under way"
+        if not self._is_dirty or not self._may_sync:
+            return None
+        if active.size >= self._rotate_at:
+            # Where one sync follows the other, `append` never may. It syncs as well.
+            active = self._rotate_or_go_on(active)
+        self._background = _BackgroundSync(active)
+        self._is_dirty = False
+        return self._background
+
+    def end_sync(self, now: float) -> None:
+        """Take note of what the last `begin_sync` returned: it has been called.
+
+        Args:
+            now: monotonic seconds.
+
+        Raises:
+            JournalFailed: the disk failed; end this process. What was appended since
+                the last sync may or may not be on it.
+        """
+        done, self._background = self._background, None
+        assert done is not None, "no sync is under way"
+        active = self._writable()
+        if done.error is not None:
+            self._state = "failed"
+            raise JournalFailed(str(active.path), str(done.error)) from done.error
+        self._synced_at = now
+        self._mark(done.size)
 
     @property
     def sync_at(self) -> float:
@@ -296,6 +355,7 @@ class Journal(Generic[Record]):
             JournalFailed: the disk failed.
         """
         active = self._writable()
+        assert self._background is None, "a sync is under way"
         if self.is_compacting:
             raise BrokenInvariant("A compaction is running: finish or abandon it first")
         self._note_compaction()
@@ -378,11 +438,11 @@ class Journal(Generic[Record]):
             raise JournalFailed(str(self._active.path), str(error)) from error
         self._is_dirty = False
 
-    def _mark(self) -> None:
-        """Say in the log that all of it is synced; no room for it is no harm."""
+    def _mark(self, synced_bytes: int | None = None) -> None:
+        """Say in the log how much, or all of it, is synced; no room is no harm."""
         assert self._active is not None
         try:
-            self._active.mark(self._active.size)
+            self._active.mark(synced_bytes or self._active.size)
         except OSError as error:
             if self._active.is_broken:
                 raise self._write_failure(error, self._active) from error

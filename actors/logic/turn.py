@@ -1,11 +1,15 @@
 """What a machine answers to one message.
 
-    mailbox ──message, now──► machine ──► Turn(records, sends, events, effects, wake_at)
+    mailbox ──message, now──► machine ──► Turn(records, sends, events, effects)
 
 The loop that runs a machine (`actors.runtime`) drains the mailbox, saves the records of
-all turns with one sync, *then* sends, publishes, and hands the effects to the actor's
-shell. How an effect went comes back as a message. So a crash can only fall between two
-of these lines, and the same machines run in a test on a fake clock and a fake network.
+all turns, *then* sends, publishes, and hands the effects to the actor's shell. How an
+effect went comes back as a message. So a crash can only fall between two of these
+lines, and the same machines run in a test on a fake clock and a fake network.
+
+To save a record is to write it: it survives the death of the process. To survive the
+loss of power it must be synced, which takes far longer than a task. So only what tells
+others that they may forget something, a *promise*, waits for that.
 """
 
 from dataclasses import dataclass, field
@@ -121,12 +125,16 @@ class HangUp(Effect):
 class Turn:
     """Everything that follows from one message."""
 
-    # To be saved before anything below happens.
+    # To be written before anything below happens.
     records: list[Any] = field(default_factory=list)
-    # Whether the records must reach the disk before the sends.
+    # Whether the records must reach the disk before anything below happens.
     must_sync: bool = False
     # (peer, message), in order per peer. A peer without a link: dropped.
     sends: list[tuple[str, Message]] = field(default_factory=list)
+    # Sent once the records of this turn, and of all before it, are as safe as they must
+    # be. In order among themselves per peer; `sends` may overtake them. One that is for
+    # a link which is gone by then is dropped.
+    promises: list[tuple[str, Message]] = field(default_factory=list)
     events: list[AnyEvent] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
 

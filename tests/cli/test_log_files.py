@@ -55,6 +55,24 @@ def test_everybody_who_writes_has_a_name(folder: Path) -> None:
     ]
 
 
+def test_what_a_batch_system_and_its_jobs_write_belongs_to_the_block(
+    folder: Path,
+) -> None:
+    block = folder / "blocks/block-7"
+    (block / "run-1").mkdir(parents=True)
+    (block / "run-2").mkdir()
+    write(block / "batch.err", "srun: node failure")
+    write(block / "run-1/node-0.stderr", f"{EARLY} first")
+    write(block / "run-2/node-0.stderr", f"{LATE} again")
+    write(block / "run-2/node-0.exit", "0")
+    assert reader(folder).sources == ["block-7", "block-7.0"]
+    assert sorted(last(folder, "block-7")) == [
+        f"{EARLY} first",
+        f"{LATE} again",
+        "srun: node failure",
+    ]
+
+
 def test_workers_and_blocks_are_sorted_by_number(folder: Path) -> None:
     for number in (10, 9, 1):
         write(folder / f"blocks/block-1/workers/block-1.0-w{number}.log", "x")

@@ -285,8 +285,9 @@ CONTRADICTIONS = [
     (
         '[blocks]\nprovider = "slurn"',
         (
-            '[blocks] provider "slurn" is not built in; known are "local", and '
-            '"module:Class" for one of yours'
+            '[blocks] provider "slurn" is not built in, and no installed package '
+            'offers it; known are "local", "slurm", "gridengine", and "module:Class" '
+            "for one of yours"
         ),
     ),
     (

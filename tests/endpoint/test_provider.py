@@ -23,6 +23,7 @@ from actors.endpoint.provider import (
     ProviderSettings,
     SubmitFailed,
     SubmitJob,
+    SubmitUnanswered,
 )
 from actors.logic.turn import (
     Exit,
@@ -185,6 +186,31 @@ def test_a_refused_job_is_a_failed_block_and_an_error_for_operators(
     assert sent_to(turn, "interchange", Relay) == [
         Relay([Notice("error", "block-1 could not be submitted: no such partition")])
     ]
+
+
+def test_a_submission_without_an_answer_is_asked_about_until_there_is_one(
+    batch: Batch,
+) -> None:
+    batch.launch()
+    for _ in range(3):
+        turn = batch.tell(SubmitUnanswered(B1, "controller down"))
+        assert not turn.records, "the job may have been taken"
+        assert batch.states() == {B1: BlockState.UNKNOWN}
+        assert not all_of(batch.live(4.9).effects, SubmitJob)
+        assert all_of(batch.live(0.2).effects, SubmitJob) == [SubmitJob(B1, True)]
+    assert not all_of(batch.live(60.0).effects, SubmitJob), "one question at a time"
+    turn = batch.tell(JobSubmitted(B1, "j1"))
+    assert turn.records == [JobSubmitted(B1, "j1")]
+
+
+def test_a_block_cancelled_without_an_answer_is_cancelled_when_its_job_is_found(
+    batch: Batch,
+) -> None:
+    batch.launch()
+    batch.tell(SubmitUnanswered(B1, "controller down"))
+    assert not batch.tell(CancelBlocks([B1], "why"), STRATEGY).effects
+    assert SubmitJob(B1, True) in batch.live(5.1).effects
+    assert CancelJobs({B1: "j1"}) in batch.tell(JobSubmitted(B1, "j1")).effects
 
 
 # Polling and cancelling
