@@ -21,7 +21,10 @@ from dataclasses import dataclass
 
 from actors.errors import ConfigError
 
-__all__ = ["Address"]
+__all__ = ["ADDRESS_VARIABLE", "Address"]
+
+# Where a program looks for an address if it was given none.
+ADDRESS_VARIABLE = "ACTORS_ADDRESS"
 
 # Specified: sun_path of unix(7) holds 108 bytes, one of them the final zero.
 _MAX_SOCKET_PATH_BYTES = 107

@@ -8,8 +8,16 @@
     ├── AdmissionRefused        yours: somebody answers, and says no
     ├── TaskFailed              theirs: the cause is remote, its text travels along
     │   ├── WorkerCrashed       the world's: the process that ran the task died
+    │   │   └── OutOfMemoryError    because there was no more memory
     │   ├── ManagerLost         the world's: the node or block that ran the task is gone
-    │   └── TaskLost            the world's: the endpoint no longer knows the task
+    │   ├── TaskLost            the world's: the endpoint no longer knows the task
+    │   ├── TaskTimeoutError    yours: the task ran longer than its `timeout`
+    │   ├── InitializerFailedError  yours: a worker could not be initialized
+    │   ├── TaskCancelledError  yours: the task was cancelled
+    │   └── RuntimeClosedError  yours: `shutdown` came before the result
+    ├── GetTimeoutError         yours: `get` waited for as long as it was told
+    ├── ObjectStoreFullError    the world's: no room for a large value
+    ├── ObjectLostError         the world's: a large value is gone, or its owner is
     ├── TransportClosed         the world's: the other side of a link is gone
     ├── MalformedFrame          theirs: bytes that are no message of ours
     └── BrokenInvariant         ours: the process stops, its supervisor restarts it
@@ -18,6 +26,7 @@ A user's own exception is raised as itself, with the remote traceback as its cau
 Messages name the value, the limit and the next step: sentence case, no full stop.
 """
 
+from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
 __all__ = [
@@ -26,12 +35,20 @@ __all__ = [
     "AdmissionRefused",
     "BrokenInvariant",
     "ConfigError",
+    "GetTimeoutError",
+    "InitializerFailedError",
     "MalformedFrame",
     "ManagerLost",
     "NotSerializable",
+    "ObjectLostError",
+    "ObjectStoreFullError",
+    "OutOfMemoryError",
     "PayloadTooLarge",
+    "RuntimeClosedError",
+    "TaskCancelledError",
     "TaskFailed",
     "TaskLost",
+    "TaskTimeoutError",
     "TransportClosed",
     "WorkerCrashed",
 ]
@@ -59,6 +76,14 @@ class AddressError(ActorsError, ConnectionError):
 
 class AdmissionRefused(ActorsError, ConnectionError):
     """Tell that an endpoint answered and refused, with its reason."""
+
+
+class ObjectStoreFullError(ActorsError):
+    """Tell that neither shared memory nor the spill folder has room for a value."""
+
+
+class ObjectLostError(ActorsError):
+    """Tell that a value was freed, or that the process that owned it is gone."""
 
 
 class TransportClosed(ActorsError, ConnectionError):
@@ -100,3 +125,27 @@ class ManagerLost(TaskFailed, BrokenProcessPool):
 
 class TaskLost(TaskFailed):
     """Tell that the endpoint was restarted and no longer knows the task."""
+
+
+class OutOfMemoryError(WorkerCrashed, MemoryError):
+    """Tell that the kernel killed the worker because memory ran out."""
+
+
+class TaskTimeoutError(TaskFailed, TimeoutError):
+    """Tell that the task ran longer than its `timeout`, and was ended."""
+
+
+class TaskCancelledError(TaskFailed, CancelledError):
+    """Tell that the task was cancelled."""
+
+
+class InitializerFailedError(TaskFailed, BrokenProcessPool):
+    """Tell that an executor's initializer failed in a worker: its tasks cannot run."""
+
+
+class RuntimeClosedError(TaskFailed):
+    """Tell that the runtime was shut down before the task had a result."""
+
+
+class GetTimeoutError(ActorsError, TimeoutError):
+    """Tell that a value was not known in time; the task goes on."""

@@ -21,6 +21,7 @@ import atexit
 import contextlib
 import faulthandler
 import gc
+import importlib
 import os
 import random
 import select
@@ -37,13 +38,15 @@ from typing import TextIO
 import msgspec
 
 from actors.process import die_with_parent, kill_group, name_process
-from actors.worker import Progress, Worker
+from actors.worker import Progress
 
 __all__ = [
+    "WORKER_PROGRAM",
     "Exited",
     "ForkServer",
     "Forked",
     "NotForked",
+    "Program",
     "main",
 ]
 
@@ -69,9 +72,16 @@ _EXIT_ERROR = 1
 # sys.path comes as arguments: ours may have been changed since our own start, and a
 # worker must import what its owner can.
 _BOOT = (
-    "import sys; sys.path[:] = sys.argv[3:]; "
-    "from actors.forkserver import main; main(int(sys.argv[1]), int(sys.argv[2]))"
+    "import sys; sys.path[:] = sys.argv[4:]; "
+    "from actors.forkserver import main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
 )
+
+# What a worker runs: called with its ends of the main and the control pipe and the
+# shared cell; returns the exit code. Named as "module:function"; the server imports the
+# module of its owner's usual one before it forks.
+Program = Callable[[socket.socket, socket.socket, Progress], int]
+WORKER_PROGRAM = "actors.worker:run_worker"
 
 
 # What the owner and the server say to each other. Both are of one version and one
@@ -86,6 +96,7 @@ class Fork(_Packet, frozen=True, array_like=True, tag=True, gc=False):
     """Make a worker; its descriptors come along."""
 
     worker_id: str
+    program: str
 
 
 class KillGroup(_Packet, frozen=True, array_like=True, tag=True, gc=False):
@@ -137,10 +148,14 @@ class ForkServer:
         sys_path: where workers import from; default: as this process.
         log: a descriptor for what the server itself writes, its last words perhaps;
             default: standard output and error of this process.
+        program: what workers usually run.
     """
 
     def __init__(
-        self, sys_path: Sequence[str] | None = None, log: int | None = None
+        self,
+        sys_path: Sequence[str] | None = None,
+        log: int | None = None,
+        program: str = WORKER_PROGRAM,
     ) -> None:
         path = sys.path if sys_path is None else sys_path
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -152,6 +167,7 @@ class ForkServer:
                     _BOOT,
                     str(theirs.fileno()),
                     str(os.getpid()),
+                    program,
                     # The current folder stands in sys.path as "".
                     *(entry or os.getcwd() for entry in path),
                 ],
@@ -188,7 +204,13 @@ class ForkServer:
         return bool(self._waiting)
 
     def spawn(
-        self, worker_id: str, main: int, control: int, progress: int, log: int
+        self,
+        worker_id: str,
+        main: int,
+        control: int,
+        progress: int,
+        log: int,
+        program: str = WORKER_PROGRAM,
     ) -> None:
         """Ask for a worker; answered by `Forked` or `NotForked`.
 
@@ -199,8 +221,9 @@ class ForkServer:
             control: the worker's end of the control pipe.
             progress: the shared cell.
             log: standard output and error.
+            program: what it runs.
         """
-        self._send(Fork(worker_id), (main, control, progress, log))
+        self._send(Fork(worker_id, program), (main, control, progress, log))
 
     def kill(self, worker_id: str) -> None:
         """Ask to SIGKILL a worker and its process group; `Exited` follows."""
@@ -249,6 +272,9 @@ class ForkServer:
             self._process.kill()
         self.is_lost = True
         self._drop_waiting()
+        # A child of ours that was forked without us has this end, too.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         try:
             self._process.wait(_CLOSE_TIMEOUT)
@@ -277,10 +303,11 @@ def _close_all(descriptors: Sequence[int]) -> None:
 # The server's side
 
 
-def main(descriptor: int, owner_pid: int) -> None:
+def main(descriptor: int, owner_pid: int, program: str) -> None:
     """Be the fork server until the owner ends, or closes its end of the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("actors-forks")
+    _find_program(program)
     # What exists now is never collected: copies share its memory for good.
     gc.disable()
     gc.collect()
@@ -355,15 +382,15 @@ class _Server:
         if not packet:
             raise EOFError("The owner has closed its end")
         match _requests.decode(packet):
-            case Fork(worker_id):
-                return self._fork(worker_id, descriptors)
+            case Fork(worker_id, program):
+                return self._fork(worker_id, program, descriptors)
             case KillGroup(worker_id):
                 if worker_id in self._pids:
                     _kill_group(self._pids[worker_id])
         return None
 
     def _fork(
-        self, worker_id: str, descriptors: list[int]
+        self, worker_id: str, program: str, descriptors: list[int]
     ) -> Callable[[], None] | None:
         server_pid = os.getpid()
         try:
@@ -376,7 +403,7 @@ class _Server:
             die_with_parent(server_pid)
             self._leave()
             main, control, progress, log = descriptors
-            return lambda: _become_worker(main, control, progress, log)
+            return lambda: _become_worker(program, main, control, progress, log)
         # Both sides do this: whoever comes first, it holds from now on.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
@@ -449,7 +476,15 @@ def _kill_group(pid: int) -> None:
 # The worker's side
 
 
-def _become_worker(main: int, control: int, progress: int, log: int) -> None:
+def _find_program(program: str) -> Program:
+    module, _, function = program.partition(":")
+    found: Program = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _become_worker(
+    program: str, main: int, control: int, progress: int, log: int
+) -> None:
     """Run as a worker on these descriptors; the process ends here."""
     code = _EXIT_ERROR
     try:
@@ -459,9 +494,9 @@ def _become_worker(main: int, control: int, progress: int, log: int) -> None:
         _prepare_interpreter()
         cell = Progress(progress)
         os.close(progress)
-        code = Worker(
+        code = _find_program(program)(
             socket.socket(fileno=main), socket.socket(fileno=control), cell
-        ).run()
+        )
         # What user code has asked for at its end; threads of it are not waited for.
         atexit._run_exitfuncs()  # noqa: SLF001  no public name, since Python 3.0
     except BaseException:  # noqa: BLE001  the last line of this process

@@ -141,7 +141,7 @@ class Helm:
             BaseException: whatever a signal's handler raises.
         """
         ident = threading.get_ident()
-        if ident == self._thread_id:
+        if ident == self._thread_id and self._loop.is_over:
             return
         if ident != _MAIN_THREAD:
             self._steer(is_done, deadline)

@@ -28,6 +28,7 @@ from typing import Any
 
 import cloudpickle
 
+from actors.errors import NotSerializable
 from actors.unpicklable import (
     as_not_serializable,
     describe_dump_error,
@@ -40,14 +41,20 @@ from actors.unpicklable import (
 __all__ = [
     "CallDumper",
     "FunctionCache",
+    "describe_bad_arguments",
+    "describe_bad_result",
+    "dump_arguments",
     "dump_call",
     "dump_exception",
+    "dump_function",
     "dump_result",
+    "is_reference",
     "load_arguments",
     "load_call",
     "load_exception",
     "load_function",
     "load_result",
+    "modules_by_value",
 ]
 
 _PROTOCOL = 5
@@ -88,8 +95,8 @@ def _register_test_modules(_module_count: int) -> None:
             cloudpickle.register_pickle_by_value(module)  # type: ignore[no-untyped-call]
 
 
-def _modules_by_value() -> list[bytes]:
-    """Name the modules whose mention in a pickle means that it must go by value."""
+def modules_by_value() -> list[bytes]:
+    """Name the modules whose mention in a pickle means that it goes by value."""
     if "_pytest" in sys.modules:
         _register_test_modules(len(sys.modules))
     names: set[str] = cloudpickle.list_registry_pickle_by_value()  # type: ignore[no-untyped-call]
@@ -103,7 +110,7 @@ def _dumps(value: object) -> bytes:
     except Exception:  # noqa: BLE001  other people's code
         # No answer yet: cloudpickle may do it, and if not its error is the better one.
         return _dumps_by_value(value)
-    for name in _modules_by_value():
+    for name in modules_by_value():
         if name in data:
             return _dumps_by_value(value)
     return data
@@ -135,12 +142,16 @@ class CallDumper:
         kwargs: Mapping[str, Any],
     ) -> tuple[bytes, bytes]:
         """Pickle a call, as `dump_call` does."""
+        return self.dump_function(function), dump_arguments(function, args, kwargs)
+
+    def dump_function(self, function: Callable[..., Any]) -> bytes:
+        """Pickle a function, as the module's `dump_function` does."""
         last, pickled_function = self._last
         if function is not last:
-            pickled_function = _dump_function(function)
-            if _is_at(function) and pickled_function == _reference_to(function):
+            pickled_function = dump_function(function)
+            if is_reference(pickled_function, function):
                 self._last = (function, pickled_function)
-        return pickled_function, _dump_arguments(function, args, kwargs)
+        return pickled_function
 
 
 def dump_call(
@@ -155,23 +166,29 @@ def dump_call(
         NotSerializable: names the function, or the argument by position (1 is the
             first) or name, and the part of it that cannot be pickled.
     """
-    return _dump_function(function), _dump_arguments(function, args, kwargs)
+    return dump_function(function), dump_arguments(function, args, kwargs)
+
+
+def is_reference(pickled: bytes, function: Callable[..., Any]) -> bool:
+    """Tell whether a function was pickled by reference: where to find it, no more."""
+    return _is_at(function) and pickled == pickle.dumps(function, _PROTOCOL)
 
 
 def _is_at(function: Callable[..., Any]) -> bool:
     """Tell whether a function stands under its own name in its module."""
     return (
-        isinstance(function, types.FunctionType)
+        isinstance(function, types.FunctionType | types.BuiltinFunctionType | type)
         and getattr(sys.modules.get(function.__module__), function.__qualname__, None)
         is function
     )
 
 
-def _reference_to(function: Callable[..., Any]) -> bytes:
-    return pickle.dumps(function, _PROTOCOL)
+def dump_function(function: Callable[..., Any]) -> bytes:
+    """Pickle a function.
 
-
-def _dump_function(function: Callable[..., Any]) -> bytes:
+    Raises:
+        NotSerializable: names the part of it that cannot be pickled.
+    """
     try:
         return _dumps(function)
     except Exception as error:
@@ -180,18 +197,46 @@ def _dump_function(function: Callable[..., Any]) -> bytes:
         raise as_not_serializable(message, error) from error
 
 
-def _dump_arguments(
+def dump_arguments(
     function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> bytes:
+    """Pickle the arguments of a call.
+
+    Raises:
+        NotSerializable: names the argument by position (1 is the first) or name, and
+            the part of it that cannot be pickled.
+    """
     if not args and not kwargs:
         return _NO_ARGUMENTS
     try:
-        return _dumps((tuple(args), dict(kwargs)))
+        # Copying what has its type already would take a tenth of the whole.
+        return _dumps(
+            (
+                args if type(args) is tuple else tuple(args),
+                kwargs if type(kwargs) is dict else dict(kwargs),
+            )
+        )
     except Exception as error:
-        what, value = _find_argument(args, kwargs)
-        what = f"{what} of {name_of(function)}"
-        message = describe_dump_error(what, value, error, _dumps)
-        raise as_not_serializable(message, error) from error
+        raise describe_bad_arguments(function, args, kwargs, error) from error
+
+
+def describe_bad_arguments(
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    error: Exception,
+) -> NotSerializable:
+    """Make the error that names the argument at fault, and the part of it."""
+    what, value = _find_argument(args, kwargs)
+    what = f"{what} of {name_of(function)}"
+    message = describe_dump_error(what, value, error, _dumps)
+    return as_not_serializable(message, error)
+
+
+def describe_bad_result(what: str, value: object, error: Exception) -> NotSerializable:
+    """Make the error that names the part of a value that cannot be pickled."""
+    message = describe_dump_error(what, value, error, _dumps)
+    return as_not_serializable(message, error)
 
 
 def load_function(function: bytes) -> Callable[..., Any]:
@@ -284,8 +329,7 @@ def dump_result(value: object) -> bytes:
     try:
         return _dumps(value)
     except Exception as error:
-        message = describe_dump_error("Result", value, error, _dumps)
-        raise as_not_serializable(message, error) from error
+        raise describe_bad_result("Result", value, error) from error
 
 
 def load_result(payload: bytes) -> Any:

@@ -20,23 +20,31 @@ import select
 import shutil
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from actors.errors import MalformedFrame, PayloadTooLarge
-from actors.forkserver import Exited, Forked, ForkServer, NotForked
+from actors.forkserver import WORKER_PROGRAM, Exited, Forked, ForkServer, NotForked
 from actors.logic.workers import (
     InitializerFailed,
     TasksRan,
     TasksRecalled,
     WorkerDied,
     WorkerEvent,
+    WorkerSaid,
     WorkerStarted,
 )
 from actors.messages import (
+    INITIALIZER_SEQ,
+    Call,
+    Define,
     Failure,
     FailureKind,
+    FromWorker,
+    Gave,
+    Introduce,
+    Message,
     Ran,
     Recall,
     Recalled,
@@ -47,7 +55,8 @@ from actors.messages import (
 )
 from actors.pipe import MAX_FRAME_BYTES, FrameReader, FrameWriter
 from actors.process import kill_group, read_usage
-from actors.worker import INITIALIZER_SEQ, PROGRESS_BYTES, Progress
+from actors.worker import PROGRESS_BYTES, Progress
+from actors.worker_log import TAIL_CHARACTERS, WorkerLog
 
 __all__ = ["Pool", "WorkerUsage"]
 
@@ -58,18 +67,12 @@ logger = logging.getLogger(__name__)
 _MAX_RUNS_PER_FRAME = 256
 _MAX_BYTES_PER_FRAME = 65_536
 
-# Part of an error that a WorkerDied carries, in characters; Parsl's number.
-_TAIL_CHARACTERS = 2048
-# No character takes more bytes.
-_MAX_BYTES_PER_CHARACTER = 4
-
-_SERVER_LOG = "forkserver.log"
-
-# What programs print is their users' business alone.
-_PRIVATE = 0o600
-
 # What fits into a frame with its other fields.
 _MAX_RUN_BYTES = MAX_FRAME_BYTES - 2**20
+
+# What goes through the main pipe, and what of it is no task.
+_ForMain = Run | Call | Define | Introduce
+_Unnumbered = Define | Introduce
 
 _RECALL_FRAME = encode_frame([Recall()])
 
@@ -93,7 +96,7 @@ class _Worker:
     main: socket.socket
     control: socket.socket
     progress: Progress
-    log: Path
+    log: WorkerLog
     reader: FrameReader = field(default_factory=FrameReader)
     control_reader: FrameReader = field(default_factory=FrameReader)
     writer: FrameWriter = field(default_factory=FrameWriter)
@@ -113,42 +116,63 @@ class Pool:
     """Worker processes of this process; they die with it, however it ends.
 
     Args:
-        log_dir: folder for `<worker_id>.log`, made if missing.
+        log_dir: folder for `<worker_id>.log`, made if missing; None: logs are in
+            memory, see `log_of`, and end with their worker.
         initializer: what `dump_call` returns; called in each worker before its first
             task. If it fails the worker runs nothing and dies.
         sys_path: where workers import from; default: as this process.
+        program: what workers run, as `forkserver.Program` says.
     """
 
     def __init__(
         self,
-        log_dir: Path,
+        log_dir: Path | None,
         *,
         initializer: tuple[bytes, bytes] | None = None,
         sys_path: Sequence[str] | None = None,
+        program: str = WORKER_PROGRAM,
     ) -> None:
-        log_dir.mkdir(parents=True, exist_ok=True)
+        if log_dir is not None:
+            log_dir.mkdir(parents=True, exist_ok=True)
         self._log_dir = log_dir
         self._initializer = initializer
         self._sys_path = sys_path
+        self._program = program
         self._epoll = select.epoll()
         self._server: ForkServer | None = None
+        self._server_log: WorkerLog | None = None
         self._workers: dict[WorkerId, _Worker] = {}
         # {descriptor of a main or control pipe, or a death watch: its worker}
         self._by_descriptor: dict[int, _Worker] = {}
+        # {descriptor of somebody else's: what to call when it is readable}
+        self._callbacks: dict[int, Callable[[], object]] = {}
         self._events: list[WorkerEvent] = []  # not yet read
+        # Of dead workers: (worker, its pid, bytes).
+        self._last_output: list[tuple[WorkerId, int, bytes]] = []
         self._is_closed = False
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when `read` has something to do."""
         return self._epoll.fileno()
 
-    def start(self, worker_id: WorkerId) -> None:
+    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
+        """Have `read` call something when a descriptor of the owner's is readable."""
+        self._callbacks[descriptor] = callback
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch a descriptor no longer; call it before closing the descriptor."""
+        del self._callbacks[descriptor]
+        self._epoll.unregister(descriptor)
+
+    def start(self, worker_id: WorkerId, program: str = "") -> None:
         """Make a worker; `WorkerStarted` follows, or `WorkerDied` if it cannot be.
 
         Tasks may be assigned at once.
 
         Args:
             worker_id: also the name of its log file; never used before in this pool.
+            program: what it runs; default: as all the pool's workers.
 
         Raises:
             ValueError: such a worker exists, or the name cannot be that of a file.
@@ -159,16 +183,15 @@ class Pool:
         if "/" in worker_id or worker_id in ("", ".", ".."):
             raise ValueError(f"Worker id {worker_id!r} must be the name of a file")
         server = self._running_server()
-        log = self._log_dir / f"{worker_id}.log"
         with contextlib.ExitStack() as undo:
             main, their_main = _pipe(undo)
             control, their_control = _pipe(undo)
             memory = os.memfd_create(f"actors-{worker_id}", os.MFD_CLOEXEC)
             undo.callback(os.close, memory)
             os.truncate(memory, PROGRESS_BYTES)
-            log_file = os.open(
-                log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _PRIVATE
-            )
+            log = self._log(worker_id)
+            undo.callback(log.close)
+            log_file = log.open_to_write()
             undo.callback(os.close, log_file)
             worker = _Worker(worker_id, main, control, Progress(memory), log)
             undo.pop_all()
@@ -177,18 +200,23 @@ class Pool:
             self._by_descriptor[stream.fileno()] = worker
             self._epoll.register(stream.fileno(), select.EPOLLIN)
         server.spawn(
-            worker_id, their_main.detach(), their_control.detach(), memory, log_file
+            worker_id,
+            their_main.detach(),
+            their_control.detach(),
+            memory,
+            log_file,
+            program or self._program,
         )
         self._watch_server()
         if self._initializer is not None:
             self.assign(worker_id, [Run(INITIALIZER_SEQ, *self._initializer)])
 
-    def assign(self, worker_id: WorkerId, runs: Sequence[Run]) -> None:
+    def assign(self, worker_id: WorkerId, runs: Sequence[_ForMain]) -> None:
         """Give tasks to a worker; nothing if it is dead or unknown.
 
         Args:
             worker_id: who runs them.
-            runs: with `seq` from 1 on, rising.
+            runs: with `seq` from 1 on, rising; and before them what they refer to.
 
         Raises:
             PayloadTooLarge: a task does not fit into one frame; it and those after it
@@ -199,9 +227,8 @@ class Pool:
             return
         try:
             for batch in _batches(runs):
-                worker.writer.write(
-                    worker.main, encode_frame(batch), [run.seq for run in batch]
-                )
+                seqs = [r.seq for r in batch if not isinstance(r, _Unnumbered)]
+                worker.writer.write(worker.main, encode_frame(batch), seqs)
         except OSError:
             # It is dead or dying; its end is told when everything has been read.
             return
@@ -226,6 +253,22 @@ class Pool:
         except OSError:
             return
         self._watch(worker)
+
+    def tell(self, worker_id: WorkerId, message: Message) -> None:
+        """Say something to a worker that it hears while a task runs, too.
+
+        Raises:
+            PayloadTooLarge: longer than a frame can be.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.is_control_open:
+            return
+        try:
+            worker.control_writer.write(worker.control, encode_frame([message]))
+        except OSError:
+            return
+        if not worker.control_writer.is_empty:
+            self._watch(worker)
 
     def stop(self, worker_id: WorkerId) -> None:
         """Let a worker end when all it was assigned has run; exit code 0."""
@@ -254,18 +297,39 @@ class Pool:
                 )
         return usages
 
+    def read_output(self) -> Iterator[tuple[WorkerId, int, bytes]]:
+        """Give what workers have written since the last call, dead ones too.
+
+        Of logs in memory only.
+
+        Yields:
+            (worker, its pid, bytes); nothing for who wrote nothing.
+        """
+        yield from self._last_output
+        self._last_output.clear()
+        for worker in list(self._workers.values()):
+            output = worker.log.read_new()
+            if output:
+                yield worker.worker_id, worker.pid, output
+
     def __enter__(self) -> "Pool":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read(self) -> list[WorkerEvent]:
-        """Return what has happened since the last call, without waiting."""
-        for descriptor, ready in self._epoll.poll(0):
+    def read(self, longest: float = 0) -> list[WorkerEvent]:
+        """Return what has happened since the last call.
+
+        Args:
+            longest: seconds to wait for anything to happen; 0: do not wait.
+        """
+        for descriptor, ready in self._epoll.poll(longest):
             worker = self._by_descriptor.get(descriptor)
             if worker is not None:
                 self._serve(worker, descriptor, ready)
+            elif descriptor in self._callbacks:
+                self._callbacks[descriptor]()
             elif self._server is not None and descriptor == self._server.fileno():
                 self._serve_server(self._server)
         events, self._events = self._events, []
@@ -287,8 +351,10 @@ class Pool:
         for worker in list(self._workers.values()):
             self._forget(worker)
         self._events.clear()
+        if self._server_log is not None:
+            self._server_log.close()
         self._epoll.close()
-        if remove_logs:
+        if remove_logs and self._log_dir is not None:
             shutil.rmtree(self._log_dir, ignore_errors=True)
 
     # Workers
@@ -323,14 +389,20 @@ class Pool:
             return False
         return True
 
-    def _take_results(
-        self, worker: _Worker, messages: Sequence[Ran | Recalled]
-    ) -> None:
-        results = [message for message in messages if isinstance(message, Ran)]
-        if results and results[0].seq == INITIALIZER_SEQ:
-            first = results.pop(0)
-            if not first.is_success:
-                failure = first.failure or Failure(FailureKind.EXCEPTION, "")
+    def _take_results(self, worker: _Worker, messages: Sequence[FromWorker]) -> None:
+        results: list[Ran] = []
+        for message in messages:
+            if type(message) is not Ran:
+                # What it says stands where it said it: between the results.
+                if results:
+                    self._events.append(TasksRan(worker.worker_id, results))
+                    results = []
+                if not (type(message) is Gave and message.seq == INITIALIZER_SEQ):
+                    self._events.append(WorkerSaid(worker.worker_id, message))
+            elif message.seq != INITIALIZER_SEQ:
+                results.append(message)
+            elif not message.is_success:
+                failure = message.failure or Failure(FailureKind.EXCEPTION, "")
                 self._events.append(InitializerFailed(worker.worker_id, failure))
         if results:
             self._events.append(TasksRan(worker.worker_id, results))
@@ -402,9 +474,9 @@ class Pool:
             return  # reading its last word has buried it
         while worker.is_control_open and self._read_control(worker):
             pass
-        tail = _read_tail(worker.log)
+        tail = worker.log.tail()
         if worker.fault:
-            tail = f"{tail}\n{worker.fault}"[-_TAIL_CHARACTERS:]
+            tail = f"{tail}\n{worker.fault}"[-TAIL_CHARACTERS:]
         self._events.append(
             WorkerDied(
                 worker.worker_id,
@@ -428,6 +500,10 @@ class Pool:
             del self._by_descriptor[worker.death_watch]
             os.close(worker.death_watch)
         worker.progress.close()
+        output = worker.log.read_new()
+        if output:
+            self._last_output.append((worker.worker_id, worker.pid, output))
+        worker.log.close()
         del self._workers[worker.worker_id]
 
     def _release(self, stream: socket.socket) -> None:
@@ -435,17 +511,19 @@ class Pool:
         del self._by_descriptor[stream.fileno()]
         stream.close()
 
+    def _log(self, name: str) -> WorkerLog:
+        path = None if self._log_dir is None else self._log_dir / f"{name}.log"
+        return WorkerLog(path, name)
+
     # The fork server
 
     def _running_server(self) -> ForkServer:
         if self._server is None:
-            log = os.open(
-                self._log_dir / _SERVER_LOG,
-                os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC,
-                _PRIVATE,
-            )
+            if self._server_log is None:
+                self._server_log = self._log("forkserver")
+            log = self._server_log.open_to_write()
             try:
-                self._server = ForkServer(self._sys_path, log)
+                self._server = ForkServer(self._sys_path, log, self._program)
             finally:
                 os.close(log)
             self._epoll.register(self._server.fileno(), select.EPOLLIN)
@@ -481,7 +559,7 @@ class Pool:
         self._epoll.unregister(server.fileno())
         self._server = None
         server.close()
-        words = _read_tail(self._log_dir / _SERVER_LOG)
+        words = self._server_log.tail() if self._server_log else ""
         fault = f"The fork server ended with {server.exit_code}: {words}"
         logger.error("%s", fault)
         for worker in list(self._workers.values()):
@@ -516,12 +594,17 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
-def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
+def _batches(
+    runs: Sequence[_ForMain],
+) -> Iterator[list[_ForMain]]:
     """Cut tasks into frames' worth, in order."""
-    batch: list[Run] = []
+    batch: list[_ForMain] = []
     batch_bytes = 0
     for run in runs:
-        run_bytes = len(run.function) + len(run.arguments)
+        if type(run) is Run:
+            run_bytes = len(run.function) + len(run.arguments)
+        else:
+            run_bytes = _bytes_of(run)
         if run_bytes > _MAX_RUN_BYTES:
             raise PayloadTooLarge(
                 f"Task of {run_bytes} bytes exceeds {_MAX_RUN_BYTES} bytes; "
@@ -539,19 +622,20 @@ def _batches(runs: Sequence[Run]) -> Iterator[list[Run]]:
         yield batch
 
 
+def _bytes_of(run: _ForMain) -> int:
+    match run:
+        case Call(_, function, arguments, values):
+            dependencies = sum(len(value.payload) for value in values)
+            return len(function) + len(arguments.payload) + dependencies
+        case Run(_, function, arguments):
+            return len(function) + len(arguments)
+        case Define(_, function):
+            return len(function)
+        case Introduce():
+            return 0
+
+
 def _is_readable(descriptor: int) -> bool:
     poller = select.poll()
     poller.register(descriptor, select.POLLIN)
     return bool(poller.poll(0))
-
-
-def _read_tail(log: Path) -> str:
-    """Return the last characters of a log, as well as they can be read."""
-    try:
-        with log.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _TAIL_CHARACTERS * _MAX_BYTES_PER_CHARACTER))
-            text = file.read().decode("utf-8", "replace")
-    except OSError as error:
-        return f"(log unreadable: {error})"
-    return text[-_TAIL_CHARACTERS:]

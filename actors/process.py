@@ -26,6 +26,7 @@ __all__ = [
     "kill_group",
     "kill_session",
     "name_process",
+    "read_oom_kills",
     "read_usage",
 ]
 
@@ -288,6 +289,18 @@ def read_usage(pid: int) -> ProcessUsage | None:
         return None
     ticks = int(stat[_USER_TICKS]) + int(stat[_SYSTEM_TICKS])
     return ProcessUsage(int(stat[_RSS_PAGES]) * _PAGE_BYTES, ticks / _TICKS_PER_SECOND)
+
+
+def read_oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory so far."""
+    try:
+        with open("/proc/vmstat", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("oom_kill "):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
 
 
 class _TimerSpec(ctypes.Structure):

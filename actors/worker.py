@@ -19,7 +19,6 @@ happens to this process, the pool knows what had begun.
 
 import contextlib
 import mmap
-import pickle
 import select
 import socket
 import struct
@@ -28,31 +27,24 @@ from collections import deque
 from collections.abc import Sequence
 from time import time
 
-from actors.errors import PayloadTooLarge
 from actors.messages import (
-    Failure,
-    FailureKind,
+    INITIALIZER_SEQ,
+    Call,
+    Gave,
+    Message,
     Ran,
     Recall,
     Recalled,
     Run,
+    ToWorker,
     encode_frame,
     to_worker,
 )
-from actors.payload import (
-    FunctionCache,
-    dump_exception,
-    dump_result,
-    load_arguments,
-)
-from actors.pipe import MAX_FRAME_BYTES, FrameReader, frame_parts
+from actors.perform import Performer, SimplePerformer
+from actors.pipe import FrameReader, frame_parts
 from actors.process import Alarm
-from actors.unpicklable import as_not_serializable, describe_load_error
 
-__all__ = ["INITIALIZER_SEQ", "PROGRESS_BYTES", "Progress", "Worker"]
-
-# The `Run` that carries the initializer; tasks are counted from 1.
-INITIALIZER_SEQ = 0
+__all__ = ["PROGRESS_BYTES", "Progress", "Worker", "run_worker"]
 
 # Exit code of a worker whose initializer failed; that of any failed Python program.
 _EXIT_INITIALIZER_FAILED = 1
@@ -71,19 +63,11 @@ _ALARM_DELAY = 0.002
 _MAX_HELD_RESULTS = 256
 _MAX_HELD_BYTES = 100_000
 
-# What fits into a frame with its other fields.
-_MAX_RESULT_BYTES = MAX_FRAME_BYTES - 2**20
-
 # How long a half-received frame is waited for when tasks are recalled, and how often:
 # the owner's rest of it is on its way, unless the owner has stopped. Milliseconds, as
 # poll() wants them.
 _REST_OF_FRAME_MILLISECONDS = 100
 _REST_OF_FRAME_WAITS = 10
-
-_IMPORT_HINT = (
-    "make it importable in the workers, e.g. by PYTHONPATH or worker_init of "
-    "endpoint.toml"
-)
 
 _PROGRESS = struct.Struct("=Qd")
 PROGRESS_BYTES = _PROGRESS.size
@@ -128,12 +112,12 @@ class Worker:
         self._main = main
         self._control = control
         self._progress = progress
-        self._functions = FunctionCache()
+        self._performer: Performer = SimplePerformer()
         # Guards reader, backlog and results; never held while anything blocks.
         self._lock = threading.Lock()
         self._reader = FrameReader()
-        self._backlog: deque[Run] = deque()  # received, not begun
-        self._results: list[Ran] = []  # not sent
+        self._backlog: deque[Run | Call] = deque()  # received, not begun
+        self._results: list[Message] = []  # and what else there is to say: not sent
         self._results_bytes = 0
         self._hold_until = 0.0  # moment to send the results at, if there are any
         self._is_alarm_set = False
@@ -144,33 +128,64 @@ class Worker:
         self._poller = _poller_of(main)
         self._control_poller = _poller_of(main)
 
-    def run(self) -> int:
+    def run(self, performer: Performer | None = None) -> int:
         """Run tasks until the owner closes the main pipe; return the exit code.
+
+        Args:
+            performer: what runs each of them; default: a SimplePerformer.
 
         Raises:
             OSError: the owner is gone, or a task has damaged our descriptors.
             MalformedFrame: the owner does not speak our language.
         """
+        if performer is not None:
+            self._performer = performer
+        perform = self._performer.perform
         threading.Thread(
             target=self._serve_control, name="actors-control", daemon=True
         ).start()
-        result: Ran | None = None
+        result: Ran | Gave | None = None
         while True:
             run = self._keep_and_take(result)
             if run is None:
                 result = None
+                self._performer.rest()
                 self._flush()
                 if not self._receive():
                     return 0
                 continue
-            result = self._call(run)
-            if not result.is_success and result.seq == INITIALIZER_SEQ:
+            result = perform(run)
+            if (
+                result.seq == INITIALIZER_SEQ
+                and isinstance(result, Ran)
+                and not result.is_success
+            ):
                 with self._lock:
                     self._results.append(result)
                 self._flush()
                 return _EXIT_INITIALIZER_FAILED
 
-    def _keep_and_take(self, result: Ran | None) -> Run | None:
+    def say(self, message: Message, message_bytes: int, *, now: bool) -> None:
+        """Send something to the owner, behind all that was said before.
+
+        From any thread. It blocks while the owner reads nothing and much waits.
+
+        Args:
+            message: what to say.
+            message_bytes: its size, roughly.
+            now: at once; else with the next result, or after a moment.
+        """
+        with self._lock:
+            self._results.append(message)
+            self._results_bytes += message_bytes
+            now = now or self._results_bytes >= _MAX_HELD_BYTES
+            if not now and not self._is_alarm_set:
+                self._alarm.set()
+                self._is_alarm_set = True
+        if now:
+            self._flush()
+
+    def _keep_and_take(self, result: Ran | Gave | None) -> Run | Call | None:
         """Keep a result and begin the next task: its turn, or None if there is none."""
         with self._lock:
             is_due = False
@@ -178,8 +193,11 @@ class Worker:
                 if not self._results:
                     self._hold_until = result.began_at + _HOLD
                 self._results.append(result)
-                self._results_bytes += len(result.payload)
-                is_due = (
+                if type(result) is Ran:
+                    self._results_bytes += len(result.payload)
+                else:
+                    is_due = True
+                is_due = is_due or (
                     result.ended_at >= self._hold_until
                     or len(self._results) >= _MAX_HELD_RESULTS
                     or self._results_bytes >= _MAX_HELD_BYTES
@@ -195,33 +213,6 @@ class Worker:
         if is_due:
             self._flush()
         return run
-
-    def _call(self, run: Run) -> Ran:
-        """Run a task. Whatever its code raises becomes its result.
-
-        All references to arguments and value are gone when this returns.
-        """
-        began_at = time()
-        try:
-            function = self._functions.load(run.function)
-        except BaseException as error:  # noqa: BLE001  the user's code
-            return _not_loadable(run.seq, began_at, "Function", error)
-        try:
-            args, kwargs = load_arguments(run.arguments)
-        except BaseException as error:  # noqa: BLE001  the user's code
-            return _not_loadable(run.seq, began_at, "Argument", error)
-        try:
-            value = function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001  the user's code
-            return _failed(run.seq, began_at, FailureKind.EXCEPTION, error)
-        ended_at = time()
-        try:
-            payload = dump_result(value)
-        except BaseException as error:  # noqa: BLE001  the user's code
-            return _failed(run.seq, began_at, FailureKind.NOT_SERIALIZABLE, error)
-        if len(payload) > _MAX_RESULT_BYTES:
-            return _too_large(run.seq, began_at, len(payload))
-        return Ran(run.seq, True, payload, began_at, ended_at)
 
     def _flush(self) -> None:
         """Send the results that are held; nothing if there are none."""
@@ -255,7 +246,11 @@ class Worker:
     def _read_frames(self) -> None:
         # With the lock held.
         for frame in self._reader.receive(self._main, socket.MSG_DONTWAIT):
-            self._backlog.extend(_decode(frame))  # type: ignore[arg-type]
+            for message in _decode(frame):
+                if isinstance(message, Run | Call):
+                    self._backlog.append(message)
+                else:
+                    self._performer.hear(message)
 
     # The second thread
 
@@ -276,12 +271,14 @@ class Worker:
             # The owner is gone; the fork server ends this process.
             return
 
-    def _answer(self, messages: Sequence[Run | Recall]) -> None:
+    def _answer(self, messages: Sequence[ToWorker]) -> None:
         for message in messages:
             if isinstance(message, Recall):
                 answer = encode_frame([Recalled(self._take_back())])
                 for part in frame_parts(answer):
                     self._control.sendall(part)
+            else:
+                self._performer.hear(message)
 
     def _take_back(self) -> list[int]:
         """Empty pipe and backlog; return the numbers of what has not begun."""
@@ -302,7 +299,7 @@ class Worker:
         return seqs
 
 
-def _decode(frame: memoryview) -> list[Run | Recall]:
+def _decode(frame: memoryview) -> list[ToWorker]:
     return to_worker.decode(frame)  # type: ignore[arg-type]  # any buffer will do
 
 
@@ -312,28 +309,6 @@ def _poller_of(stream: socket.socket) -> select.poll:
     return poller
 
 
-def _failed(seq: int, began_at: float, kind: FailureKind, error: BaseException) -> Ran:
-    """Report an exception, which comes out of `Worker._call` and shows none of it."""
-    ended_at = time()
-    try:
-        payload, summary, text = dump_exception(error, own_frames=1)
-    except BaseException as reason:  # noqa: BLE001  the user's code
-        # An exception that resists even this, or no memory left.
-        summary = f"{type(error).__name__} (not shown: {type(reason).__name__})"
-        payload, text = pickle.dumps(RuntimeError(summary)), ""
-    return Ran(seq, False, payload, began_at, ended_at, Failure(kind, summary, text))
-
-
-def _not_loadable(seq: int, began_at: float, what: str, error: BaseException) -> Ran:
-    message = describe_load_error(what, error, _IMPORT_HINT)
-    refusal = as_not_serializable(message, error)
-    refusal.__cause__ = error
-    return _failed(seq, began_at, FailureKind.NOT_LOADABLE, refusal)
-
-
-def _too_large(seq: int, began_at: float, payload_bytes: int) -> Ran:
-    error = PayloadTooLarge(
-        f"Result of {payload_bytes} bytes exceeds {_MAX_RESULT_BYTES} bytes; "
-        "write it to a file and return its name"
-    )
-    return _failed(seq, began_at, FailureKind.TOO_LARGE, error)
+def run_worker(main: socket.socket, control: socket.socket, progress: Progress) -> int:
+    """Be a worker whose tasks know nothing of refs; return the exit code."""
+    return Worker(main, control, progress).run()

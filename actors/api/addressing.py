@@ -6,7 +6,7 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.address import Address
+from actors.address import ADDRESS_VARIABLE, Address
 from actors.config import EndpointPaths
 from actors.endpoint.surroundings import RunStatus, Surroundings
 from actors.errors import AddressError, ConfigError
@@ -16,7 +16,6 @@ from actors.runtime import Dialing
 
 __all__ = ["ADDRESS_VARIABLE", "Entrance", "find_entrance"]
 
-ADDRESS_VARIABLE = "ACTORS_ADDRESS"
 # The largest frame we take from an endpoint whose configuration is not at hand: what
 # its own limit may be at most is its operator's business, ours is only a guard.
 _MAX_FRAME_BYTES = 1 << 30

@@ -17,7 +17,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -55,14 +54,19 @@ from actors.messages import (
     Outcome,
     Task,
     TaskId,
+    TaskOptions,
     TaskState,
 )
 from actors.payload import CallDumper, load_exception, load_result
 from actors.runtime import Bell, Inbox, Runtime
 
-__all__ = ["Connection", "TaskOptions"]
+__all__ = ["PATIENCE", "Connection"]
 
 logger = logging.getLogger(__name__)
+
+# Long enough for an endpoint that is started at the same time, or again by its
+# supervisor; short enough that a mistyped address is not taken for patience.
+PATIENCE = 30.0
 
 # After `shutdown(cancel_futures=True)` the `max_workers` oldest tasks have a moment to
 # begin: a pool of so many processes would have begun them at once. Chosen: long for an
@@ -80,22 +84,6 @@ _ERRORS: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.BLOCK_FAILED: ManagerLost,
     FailureKind.LOST: TaskLost,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class TaskOptions:
-    """How tasks are to be treated.
-
-    Args:
-        retries: starts after one that was lost with its worker, manager or block; 0:
-            the task runs at most once.
-        priority: higher goes first.
-        name: for people who look at the endpoint.
-    """
-
-    retries: int = 3
-    priority: int = 0
-    name: str = ""
 
 
 class _Submissions:
@@ -229,14 +217,24 @@ class Connection:
         options: TaskOptions,
     ) -> TaskFuture:
         """Send a call; what cannot be sent fails in its future alone."""
-        task_id = TaskId(f"{self.client_id}-{next(self._numbers)}")
-        now = time.time()
-        future = TaskFuture(task_id, now, self)
         try:
             function_bytes, arguments = self._dumper.dump(function, args, kwargs)
         except NotSerializable as error:
+            future = TaskFuture(self._next_task_id(), time.time(), self)
             future.set_exception(error)
             return future
+        return self.send(function_bytes, arguments, options)
+
+    def _next_task_id(self) -> TaskId:
+        return TaskId(f"{self.client_id}-{next(self._numbers)}")
+
+    def send(
+        self, function_bytes: bytes, arguments: bytes, options: TaskOptions
+    ) -> TaskFuture:
+        """Send a call that is pickled already."""
+        now = time.time()
+        task_id = self._next_task_id()
+        future = TaskFuture(task_id, now, self)
         is_alone = not self._futures
         self._futures[task_id] = future
         # Both who ends the connection and who submits look: one of them sees it.

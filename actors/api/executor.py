@@ -11,10 +11,11 @@ from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.addressing import find_entrance
-from actors.api.connection import Connection, TaskOptions
+from actors.api.connection import PATIENCE, Connection
 from actors.api.initializer import Initializer, InitializerFailed
 from actors.api.task_future import TaskFuture
 from actors.logic.chunks import chunked, flattened, run_chunk
+from actors.messages import TaskOptions
 
 __all__ = ["Executor"]
 
@@ -22,10 +23,6 @@ logger = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
-
-# Long enough for an endpoint that is started at the same time, or again by its
-# supervisor; short enough that a mistyped address is not taken for patience.
-_PATIENCE = 30.0
 
 # Connections to drain at the interpreter's end. As in `concurrent.futures`: a thread
 # that ran on would find a dead interpreter.
@@ -87,7 +84,7 @@ class Executor(StandardExecutor):
         credentials: str | os.PathLike[str] | None = None,
         retries: int = 3,
         priority: int = 0,
-        patience: float = _PATIENCE,
+        patience: float = PATIENCE,
     ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
@@ -95,7 +92,7 @@ class Executor(StandardExecutor):
             raise ValueError(f"retries {retries} must be 0 or more")
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
-        self._options = TaskOptions(retries, priority)
+        self._options = TaskOptions(retries=retries, priority=priority)
         self._initializer = Initializer(initializer, initargs) if initializer else None
         self._broken: InitializerFailed | None = None
         self._is_shut_down = False

@@ -26,9 +26,18 @@ from actors.logic.turn import Admission, Effect, Exit, LinkClosed, Turn
 from actors.messages import PROTOCOL, Answer, Command, Goodbye, Hello
 from actors.runtime import Runtime
 
-__all__ = ["DEFAULT_TIMEOUT", "Inquiry", "Verb", "ask", "ask_to_stop"]
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "Inquiry",
+    "Verb",
+    "ask",
+    "ask_to_stop",
+    "operator_hello",
+]
 
-Verb = Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"]
+Verb = Literal[
+    "status", "hold", "resume", "drain", "scale", "cancel", "stop", "tasks", "story"
+]
 
 # Seconds that an answer may take. Chosen: an endpoint that is just starting takes one
 # or two, and a person waits no longer without a word.
@@ -189,7 +198,7 @@ def _inquire(
     if entrance.obstacle:
         raise AddressError(f"Nobody answers at {entrance.name}; {entrance.obstacle}")
     inquiry = Inquiry(
-        _hello(entrance.token),
+        operator_hello(entrance.token),
         command,
         random.Random(secrets.randbits(64)),
         time.monotonic() + timeout,
@@ -209,7 +218,8 @@ def _inquire(
     )
 
 
-def _hello(token: str) -> Hello:
+def operator_hello(token: str) -> Hello:
+    """Introduce an operator of this process, a new one each time."""
     host = socket.gethostname()
     return Hello(
         "operator",

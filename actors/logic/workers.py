@@ -11,7 +11,7 @@ nothing: its `WorkerDied` has said, or is about to say, what has not begun.
 from dataclasses import dataclass
 
 from actors.logic.turn import Effect
-from actors.messages import Failure, Ran, Run, WorkerId
+from actors.messages import Failure, FromWorker, Ran, Run, WorkerId
 
 __all__ = [
     "AssignTasks",
@@ -24,6 +24,7 @@ __all__ = [
     "TasksRecalled",
     "WorkerDied",
     "WorkerEvent",
+    "WorkerSaid",
     "WorkerStarted",
 ]
 
@@ -81,6 +82,14 @@ class TasksRan:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerSaid:
+    """A worker sent something else, which its tasks have to say to its owner."""
+
+    worker_id: WorkerId
+    message: FromWorker
+
+
+@dataclass(frozen=True, slots=True)
 class TasksRecalled:
     """These have not begun and never will at this worker; perhaps none."""
 
@@ -113,4 +122,11 @@ class WorkerDied:
     stderr_tail: str  # the last 2,048 characters that it wrote, or why it is unknown
 
 
-WorkerEvent = WorkerStarted | TasksRan | TasksRecalled | InitializerFailed | WorkerDied
+WorkerEvent = (
+    WorkerStarted
+    | TasksRan
+    | WorkerSaid
+    | TasksRecalled
+    | InitializerFailed
+    | WorkerDied
+)

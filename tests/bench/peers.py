@@ -127,6 +127,30 @@ kind = "none"
         return self.executor.submit(fn, x).result()
 
 
+class Actors(Peer):
+    """This repository, embedded: worker processes of the caller."""
+
+    venv = package = "actors"
+
+    def start(self):
+        import actors
+
+        self.actors, self.fns = actors, {}
+        actors.init(num_workers=WORKERS)
+
+    def stop(self):
+        self.actors.shutdown()
+
+    def submit(self, fn, x):
+        remote = self.fns.get(fn)
+        if remote is None:
+            remote = self.fns[fn] = self.actors.remote(fn)
+        return remote.remote(x)
+
+    def gather(self, futures):
+        return self.actors.get(futures)
+
+
 class ProcessPool(Peer):
     venv = "base"
 
@@ -559,6 +583,7 @@ class PipeForkserver(Pipe):
 
 
 PEERS = {
+    "actors": Actors,
     "actors_endpoint": ActorsEndpoint,
     "process_pool": ProcessPool,
     "mp_pool": MpPool,

@@ -1,0 +1,328 @@
+"""EmbeddedExecutor: `concurrent.futures` on worker processes of its own."""
+
+import functools
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor as StandardExecutor
+from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
+from typing import Any, ParamSpec, TypeVar
+
+from actors.api.initializer import Initializer, InitializerFailed
+from actors.embedded.outcomes import load
+from actors.embedded.runtime import Embedded
+from actors.embedded.tasks import CallSpec, TaskStage
+from actors.errors import (
+    InitializerFailedError,
+    NotSerializable,
+    TaskFailed,
+)
+from actors.logic.chunks import chunked, flattened, run_chunk
+from actors.messages import FailureKind, TaskOptions
+from actors.payload import CallDumper, dump_call, dump_function, is_reference
+from actors.refs import ObjectRef, Promise, Settled
+
+__all__ = ["EmbeddedExecutor"]
+
+logger = logging.getLogger(__name__)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_PROGRAM = "actors.api.worker:run_borrower"
+_MAX_WORKERS = 512
+_ENDED = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED})
+
+# Runtimes to drain at the interpreter's end, as in `concurrent.futures`.
+_runtimes: "weakref.WeakSet[Embedded]" = weakref.WeakSet()
+_exit = threading.Event()
+
+
+def _drain_at_exit() -> None:
+    _exit.set()
+    runtimes = list(_runtimes)
+    for runtime in runtimes:
+        runtime.leave()
+    for runtime in runtimes:
+        runtime.join()
+
+
+# Before the interpreter waits for threads that are no daemons, and before `atexit`.
+threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+class _LocalFuture(Future[Any]):
+    """The future of a task here; who waits for it runs the rounds that bring it.
+
+    What came is unpickled by who asks for it first: it is the user's code that runs
+    then, and in a round it could wait for another round.
+    """
+
+    _outcome: bytes | Settled | None = None  # came, and nobody has asked yet
+
+    def __init__(self, runtime: Embedded) -> None:
+        super().__init__()
+        # Typeshed does not know of these.
+        self._state: str
+        self._condition: threading.Condition
+        self._waiters: list[Any]
+        self._done_callbacks: list[Any]
+        self._result: Any
+        self._exception: BaseException | None
+        self._runtime = runtime
+        self.ref: ObjectRef[Any] | None = None  # until it has ended
+
+    def result(self, timeout: float | None = None) -> Any:
+        try:
+            self._wait(timeout)
+            return super().result(0)
+        finally:
+            # As the standard one: no cycle through the exception's traceback.
+            del self
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._wait(timeout)
+        return super().exception(0)
+
+    def running(self) -> bool:
+        """Tell whether a worker has the task; it runs, or is about to."""
+        ref = self.ref
+        task = ref.task if ref is not None else None
+        return task is not None and task.stage is TaskStage.ASSIGNED
+
+    def cancel(self) -> bool:
+        """Give the task up; false: a worker has it, or it has ended."""
+        ref = self.ref
+        if ref is not None and not self.done():
+            self._runtime.cancel_waiting(ref)
+        return self.cancelled()
+
+    def _is_over(self) -> bool:
+        return self._state in _ENDED
+
+    def _wait(self, timeout: float | None) -> None:
+        """Run rounds until it has ended, or let others do; then open what came."""
+        if not self._is_over():
+            deadline = None if timeout is None else time.monotonic() + timeout
+            self._runtime.steer(self._is_over, timeout)
+            with self._condition:
+                while not self._is_over():
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if left is not None and left <= 0:
+                        return
+                    self._condition.wait(left)
+        if self._outcome is not None:
+            self._open()
+
+    def _open(self) -> None:
+        with self._condition:
+            outcome, self._outcome = self._outcome, None
+            if outcome is None:
+                return  # another thread was faster
+            try:
+                self._result = load(outcome, self._runtime.load_stored)
+            except BaseException as error:  # noqa: BLE001  the task's
+                self._exception = error
+
+    def note(self, ref: Promise) -> None:
+        """Take the outcome, in a round."""
+        outcome = ref.outcome
+        failure = outcome.value.failure if isinstance(outcome, Settled) else None
+        with self._condition:
+            self.ref = None
+            if failure is not None and failure.kind is FailureKind.CANCELLED:
+                self._state = CANCELLED_AND_NOTIFIED
+                for waiter in self._waiters:
+                    waiter.add_cancelled(self)
+            else:
+                self._outcome = outcome
+                self._state = FINISHED
+                for waiter in self._waiters:
+                    if failure is None:
+                        waiter.add_result(self)
+                    else:
+                        waiter.add_exception(self)
+            self._condition.notify_all()
+        if self._done_callbacks:
+            self._runtime.leave_to_thread(self._invoke_callbacks)
+
+    def _invoke_callbacks(self) -> None:
+        super()._invoke_callbacks()  # type: ignore[misc]
+
+
+class EmbeddedExecutor(StandardExecutor):
+    """Run calls in worker processes of this one; a standard executor.
+
+    Functions and arguments are pickled: by reference what can be imported, by value
+    what is defined in `__main__`, a notebook, a lambda or a local function.
+
+    Args:
+        max_workers: processes; default: as many as processors that we may use.
+        initializer: called in each worker before its first task. If it fails, so do
+            all tasks, with a `BrokenProcessPool`.
+        initargs: its arguments.
+        retries: how often a task is started again after its worker died; 0: a task
+            runs at most once.
+        priority: higher goes first.
+
+    Raises:
+        NotSerializable: `initializer` or `initargs` cannot be pickled.
+        TypeError: `initializer` is not callable.
+        ValueError: `max_workers` is not positive, or `retries` is negative.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        retries: int = 3,
+        priority: int = 0,
+    ) -> None:
+        if max_workers is not None and max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        if retries < 0:
+            raise ValueError(f"retries {retries} must be 0 or more")
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        # Others read it to decide on the size of chunks: dask, joblib.
+        self._max_workers = max_workers or len(os.sched_getaffinity(0))
+        self._options = TaskOptions(retries=retries, priority=priority)
+        self._is_shut_down = False
+        self._lock = threading.Lock()
+        self._dumper = CallDumper()
+        self._spec: tuple[bytes, CallSpec] | None = None  # of the last function
+        # An initializer that can be imported is called as a worker starts. One that
+        # goes by value rides with each function: what it sets must be in the same
+        # pickle as who reads it, or they would have two sets of global variables.
+        self._rider: Initializer | None = None
+        first: tuple[bytes, bytes] | None = None
+        if initializer is not None:
+            first = dump_call(initializer, initargs, {})
+            if not is_reference(first[0], initializer):
+                first, self._rider = None, Initializer(initializer, initargs)
+        self._broken: TaskFailed | None = None
+        self._runtime = Embedded(
+            self._max_workers,
+            {},
+            max(_MAX_WORKERS, self._max_workers),
+            program=_PROGRAM,
+            initializer=first,
+        )
+        _runtimes.add(self._runtime)
+        # An executor that is dropped ends its workers once its tasks have ended.
+        weakref.finalize(self, self._runtime.leave).atexit = False
+
+    def submit(
+        self,
+        fn: Callable[Parameters, Result],
+        /,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> "Future[Result]":
+        """Schedule `fn(*args, **kwargs)`.
+
+        What cannot be pickled fails in the future alone, with NotSerializable.
+
+        Raises:
+            RuntimeError: after `shutdown`, or at the interpreter's end.
+            BrokenProcessPool: the initializer has failed.
+        """
+        with self._lock:
+            if self._is_shut_down:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if _exit.is_set():
+                raise RuntimeError(
+                    "cannot schedule new futures after interpreter shutdown"
+                )
+            why = self._runtime.broken or self._broken
+            if why is not None:
+                raise InitializerFailedError(why.message, why.detail)
+            future = _LocalFuture(self._runtime)
+            try:
+                ref = self._runtime.submit(
+                    self._prepared(fn), fn, args, kwargs, future.note
+                )
+                # Unless it has ended: then nothing is to be kept.
+                future.ref = ref if ref.outcome is None else None
+            except NotSerializable as error:
+                future.set_exception(error)
+        if self._rider is not None:
+            note_failure = weakref.WeakMethod(self._note_failure)
+            future.add_done_callback(lambda ended: _call_if_alive(note_failure, ended))
+        return future
+
+    def _note_failure(self, future: "Future[Any]") -> None:
+        """Break if it is the initializer that failed."""
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, InitializerFailed) and self._broken is None:
+            self._broken = error
+            logger.error("%s", error)
+
+    def _prepared(self, function: Callable[..., Any]) -> CallSpec:
+        if self._rider is None:
+            pickled = self._dumper.dump_function(function)
+        else:
+            pickled = dump_function(self._rider.before(function))
+        last = self._spec
+        if last is not None and last[0] == pickled:
+            return last[1]
+        name = getattr(function, "__qualname__", type(function).__qualname__)
+        spec = self._runtime.prepare(pickled, self._options, name)
+        self._spec = (pickled, spec)
+        return spec
+
+    def map(
+        self,
+        fn: Callable[..., Result],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[Result]:
+        """Call `fn` with the items of the iterables, as `map` does, in order.
+
+        Args:
+            fn: called as often as the shortest iterable has items.
+            iterables: consumed at once.
+            timeout: seconds from this call until the last result is there.
+            chunksize: calls that travel as one task; large ones save time for short
+                calls.
+
+        Raises:
+            TimeoutError: from the iterator, after `timeout`.
+            ValueError: `chunksize` is below 1.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if chunksize == 1:
+            return super().map(fn, *iterables, timeout=timeout)
+        chunks = chunked(zip(*iterables, strict=False), chunksize)
+        results = super().map(functools.partial(run_chunk, fn), chunks, timeout=timeout)
+        return flattened(results)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more tasks, and end the workers when all have ended.
+
+        Args:
+            wait: return only then.
+            cancel_futures: cancel what no worker has.
+        """
+        with self._lock:
+            self._is_shut_down = True
+        self._runtime.leave(cancel_waiting=cancel_futures)
+        if wait:
+            self._runtime.join()
+
+
+def _call_if_alive(
+    method: Callable[[], Callable[["Future[Any]"], None] | None], future: "Future[Any]"
+) -> None:
+    """Call a method of an executor, which futures must not keep alive."""
+    alive = method()
+    if alive is not None:
+        alive(future)

@@ -1,0 +1,142 @@
+"""What is done with refs: `get`, `wait`, `put`, `cancel`, `as_completed`."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar, overload
+
+from actors.api.runtime import runtime
+from actors.errors import GetTimeoutError
+from actors.refs import ObjectRef
+
+__all__ = ["as_completed", "cancel", "get", "put", "wait"]
+
+T = TypeVar("T")
+
+
+@overload
+def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+
+
+@overload
+def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+
+
+def get(refs: Any, *, timeout: float | None = None) -> Any:
+    """Wait for values and return them.
+
+    Args:
+        refs: one, or a list of them.
+        timeout: seconds; None: for ever.
+
+    Returns:
+        The value, or the list of values.
+
+    Raises:
+        GetTimeoutError: not all are known in time.
+        BaseException: a task failed: what it raised, with its traceback as the cause.
+        TypeError: something is no ref.
+    """
+    if isinstance(refs, ObjectRef):
+        return runtime().get((refs,), timeout)[0]
+    return runtime().get(_checked(refs), timeout)
+
+
+def wait(
+    refs: Sequence[ObjectRef[T]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,  # noqa: ARG001  Ray's; here values always are
+) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+    """Wait until some values are known.
+
+    Args:
+        refs: all different.
+        num_returns: how many will do.
+        timeout: seconds; None: for ever.
+        fetch_local: Ray's, and without effect: values are here.
+
+    Returns:
+        (known, the others), each in the order given; at most `num_returns` are known,
+        even if more are.
+
+    Raises:
+        TypeError: `refs` is no list of refs.
+        ValueError: a ref stands there twice, or `num_returns` is out of range.
+    """
+    wanted = _checked(refs)
+    if len(set(wanted)) != len(wanted):
+        raise ValueError("wait() needs refs that are all different")
+    if not 0 < num_returns <= len(wanted):
+        if not wanted:
+            return [], []
+        raise ValueError(f"num_returns {num_returns} must be 1 to {len(wanted)}")
+    known = runtime().wait(wanted, num_returns, timeout)
+    ready: list[ObjectRef[T]] = []
+    others: list[ObjectRef[T]] = []
+    for ref, is_known in zip(wanted, known, strict=True):
+        (ready if is_known and len(ready) < num_returns else others).append(ref)
+    return ready, others
+
+
+def put(value: T) -> ObjectRef[T]:
+    """Make a ref on a value.
+
+    Raises:
+        NotSerializable: it cannot be pickled.
+        TypeError: it is a ref already.
+    """
+    if isinstance(value, ObjectRef):
+        raise TypeError("put() takes a value, not a ref on one")
+    ref: ObjectRef[T] = runtime().put(value)
+    return ref
+
+
+def cancel(
+    ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True
+) -> None:
+    """Give up the task that brings a value; nothing if that is known.
+
+    A task that waits is dropped; in one that runs KeyboardInterrupt is raised.
+    `get` raises TaskCancelledError then.
+
+    Args:
+        ref: of the task.
+        force: kill the worker, if the task runs.
+        recursive: give up the tasks that it has called, too.
+    """
+    runtime().cancel(ref, force=force, recursive=recursive)
+
+
+def as_completed(
+    refs: Iterable[ObjectRef[T]], *, timeout: float | None = None
+) -> Iterator[ObjectRef[T]]:
+    """Give refs as their values become known.
+
+    Args:
+        refs: each is given once, however often it stands there.
+        timeout: seconds from the first `next` until the last value.
+
+    Raises:
+        GetTimeoutError: not all are known in time.
+    """
+    left = list(dict.fromkeys(_checked(list(refs))))
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while left:
+        rest = None if deadline is None else max(0.0, deadline - time.monotonic())
+        known = runtime().wait(left, 1, rest)
+        if not any(known):
+            raise GetTimeoutError(f"{len(left)} values are not known after {timeout} s")
+        yield from (ref for ref, is_known in zip(left, known, strict=True) if is_known)
+        left = [ref for ref, is_known in zip(left, known, strict=True) if not is_known]
+
+
+def _checked(refs: object) -> list[ObjectRef[Any]]:
+    if not isinstance(refs, list | tuple):
+        raise TypeError(
+            f"Expected an ObjectRef or a list of them, not {type(refs).__name__}"
+        )
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"Expected ObjectRefs, not {type(ref).__name__}")
+    return list(refs)

@@ -1,0 +1,144 @@
+"""The process's runtime: `init`, `shutdown`, and what comes about by itself."""
+
+import importlib
+import os
+import threading
+from collections.abc import Mapping
+from typing import Protocol
+
+from actors.address import ADDRESS_VARIABLE
+from actors.embedded.runtime import Embedded
+from actors.errors import ConfigError
+from actors.refs import Context, context, known, set_context
+
+__all__ = ["init", "is_initialized", "runtime", "shutdown"]
+
+# Each takes some 10 MB of its own. Chosen: what a large machine bears.
+_MAX_WORKERS = 512
+
+# What workers run; by name, as it imports this.
+_PROGRAM = "actors.api.worker:run_borrower"
+
+# By name, too: who stays at home need not pay for nng's import, and must not have it
+# before workers fork.
+_ON_ENDPOINT = "actors.api.on_endpoint"
+
+
+class _Runtime(Context, Protocol):
+    """What `init` makes; in a worker there is another context from the beginning."""
+
+    def close(self) -> None: ...
+
+
+_made: list[_Runtime] = []  # the one that this process has, if any
+_lock = threading.Lock()
+
+
+def init(
+    address: str | os.PathLike[str] | None = None,
+    *,
+    num_workers: int | None = None,
+    num_cpus: int | None = None,
+    num_gpus: float = 0,
+    resources: Mapping[str, float] | None = None,
+    max_workers: int = _MAX_WORKERS,
+    log_to_driver: bool = True,
+    ignore_reinit_error: bool = False,
+    credentials: str | os.PathLike[str] | None = None,
+) -> None:
+    """Start worker processes for this program, or go to an endpoint.
+
+    Without it the first remote call does, with the defaults. In a worker it does
+    nothing: tasks share the runtime of the program that called them.
+
+    Args:
+        address: an endpoint's folder (or its endpoint.toml), or `wss://host:port`;
+            None: the environment variable ACTORS_ADDRESS, and without that, worker
+            processes of this program. An endpoint has its own workers: all that
+            follows but `credentials` and `ignore_reinit_error` is for the others.
+        credentials: for a `wss://` address: a folder with the endpoint's `token` and
+            `credentials/`, as `actors init` wrote them.
+        num_workers: processes to keep, and processors to share out; default: as many
+            as this process may use.
+        num_cpus: another name for it, Ray's.
+        num_gpus: GPUs to share out; tasks find theirs in CUDA_VISIBLE_DEVICES.
+        resources: amounts of whatever else tasks may ask for.
+        max_workers: processes that there may be while tasks wait for each other.
+        log_to_driver: whether what workers print appears on our standard error.
+        ignore_reinit_error: let a second call do nothing.
+
+    Raises:
+        AddressError: there is no endpoint at the address.
+        ConfigError: a number is not positive; or the address, the endpoint's folder
+            or the credentials are wrong.
+        RuntimeError: there is a runtime already.
+    """
+    with _lock:
+        if known() is not None:
+            if ignore_reinit_error or not _made:  # made by nobody: a worker's
+                return
+            raise RuntimeError(
+                "actors.init() was called before; call actors.shutdown() first"
+            )
+        if address is not None or os.environ.get(ADDRESS_VARIABLE):
+            module = importlib.import_module(_ON_ENDPOINT)
+            _have(module.connect(address, credentials))
+            return
+        count = num_workers or num_cpus or len(os.sched_getaffinity(0))
+        if count < 1 or max_workers < count:
+            raise ConfigError(
+                f"num_workers {count} must be at least 1 and at most max_workers "
+                f"{max_workers}"
+            )
+        amounts = {**(resources or {}), **({"GPU": num_gpus} if num_gpus else {})}
+        _have(
+            Embedded(
+                count,
+                amounts,
+                max_workers,
+                program=_PROGRAM,
+                log_to_driver=log_to_driver,
+            )
+        )
+
+
+def _have(new: _Runtime) -> None:
+    _made.append(new)
+    set_context(new)
+
+
+def is_initialized() -> bool:
+    """Tell whether this process has a runtime."""
+    return known() is not None
+
+
+def shutdown() -> None:
+    """End all tasks and workers of this program; twice is once."""
+    with _lock:
+        if _made:
+            _made[-1].close()
+            _made.clear()
+            set_context(None)
+
+
+def runtime() -> Context:
+    """Return the process's runtime; start it if there is none."""
+    if known() is None:
+        init(ignore_reinit_error=True)
+    return context()
+
+
+def _begin_anew() -> None:
+    """In a forked child: have no runtime; it is the parent's."""
+    if _made:
+        # Never freed: it would close, warn and wait for what is not the child's.
+        _inherited.extend(_made)
+        _made.clear()
+        set_context(None)
+
+
+_inherited: list[object] = []
+os.register_at_fork(after_in_child=_begin_anew)
+
+# Before the interpreter waits for threads, and before `atexit`: its own may want us.
+threading._register_atexit(shutdown)  # type: ignore[attr-defined]  # noqa: SLF001

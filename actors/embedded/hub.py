@@ -1,0 +1,819 @@
+"""Hub: the tables of tasks and refs of one program, and who runs what. Pure.
+
+    submit ─► (blocked until its arguments are known) ─► waiting ─► at a worker ─► ended
+                                                            ▲            │
+                                                            └────────────┘
+                                     recalled, or to be run again after a failure
+
+The head of a worker's backlog is what it runs; what stands behind it is prefetched, so
+that short tasks follow each other without a pause. A worker whose head takes long has
+the rest recalled as soon as another one could run them.
+
+A task that waits for others (`get` in a worker) gives back its processors, and what it
+waits for is run before all else, by a further worker if there is none: so tasks that
+call tasks never wait for each other in vain.
+
+Effects gather in `effects` and are taken by whoever drives the hub. What workers ask
+for while they run a task is dealt with in `requests`.
+"""
+
+import heapq
+import itertools
+import math
+import random
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+
+from actors.embedded.failures import cancelled, closed, crashed, no_worker, timed_out
+from actors.embedded.resources import CPU, ONE_CPU, Capacity
+from actors.embedded.streams import Stream
+from actors.embedded.tasks import Task, TaskStage
+from actors.embedded.waiting import WaitingTasks
+from actors.embedded.workers import (
+    AdoptStored,
+    ForWorker,
+    HubWorker,
+    PinStored,
+    SendTasks,
+    TellWorker,
+    UnpinStored,
+)
+from actors.errors import BrokenInvariant
+from actors.logic.backoff import Backoff
+from actors.logic.prefetch import Prefetch
+from actors.logic.turn import Effect
+from actors.logic.workers import (
+    KillWorker,
+    RecallTasks,
+    StartWorker,
+    StopWorker,
+    WorkerDied,
+)
+from actors.messages import (
+    FUNCTION_MARK,
+    INITIALIZER_SEQ,
+    Call,
+    Define,
+    Failure,
+    FailureKind,
+    Gave,
+    Interrupt,
+    Introduce,
+    Ran,
+    Run,
+    Value,
+    WorkerId,
+    Yielded,
+)
+from actors.refs import ObjectRef, Promise, Settled, StoredOutcome
+
+__all__ = ["Hub"]
+
+# Work that waits at a worker, in seconds and in tasks. Measured by tests/bench: more
+# gains nothing, less leaves workers idle between two frames.
+WORKER_AHEAD, WORKER_AHEAD_LIMIT = 0.002, 128
+# A head that runs longer than this has its followers recalled. Chosen: well above what
+# a batch of short tasks takes, well below what a person notices.
+RECALL_AFTER = 0.005
+# A worker beyond the usual number is stopped when it was idle for so long. Chosen: the
+# next call of a program that nests calls comes sooner.
+SPARE_PERIOD = 1.0
+# A task that was interrupted for its timeout is killed after this. Chosen: what code
+# needs to clean up.
+INTERRUPT_GRACE = 2.0
+# Functions longer than this are sent once per worker and then called by number, as many
+# as this. Chosen: a reference by name is shorter, and costs less than the bookkeeping.
+DEFINE_BYTES = 128
+MAX_DEFINED = 256
+# So many starts in a row that came to nothing: there will be no worker. Chosen.
+MAX_FAILED_STARTS = 5
+
+_NOTHING = b""
+
+
+class Hub:
+    """The machine; see the module's docstring.
+
+    Args:
+        capacity: what there is to run tasks with.
+        usual_workers: processes to keep, at least 1.
+        max_workers: processes that there may be while tasks wait for each other.
+        chance: for the delays between failed starts.
+        folders: of the object store, for workers to find it.
+        initializer: a pickled function and arguments, called in each worker first.
+    """
+
+    def __init__(
+        self,
+        capacity: Capacity,
+        usual_workers: int,
+        max_workers: int,
+        chance: random.Random,
+        folders: bytes = b"",
+        initializer: tuple[bytes, bytes] | None = None,
+    ) -> None:
+        self.capacity = capacity
+        self.effects: list[Effect] = []
+        self.workers: dict[WorkerId, HubWorker] = {}
+        self.idle: dict[WorkerId, HubWorker] = {}  # of them: may be given a head
+        self.guests: dict[WorkerId, HubWorker] = {}  # see `add_guest`
+        self.waiting = WaitingTasks()
+        self.unended: dict[Task, None] = {}  # every task that is known, by its coming
+        # {number: ref} of all that were in another process, as long as somebody holds
+        # them.
+        self.numbered: weakref.WeakValueDictionary[int, Promise] = (
+            weakref.WeakValueDictionary()
+        )
+        self._usual_workers = usual_workers
+        self._max_workers = max_workers
+        self._folders = folders
+        self._initializer = initializer
+        self._broken: Settled | None = None  # why no task can run any more
+        self._indexes = itertools.count(1)  # of workers
+        self._tickets = itertools.count(1)  # of tasks
+        self._keys: dict[bytes, int] = {}  # {function that is defined: its number}
+        self.numbers = itertools.count(1)  # of refs
+        # Handles of what lies in shared memory and is needed no more.
+        self.released: deque[bytes] = deque()
+        self._failed_starts = 0
+        self._backoff = Backoff(chance, first=0.05, limit=5.0)
+        self._start_at = math.inf  # when to try again
+        self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
+        # (moment, ticket, seq, task): when to end it, once to ask and once to force.
+        self._deadlines: list[tuple[float, int, int, Task]] = []
+
+    # Tasks come
+
+    def accept(self, task: Task) -> None:
+        """Take a task; `place` finds a worker for it."""
+        self.unended[task] = None
+        task.ticket = next(self._tickets)
+        if self._broken is not None:
+            self._end(task, self._broken)
+        elif task.dependencies:
+            self._await_dependencies(task)
+        else:
+            self.waiting.append(task)
+
+    def _await_dependencies(self, task: Task) -> None:
+        task.stage = TaskStage.BLOCKED
+        for promise in task.dependencies:
+            if promise.outcome is None:
+                task.missing += 1
+                self.when_known(promise, partial(self._dependency_known, task))
+            elif _failure_of(promise) is not None:
+                self._end(task, promise.outcome)
+                return
+        if not task.missing:
+            self.waiting.append(task)
+
+    def _dependency_known(self, task: Task, promise: Promise) -> None:
+        task.missing -= 1
+        if task.stage is not TaskStage.BLOCKED:
+            return
+        if _failure_of(promise) is not None:
+            assert promise.outcome is not None
+            self._end(task, promise.outcome)
+        elif not task.missing and self._broken is not None:
+            self._end(task, self._broken)
+        elif not task.missing:
+            self.waiting.append(task)
+
+    def when_known(self, promise: Promise, waiter: Callable[[Promise], object]) -> None:
+        """Have something called in the turn that brings an outcome not yet known."""
+        if promise.waiters is None:
+            promise.waiters = []
+        promise.waiters.append(waiter)
+
+    # Tasks go to workers
+
+    def place(self, now: float) -> None:
+        """Give every worker that could run one a task, then let short ones queue up."""
+        while self.waiting.count:
+            self._occupy(now)
+            # Where those that queue up had been first, others are now.
+            if not self._prefetch(now):
+                return
+
+    def _occupy(self, now: float) -> None:
+        waiting = self.waiting
+        while waiting.count:
+            for lane in waiting.lanes():
+                lack = self.capacity.lack(lane.need)
+                if not lack:
+                    break
+                if lack == CPU:
+                    # Younger ones must not take for ever what this one waits for.
+                    return
+            else:
+                return
+            worker = self._take_idle(now)
+            if worker is None:
+                return
+            worker.need = lane.need
+            worker.gpus = self.capacity.take(lane.need)
+            self._give(worker, waiting.take(lane, self._share(lane.is_simple)), now)
+
+    def _share(self, is_simple: bool) -> int:
+        """How many tasks an idle worker gets: short ones come several at a time."""
+        if not is_simple:
+            return 1
+        return min(1 + self._depth.depth, self._part())
+
+    def _part(self) -> int:
+        return -(-self.waiting.count // max(1, min(len(self.workers), 64)))
+
+    def _prefetch(self, now: float) -> bool:
+        """Let short tasks queue up; tell whether any did."""
+        depth = self._depth.depth
+        if not depth or not self.waiting.count:
+            return False
+        before = self.waiting.count
+        workers = [
+            worker
+            for worker in self.workers.values()
+            if worker.backlog
+            and worker.backlog[0][1].spec.is_simple
+            and now < worker.head_since + RECALL_AFTER
+            and not worker.is_recalled
+            and not worker.blocked
+            and not worker.is_killed
+        ]
+        workers.sort(key=_backlog_length)
+        for lane in self.waiting.lanes():
+            if not lane.is_simple:
+                break
+            for worker in workers:
+                room = 1 + depth - len(worker.backlog)
+                if room > 0 and self.waiting.count:
+                    count = min(room, self._part())
+                    self._give(worker, self.waiting.take(lane, count), now)
+        return self.waiting.count < before
+
+    def _take_idle(self, now: float) -> HubWorker | None:
+        if self.idle:
+            return self.idle.popitem()[1]
+        if self._start_at < math.inf:
+            return None
+        if len(self.workers) < self._max_workers:
+            worker = self._start_worker(now)
+            del self.idle[worker.worker_id]
+            return worker
+        if all(worker.blocked for worker in self.workers.values()):
+            self._refuse_waiting(
+                f"{len(self.workers)} worker processes all wait for tasks of theirs; "
+                "nest calls less deeply, or raise max_workers of actors.init()"
+            )
+        return None
+
+    def _give(self, worker: HubWorker, tasks: Sequence[Task], now: float) -> None:
+        if not tasks:
+            return
+        if not worker.backlog:
+            worker.head_since = now
+        runs: list[ForWorker] = []
+        backlog, seq = worker.backlog, worker.next_seq
+        for task in tasks:
+            spec = task.spec
+            task.worker, task.seq = worker, seq
+            backlog.append((seq, task))
+            function = spec.function
+            if len(function) > DEFINE_BYTES:
+                function = self._defined(worker, function, runs)
+            arguments = task.arguments
+            if (
+                spec.is_simple
+                and type(arguments) is bytes
+                and not task.dependencies
+                and not task.held
+            ):
+                runs.append(Run(seq, function, arguments))
+            else:
+                runs.append(self._call(worker, task, seq, function))
+                if spec.options.timeout:
+                    until = now + spec.options.timeout
+                    heapq.heappush(self._deadlines, (until, task.ticket, seq, task))
+            seq += 1
+        worker.next_seq = seq
+        self.effects.append(SendTasks(worker.worker_id, runs))
+
+    def _call(self, worker: HubWorker, task: Task, seq: int, function: bytes) -> Call:
+        arguments = task.arguments
+        sent = Value(arguments) if isinstance(arguments, bytes) else arguments.value
+        values = [_value_of(promise) for promise in task.dependencies]
+        for value in (sent, *values):
+            if value.is_stored:
+                self.effects.append(PinStored(worker.worker_id, value.payload))
+        refs = [self.give_ref(worker, promise) for promise in task.held]
+        for promise in _inner_of(task.dependencies):
+            self.give_ref(worker, promise)
+        return Call(
+            seq,
+            function,
+            Value(sent.payload, refs, sent.is_stored),
+            values,
+            task.spec.options,
+            task.returns.known if isinstance(task.returns, Stream) else 0,
+            _environment(worker) if task.spec.options.num_gpus else {},
+        )
+
+    def _defined(
+        self,
+        worker: HubWorker,
+        function: bytes,
+        runs: list[ForWorker],
+    ) -> bytes:
+        key = self._keys.get(function)
+        if key is None:
+            key = self._keys[function] = len(self._keys) + 1
+        if key not in worker.functions:
+            if len(worker.functions) >= MAX_DEFINED:
+                return function
+            worker.functions.add(key)
+            runs.append(Define(key, function))
+        return FUNCTION_MARK + str(key).encode()
+
+    def _undo_giving(self, worker: HubWorker, task: Task) -> None:
+        """Take back the refs and the memory that went to a worker with a task."""
+        arguments = task.arguments
+        values = [_value_of(promise) for promise in task.dependencies]
+        if isinstance(arguments, Settled):
+            values.append(arguments.value)
+        for value in values:
+            if value.is_stored:
+                self.effects.append(UnpinStored(worker.worker_id, value.payload))
+        for promise in (*task.held, *_inner_of(task.dependencies)):
+            worker.let_go(promise.number, 1)
+
+    def give_ref(self, worker: HubWorker, promise: Promise) -> int:
+        """Note that a worker is given a ref; return its number."""
+        if not promise.number:
+            promise.number = next(self.numbers)
+            self.numbered[promise.number] = promise
+        worker.hold(promise)
+        return promise.number
+
+    # Tasks end
+
+    def ran(self, worker_id: WorkerId, results: Sequence[Ran], now: float) -> None:
+        """Note that a worker has run the next ones of its backlog."""
+        worker = self.workers[worker_id]
+        backlog = worker.backlog
+        busy = 0.0
+        for ran in results:
+            seq, task = backlog.popleft()
+            if seq != ran.seq:
+                raise BrokenInvariant(f"{worker_id} ran {ran.seq}, not its head {seq}")
+            busy += ran.ended_at - ran.began_at
+            if ran.is_success:
+                # The usual case, without any detour.
+                promise = task.returns
+                del self.unended[task]
+                task.stage = TaskStage.ENDED
+                promise.outcome = ran.payload  # type: ignore[union-attr]
+                promise.task = None  # type: ignore[union-attr]
+                if promise.waiters is not None:  # type: ignore[union-attr]
+                    self._tell_waiters(promise)  # type: ignore[arg-type]
+            else:
+                value = Value(ran.payload, failure=ran.failure)
+                self._fail(task, value, is_retriable=not task.spec.options.retry_on)
+        self._depth.observed(busy, len(results))
+        self._next_head(worker, now)
+
+    def gave(self, worker_id: WorkerId, gave: Gave, now: float) -> None:
+        """Note that a worker has run the next one, which was not simple."""
+        worker = self.workers[worker_id]
+        seq, task = worker.backlog.popleft()
+        if seq != gave.seq:
+            raise BrokenInvariant(f"{worker_id} ran {gave.seq}, not its head {seq}")
+        failed = [value for value in gave.values if value.failure is not None]
+        if failed:
+            self._fail(task, failed[0], is_retriable=gave.is_retriable)
+        else:
+            outcomes = [self.taken(worker, value) for value in gave.values]
+            self._end_with(task, outcomes)
+        self._depth.observed(gave.ended_at - gave.began_at, 1)
+        self._next_head(worker, now)
+
+    def taken(self, worker: HubWorker, value: Value) -> bytes | Settled:
+        """Make an outcome of what a worker sent, and hold the refs in it."""
+        if not value.refs and not value.is_stored:
+            return value.payload
+        inner = [self.numbered[number] for number in value.refs]
+        if not value.is_stored:
+            return Settled(value, inner)
+        self.effects.append(AdoptStored(worker.worker_id, value.payload))
+        return StoredOutcome(value, inner, self.released)
+
+    def yielded(self, worker_id: WorkerId, item: Yielded) -> None:
+        """Note the next item of a generator."""
+        worker = self.workers[worker_id]
+        head = worker.head
+        if head is not None and isinstance(head.returns, Stream):
+            promise: Promise = ObjectRef()
+            promise.outcome = self.taken(worker, item.value)
+            head.returns.add(promise)
+
+    def _fail(self, task: Task, value: Value, *, is_retriable: bool) -> None:
+        failure = value.failure
+        if task.is_cancelled:
+            self._end(task, cancelled(task))
+        elif task.is_timed_out:
+            self._end(task, timed_out(task))
+        elif (
+            is_retriable
+            and failure is not None
+            and failure.kind is FailureKind.EXCEPTION
+            and task.own_failures != task.spec.options.own_retries
+            and self._broken is None
+        ):
+            task.own_failures += 1
+            self.waiting.append(task)
+        else:
+            self._end(task, Settled(value))
+
+    def _end(self, task: Task, outcome: bytes | Settled) -> None:
+        """End a task with one outcome for all that it should return."""
+        returns = task.returns
+        if isinstance(returns, Stream):
+            # As Ray's: the error is the last item.
+            error: Promise = ObjectRef()
+            error.outcome = outcome
+            returns.add(error)
+            self._end_with(task, [_NOTHING])
+        else:
+            count = 1 if isinstance(returns, Promise) else len(returns)
+            self._end_with(task, [outcome] * count)
+
+    def _end_with(self, task: Task, outcomes: Sequence[bytes | Settled]) -> None:
+        self.unended.pop(task, None)
+        task.stage = TaskStage.ENDED
+        returns = task.returns
+        promises = [returns] if isinstance(returns, Promise) else returns
+        for promise, outcome in zip(promises, outcomes, strict=True):
+            self.settle(promise, outcome)
+        if isinstance(returns, Stream):
+            returns.end()
+
+    def settle(self, promise: Promise, outcome: bytes | Settled) -> None:
+        """Make an outcome known, once, and tell who waits for it."""
+        promise.outcome = outcome
+        promise.task = None
+        if promise.waiters is not None:
+            self._tell_waiters(promise)
+
+    def _tell_waiters(self, promise: Promise) -> None:
+        waiters, promise.waiters = promise.waiters, None
+        for waiter in waiters or ():
+            waiter(promise)
+
+    def _next_head(self, worker: HubWorker, now: float) -> None:
+        head = worker.head
+        if head is not None:
+            worker.head_since = now
+            if head.is_cancelled:
+                seq = worker.backlog[0][0]
+                self.effects.append(TellWorker(worker.worker_id, Interrupt(seq)))
+            return
+        worker.head_since = math.inf
+        worker.idle_since = now
+        self._free(worker)
+        if not worker.is_stopping and not worker.is_killed:
+            self.idle[worker.worker_id] = worker
+
+    def _free(self, worker: HubWorker) -> None:
+        if worker.need is not None:
+            if worker.blocked:
+                self.capacity.take(worker.need.processors)
+            self.capacity.give_back(worker.need, worker.gpus)
+            worker.need, worker.gpus = None, []
+
+    # Waiting workers
+
+    def block(self, worker: HubWorker, promises: Iterable[Promise]) -> None:
+        """Note that a worker's task waits for these."""
+        worker.blocked += 1
+        if worker.blocked == 1 and worker.need is not None:
+            self.capacity.give_back(worker.need.processors, ())
+        if len(worker.backlog) > 1:
+            self._recall(worker)
+        for promise in promises:
+            task = promise.task
+            if task is not None and task.stage is TaskStage.WAITING:
+                self.waiting.hurry(task)
+
+    def unblock(self, worker: HubWorker) -> None:
+        """Note that one wait of a worker's task has ended."""
+        worker.blocked -= 1
+        if not worker.blocked and worker.need is not None:
+            # Others may be running on what it had: for a while there are too many.
+            self.capacity.take(worker.need.processors)
+
+    def _recall(self, worker: HubWorker) -> None:
+        if not worker.is_recalled and not worker.is_killed:
+            worker.is_recalled = True
+            # What has not left yet will not: definitions neither.
+            worker.functions.clear()
+            self.effects.append(RecallTasks(worker.worker_id))
+
+    def recalled(self, worker_id: WorkerId, seqs: Iterable[int], now: float) -> None:
+        """Take back what a worker has not begun."""
+        worker = self.workers[worker_id]
+        worker.is_recalled = False
+        back = set(seqs)
+        tasks = [task for seq, task in worker.backlog if seq in back]
+        had_backlog = bool(worker.backlog)
+        kept = [each for each in worker.backlog if each[0] not in back]
+        worker.backlog.clear()
+        worker.backlog.extend(kept)
+        for task in tasks:
+            self._undo_giving(worker, task)
+        self._requeue(tasks)
+        if had_backlog and not kept:
+            self._next_head(worker, now)
+        elif kept and kept[0][1].is_cancelled:
+            # It began before it could be recalled.
+            self.effects.append(TellWorker(worker_id, Interrupt(kept[0][0])))
+        if any(task.is_cancelled for _, task in kept[1:]):
+            self._recall(worker)
+
+    def _requeue(self, tasks: Sequence[Task]) -> None:
+        wanted = []
+        for task in tasks:
+            task.worker = None
+            if task.is_cancelled:
+                self._end(task, cancelled(task))
+            elif self._broken is not None:
+                self._end(task, self._broken)
+            else:
+                wanted.append(task)
+        self.waiting.push_front(reversed(wanted))
+
+    # Cancelling
+
+    def cancel(self, promise: Promise, *, force: bool, recursive: bool) -> None:
+        """Give up the task that should bring an outcome; nothing if that is known."""
+        task = promise.task
+        if task is None:
+            return
+        if recursive:
+            for child in task.children or ():
+                self.cancel(child, force=force, recursive=True)
+        if not self.cancel_waiting(task) and task.stage is TaskStage.ASSIGNED:
+            task.is_cancelled = True
+            self._stop_running(task, force=force)
+
+    def cancel_waiting(self, task: Task) -> bool:
+        """Give up a task, unless a worker has it or it has ended; tell whether."""
+        if task.stage in (TaskStage.ASSIGNED, TaskStage.ENDED):
+            return False
+        if task.stage is TaskStage.WAITING:
+            self.waiting.withdraw(task)
+        self._end(task, cancelled(task))
+        return True
+
+    def _stop_running(self, task: Task, *, force: bool) -> None:
+        worker: HubWorker = task.worker
+        if worker.head is not task:
+            self._recall(worker)
+        elif force:
+            self._kill(worker)
+        else:
+            self.effects.append(TellWorker(worker.worker_id, Interrupt(task.seq)))
+
+    def _kill(self, worker: HubWorker) -> None:
+        if not worker.is_killed:
+            worker.is_killed = True
+            self.effects.append(KillWorker(worker.worker_id))
+
+    # Workers come and go
+
+    def start(self, now: float) -> None:
+        """Have the usual workers started."""
+        while len(self.workers) < self._usual_workers:
+            self._start_worker(now)
+
+    def _start_worker(self, now: float) -> HubWorker:
+        index = next(self._indexes)
+        worker_id = WorkerId(f"w{index}")
+        worker = self.workers[worker_id] = HubWorker(worker_id, index)
+        worker.idle_since = now
+        self.idle[worker_id] = worker
+        self.effects.append(StartWorker(worker_id))
+        first: list[ForWorker] = [self.introduction(worker)]
+        if self._initializer is not None:
+            first.append(Run(INITIALIZER_SEQ, *self._initializer))
+        self.effects.append(SendTasks(worker_id, first))
+        return worker
+
+    def add_guest(self, worker_id: WorkerId) -> HubWorker:
+        """Know a process that runs no tasks, but calls, gets and puts as they do.
+
+        Whoever starts it sends it `introduction(guest)` before anything else, and hands
+        what it says to `Requests`.
+        """
+        guest = self.guests[worker_id] = HubWorker(worker_id, next(self._indexes))
+        guest.is_started = True
+        return guest
+
+    def introduction(self, worker: HubWorker) -> Introduce:
+        """Return the first that a worker or guest hears."""
+        return Introduce(worker.index, self._folders)
+
+    def remove_guest(self, worker_id: WorkerId) -> None:
+        """Note that a guest's process is gone: what it held is let go."""
+        guest = self.guests.pop(worker_id)
+        guest.holds.clear()
+        guest.requests.clear()
+
+    @property
+    def broken(self) -> Failure | None:
+        """Why no task can run any more, if none can."""
+        return None if self._broken is None else self._broken.value.failure
+
+    def give_up(self, failure: Failure) -> None:
+        """Note that the initializer failed: end every task, now and later."""
+        if self._broken is None:
+            kind = FailureKind.INITIALIZER_FAILED
+            text = f"The initializer failed in a worker: {failure.message}"
+            broken = Failure(kind, text, failure.detail)
+            self._broken = Settled(Value(b"", failure=broken))
+            # What is at workers ends there, or when they die.
+            for task in list(self.waiting):
+                self.waiting.withdraw(task)
+                self._end(task, self._broken)
+
+    def started(self, worker_id: WorkerId, pid: int) -> None:
+        """Note that a worker's process exists."""
+        worker = self.workers[worker_id]
+        worker.is_started, worker.pid = True, pid
+        self._failed_starts = 0
+        self._backoff.reset()
+
+    def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
+        """Note that a worker's process is gone, and run again what may be."""
+        worker = self.workers.pop(death.worker_id)
+        self.idle.pop(death.worker_id, None)
+        self._free(worker)
+        begun = [t for seq, t in worker.backlog if seq <= death.begun_seq]
+        if not begun and worker.backlog and worker.is_killed:
+            # Killed for the sake of its head just before the head began.
+            head = worker.backlog[0][1]
+            if head.is_cancelled or head.is_timed_out:
+                begun = [head]
+        unstarted = [task for _, task in worker.backlog][len(begun) :]
+        worker.backlog.clear()
+        self._requeue(unstarted)
+        for task in begun:
+            self._crash(task, death, worker.pid, no_memory=no_memory)
+        worker.holds.clear()
+        worker.requests.clear()
+        if worker.is_stopping or self._broken is not None:
+            return
+        if not worker.is_started:
+            self._failed_starts += 1
+            self._start_at = now + self._backoff.next()
+            if self._failed_starts >= MAX_FAILED_STARTS and not self._has_started():
+                self._refuse_waiting(f"no worker can be made: {death.stderr_tail}")
+        elif len(self.workers) < self._usual_workers:
+            self._start_worker(now)
+
+    def _has_started(self) -> bool:
+        return any(w.is_started and not w.blocked for w in self.workers.values())
+
+    def _crash(
+        self, task: Task, death: WorkerDied, pid: int, *, no_memory: bool
+    ) -> None:
+        if task.is_cancelled:
+            self._end(task, cancelled(task))
+        elif task.is_timed_out:
+            self._end(task, timed_out(task))
+        elif self._broken is not None:
+            self._end(task, self._broken)
+        elif task.crashes == task.spec.options.retries:
+            task.crashes += 1
+            self._end(task, crashed(task, death, pid, no_memory=no_memory))
+        else:
+            task.crashes += 1
+            self.waiting.push_front([task])
+
+    def _refuse_waiting(self, why: str) -> None:
+        for task in list(self.waiting):
+            self.waiting.withdraw(task)
+            self._end(task, no_worker(task, why))
+
+    def close(self, reason: str) -> None:
+        """End every task, and have no more."""
+        for task in list(self.unended):
+            if task in self.unended:
+                self.refuse(task, reason)
+        self.waiting = WaitingTasks()
+        self.workers.clear()
+        self.idle.clear()
+        self.effects.clear()
+
+    def refuse(self, task: Task, reason: str) -> None:
+        """End a task that nobody will run."""
+        task.stage = TaskStage.ENDED
+        self._end(task, closed(reason))
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` is wanted next; infinity: only events matter."""
+        at = min(self._start_at, self._recall_at())
+        if self._deadlines:
+            at = min(at, self._deadlines[0][0])
+        if len(self.workers) > self._usual_workers and self.idle:
+            at = min(at, min(w.idle_since for w in self.idle.values()) + SPARE_PERIOD)
+        return at
+
+    def tick(self, now: float) -> None:
+        """Recall what is stuck, end what takes too long, stop workers nobody needs."""
+        if self._start_at <= now:
+            self._start_at = math.inf
+            self.start(now)
+        if self._recall_at() <= now:
+            for worker in self.workers.values():
+                if len(worker.backlog) > 1 and worker.head_since + RECALL_AFTER <= now:
+                    self._recall(worker)
+        while self._deadlines and self._deadlines[0][0] <= now:
+            _, ticket, seq, task = heapq.heappop(self._deadlines)
+            if task.stage is TaskStage.ASSIGNED and task.seq == seq:
+                if task.is_timed_out:
+                    self._kill(task.worker)
+                else:
+                    task.is_timed_out = True
+                    self._stop_running(task, force=False)
+                    grace = (now + INTERRUPT_GRACE, ticket, seq, task)
+                    heapq.heappush(self._deadlines, grace)
+        if len(self.workers) > self._usual_workers:
+            self._stop_spares(now)
+
+    def _recall_at(self) -> float:
+        """When the followers of a stuck head should be recalled, if ever."""
+        if self.waiting.count or not self.unended or self.capacity.lack(ONE_CPU):
+            return math.inf
+        return min(
+            (
+                w.head_since + RECALL_AFTER
+                for w in self.workers.values()
+                if len(w.backlog) > 1 and not w.is_recalled and not w.is_killed
+            ),
+            default=math.inf,
+        )
+
+    def _stop_spares(self, now: float) -> None:
+        for worker in list(self.idle.values()):
+            if len(self.workers) - self._stopping() <= self._usual_workers:
+                return
+            if worker.idle_since + SPARE_PERIOD <= now and not worker.holds:
+                del self.idle[worker.worker_id]
+                worker.is_stopping = True
+                self.effects.append(StopWorker(worker.worker_id))
+
+    def _stopping(self) -> int:
+        return sum(worker.is_stopping for worker in self.workers.values())
+
+    def check(self) -> None:
+        """Raise AssertionError if a task is in two places, or in a wrong one."""
+        at_workers = [t for w in self.workers.values() for _, t in w.backlog]
+        assert len(at_workers) == len(set(at_workers)), "a task is at two workers"
+        assert all(t.stage is TaskStage.ASSIGNED for t in at_workers)
+        waiting = list(self.waiting)
+        assert len(waiting) == self.waiting.count, "tasks that wait are miscounted"
+        for task in self.unended:
+            places = (task in at_workers) + (task in waiting)
+            assert places == (task.stage is not TaskStage.BLOCKED), task.stage
+        for worker in self.workers.values():
+            is_free = not (worker.backlog or worker.is_stopping or worker.is_killed)
+            assert (worker.worker_id in self.idle) == is_free
+            assert (worker.need is None) == (not worker.backlog)
+
+
+def _backlog_length(worker: HubWorker) -> int:
+    return len(worker.backlog)
+
+
+def _inner_of(promises: Iterable[Promise]) -> Iterator[Promise]:
+    for promise in promises:
+        if isinstance(promise.outcome, Settled):
+            yield from promise.outcome.inner
+
+
+def _failure_of(promise: Promise) -> object:
+    outcome = promise.outcome
+    return outcome.value.failure if isinstance(outcome, Settled) else None
+
+
+def _value_of(promise: Promise) -> Value:
+    outcome = promise.outcome
+    assert outcome is not None, "a task was placed before what it needs was known"
+    return outcome.value if isinstance(outcome, Settled) else Value(outcome)
+
+
+def _environment(worker: HubWorker) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, worker.gpus))}

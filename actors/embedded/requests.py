@@ -1,0 +1,235 @@
+"""What a worker asks of the hub while it runs a task. Pure.
+
+    SubmitTask, PutValue, CancelRef, ReleaseRefs     carried out, not answered
+    GetValues, AwaitRefs, NextItem                   answered when what they wait for
+                                                     is known, or given up (Abandon)
+
+A worker speaks of refs by their numbers, and only of those that it holds.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from actors.embedded.hub import Hub
+from actors.embedded.streams import Stream
+from actors.embedded.tasks import CallSpec, Task
+from actors.embedded.workers import HubWorker, PinStored, TellWorker
+from actors.errors import BrokenInvariant
+from actors.messages import (
+    DYNAMIC,
+    STREAMING,
+    Abandon,
+    AwaitRefs,
+    CancelRef,
+    FromWorker,
+    GetValues,
+    NextItem,
+    PutValue,
+    ReadyRefs,
+    ReleaseRefs,
+    SubmitTask,
+    TaskOptions,
+    Value,
+    Values,
+    WorkerId,
+)
+from actors.refs import ObjectRef, Promise, Settled
+
+__all__ = ["Requests"]
+
+# Functions that workers called, whose options were looked at already. Chosen.
+_MAX_SPECS = 1000
+
+
+class _Request:
+    """Something that a worker waits for."""
+
+    __slots__ = ("blocks", "count", "missing", "promises", "request")
+
+    def __init__(
+        self, request: int, promises: Sequence[Promise], count: int, *, blocks: bool
+    ) -> None:
+        self.request = request
+        self.promises = promises
+        self.count = count  # of AwaitRefs: that many will do; 0: of GetValues
+        self.missing = 0
+        self.blocks = blocks
+
+
+class Requests:
+    """Carries out what workers say, on a hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._specs: dict[tuple[bytes, bytes], CallSpec] = {}
+
+    def take(self, worker_id: WorkerId, message: FromWorker) -> None:
+        """Carry out what a worker says."""
+        hub = self._hub
+        worker = hub.workers.get(worker_id) or hub.guests.get(worker_id)
+        if worker is None:
+            return
+        match message:
+            case SubmitTask():
+                self._submit(worker, message)
+            case PutValue(number, value):
+                promise = self._made(worker, number)
+                promise.outcome = self._hub.taken(worker, value)
+            case GetValues(request, numbers, blocks):
+                promises = [self._ref(worker, number) for number in numbers]
+                self._ask(worker, _Request(request, promises, 0, blocks=blocks))
+            case AwaitRefs(request, numbers, count, blocks):
+                promises = [self._ref(worker, number) for number in numbers]
+                self._ask(worker, _Request(request, promises, count, blocks=blocks))
+            case NextItem():
+                self._next_item(worker, message)
+            case Abandon(request):
+                self._give_up(worker, request)
+            case ReleaseRefs(numbers, counts):
+                for number, count in zip(numbers, counts, strict=True):
+                    worker.let_go(number, count)
+            case CancelRef(number, force, recursive):
+                ref = self._ref(worker, number)
+                self._hub.cancel(ref, force=force, recursive=recursive)
+
+    def _ref(self, worker: HubWorker, number: int) -> Promise:
+        entry = worker.holds.get(number)
+        if entry is None:
+            raise BrokenInvariant(f"{worker.worker_id} does not hold ref {number}")
+        promise: Promise = entry[0]
+        return promise
+
+    def _made(
+        self, worker: HubWorker, number: int, ref: Promise | None = None
+    ) -> Promise:
+        """Take note of a ref that a worker has made, and holds."""
+        promise = ObjectRef() if ref is None else ref
+        promise.number = number
+        self._hub.numbered[number] = promise
+        worker.hold(promise)
+        return promise
+
+    def _submit(self, worker: HubWorker, asked: SubmitTask) -> None:
+        hub, options = self._hub, asked.options
+        returns: Promise | list[Promise]
+        if options.num_returns == STREAMING:
+            returns = self._made(worker, asked.numbers[0], Stream())
+        elif options.num_returns in (1, DYNAMIC):
+            returns = self._made(worker, asked.numbers[0])
+        else:
+            returns = [self._made(worker, number) for number in asked.numbers]
+        arguments = asked.arguments
+        held = [self._ref(worker, number) for number in arguments.refs]
+        task = Task(
+            self._spec(asked.function, options),
+            self._hub.taken(worker, msgspec.structs.replace(arguments, refs=[])),
+            returns,
+            [self._ref(worker, number) for number in asked.dependencies],
+            held,
+        )
+        promises = [returns] if isinstance(returns, Promise) else returns
+        for promise in promises:
+            promise.task = task
+        head = worker.head
+        if head is not None:
+            head.children = (head.children or []) + promises
+        hub.accept(task)
+
+    def _spec(self, function: bytes, options: TaskOptions) -> CallSpec:
+        key = (function, repr(options).encode())
+        spec = self._specs.get(key)
+        if spec is None:
+            if len(self._specs) >= _MAX_SPECS:
+                self._specs.clear()
+            spec = self._specs[key] = CallSpec(function, options, options.name)
+        return spec
+
+    def _ask(self, worker: HubWorker, asked: _Request) -> None:
+        unknown = [p for p in asked.promises if p.outcome is None]
+        asked.missing = len(unknown)
+        if asked.count:
+            asked.missing -= len(asked.promises) - asked.count
+        worker.requests[asked.request] = asked
+        if asked.missing <= 0:
+            self._answer(worker, asked, was_blocked=False)
+            return
+        for promise in unknown:
+            self._hub.when_known(promise, partial(self._known, worker, asked))
+        if asked.blocks:
+            self._hub.block(worker, unknown)
+
+    def _give_up(self, worker: HubWorker, request: int) -> None:
+        asked = worker.requests.get(request)
+        if asked is None:
+            return
+        if asked.count:
+            # Who asks which refs are known is told so, however few they are.
+            self._answer(worker, asked, was_blocked=asked.blocks)
+            return
+        del worker.requests[request]
+        if asked.blocks:
+            self._hub.unblock(worker)
+
+    def _known(self, worker: HubWorker, asked: _Request, _: Promise) -> None:
+        asked.missing -= 1
+        if asked.missing == 0:
+            self._answer(worker, asked, was_blocked=asked.blocks)
+
+    def _answer(self, worker: HubWorker, asked: _Request, *, was_blocked: bool) -> None:
+        if worker.requests.pop(asked.request, None) is None:
+            return  # given up, or the worker is dead
+        if was_blocked:
+            self._hub.unblock(worker)
+        answer: Values | ReadyRefs
+        if asked.count:
+            known = [p.number for p in asked.promises if p.outcome is not None]
+            answer = ReadyRefs(asked.request, known)
+        else:
+            values = [self._given(worker, promise) for promise in asked.promises]
+            answer = Values(asked.request, values)
+        self._hub.effects.append(TellWorker(worker.worker_id, answer))
+
+    def _given(self, worker: HubWorker, promise: Promise) -> Value:
+        outcome = promise.outcome
+        assert outcome is not None
+        if not isinstance(outcome, Settled):
+            return Value(outcome)
+        for inner in outcome.inner:
+            self._hub.give_ref(worker, inner)
+        if outcome.value.is_stored:
+            pin = PinStored(worker.worker_id, outcome.value.payload)
+            self._hub.effects.append(pin)
+        return outcome.value
+
+    def _next_item(self, worker: HubWorker, asked: NextItem) -> None:
+        stream = self._ref(worker, asked.number)
+        assert isinstance(stream, Stream)
+        waits = _Request(asked.request, [], 0, blocks=asked.blocks)
+        worker.requests[asked.request] = waits
+        self._give_item(worker, stream, waits, was_blocked=False)
+
+    def _give_item(
+        self, worker: HubWorker, stream: Stream, waits: _Request, *, was_blocked: bool
+    ) -> None:
+        if waits.request not in worker.requests:
+            return
+        item = stream.take()
+        if item is None and stream.outcome is None:
+            again = partial(
+                self._give_item, worker, stream, waits, was_blocked=waits.blocks
+            )
+            stream.item_waiters.append(again)
+            if waits.blocks and not was_blocked:
+                self._hub.block(worker, [stream])
+            return
+        del worker.requests[waits.request]
+        if was_blocked:
+            self._hub.unblock(worker)
+        values = []
+        if item is not None:
+            number = self._hub.give_ref(worker, item)
+            values.append(Value(b"", [number]))
+        answer = Values(waits.request, values)
+        self._hub.effects.append(TellWorker(worker.worker_id, answer))

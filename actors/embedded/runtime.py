@@ -1,0 +1,741 @@
+"""Embedded: worker processes of this program, and the calls that it makes on them.
+
+    user's thread ──submit──► inbox ──┐
+                                      ├─ round ─► hub ─► effects ─► pool ─► workers
+    pool ──what workers said──────────┘
+
+A round is run by whoever waits for a value, or else by a thread of its own (see
+`actors.helm`). A call only puts its task into the inbox; if a worker is idle, or many
+tasks are there, it runs a round then and there: so a call alone leaves at once, and
+many calls leave in batches.
+
+Only rounds touch the hub and the pool.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import random
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from actors.embedded.hub import Hub
+from actors.embedded.outcomes import load_all
+from actors.embedded.output import Lines
+from actors.embedded.payloads import (
+    NO_ARGUMENTS,
+    Parts,
+    dump_arguments,
+    dump_call,
+    dump_value,
+)
+from actors.embedded.requests import Requests
+from actors.embedded.resources import CPU, Capacity, Need
+from actors.embedded.streams import Stream
+from actors.embedded.tasks import CallSpec, Task
+from actors.embedded.workers import (
+    AdoptStored,
+    PinStored,
+    SendTasks,
+    TellWorker,
+    UnpinStored,
+)
+from actors.errors import (
+    ConfigError,
+    GetTimeoutError,
+    ObjectLostError,
+    PayloadTooLarge,
+    RuntimeClosedError,
+)
+from actors.helm import Helm
+from actors.logic.turn import Effect
+from actors.logic.workers import (
+    InitializerFailed,
+    KillWorker,
+    RecallTasks,
+    StartWorker,
+    StopWorker,
+    TasksRan,
+    TasksRecalled,
+    WorkerDied,
+    WorkerEvent,
+    WorkerSaid,
+    WorkerStarted,
+)
+from actors.messages import (
+    DYNAMIC,
+    STREAMING,
+    Failure,
+    Gave,
+    ReleaseStored,
+    TaskOptions,
+    Value,
+    WorkerId,
+    Yielded,
+)
+from actors.pool import Pool
+from actors.process import read_oom_kills
+from actors.refs import (
+    ObjectRef,
+    ObjectRefGenerator,
+    Promise,
+    Settled,
+    StoredOutcome,
+)
+from actors.store import OWNER, Store, Stored
+
+__all__ = ["Embedded"]
+
+logger = logging.getLogger(__name__)
+
+# What workers run, see `forkserver.Program`.
+_PROGRAM = "actors.embedded.borrower:run_borrower"
+
+# So many tasks are put into the inbox before a round is run for them. Measured
+# (noop_throughput): 32 cost a tenth more, 256 leave workers without work.
+TASKS_PER_ROUND = 64
+# A call that comes so soon after a round for another waits for company: for
+# TASKS_PER_ROUND of it, for somebody who waits for a value, or for the hub's thread,
+# which looks a millisecond after that round. Chosen: some ten calls.
+BURST_PERIOD = 0.0002
+# If the last wait was shorter than this, and so few tasks are under way, we look again
+# and again for so long before we sleep: to be woken costs us and the worker more than
+# all the rest of a short call. Measured: p50 of a call 80 us instead of 110.
+BRISK, FEW_TASKS = 0.0001, 1
+# How often output of workers is looked for while tasks run, and else. Chosen: what a
+# person takes for at once; and next to nothing.
+LOOK_PERIOD, IDLE_LOOK_PERIOD = 0.1, 1.0
+# Free memory of the store is given back when nothing ran for so long. Chosen: longer
+# than a person at a prompt thinks.
+TRIM_AFTER = 5.0
+# A function is sent in one frame, which holds four times as much. Chosen.
+MAX_FUNCTION_BYTES = 1 << 30
+# A round looks up at least so often.
+_LONGEST_SLEEP = 60.0
+
+_ONE_REF = (1, DYNAMIC)
+
+_stored: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Embedded:
+    """The runtime of one program.
+
+    Args:
+        num_workers: processes to keep; as many tasks run at a time, if each takes one
+            processor.
+        resources: further amounts that tasks may ask for, GPU among them.
+        max_workers: processes that there may be while tasks wait for each other.
+        program: what workers run; one that imports more before it forks.
+        initializer: a pickled function and its arguments, called in each worker first.
+        log_to_driver: whether what workers print appears on our standard error.
+    """
+
+    def __init__(
+        self,
+        num_workers: int,
+        resources: dict[str, float],
+        max_workers: int,
+        *,
+        program: str = _PROGRAM,
+        initializer: tuple[bytes, bytes] | None = None,
+        log_to_driver: bool = True,
+    ) -> None:
+        self._capacity = Capacity({CPU: num_workers, **resources})
+        self._store = Store()
+        self._hub = Hub(
+            self._capacity,
+            num_workers,
+            max_workers,
+            random.Random(),
+            _encode(self._store.folders),
+            initializer,
+        )
+        self._requests = Requests(self._hub)
+        self._pool = Pool(None, program=program)
+        self._inbox: deque[Task | Callable[[], object]] = deque()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._is_rung = False
+        self._is_woken = False  # the bell was heard in this round
+        self._pool.watch(self._bell, self._hear)
+        self._log_to_driver = log_to_driver
+        self._look_at = 0.0
+        self._lines = Lines()
+        self._is_brisk = False  # what is waited for comes within a moment, of late
+        self._busy_at = math.inf  # when a task was seen under way last
+        self._oom_kills = read_oom_kills()
+        self.is_over = False
+        self._is_closed = False
+        self._nudged_at = -math.inf  # when a call last ran a round, or had one run
+        self._number_lock = threading.Lock()
+        self._close_lock = threading.RLock()
+        self._closing_reason = ""
+        self._is_left = False  # nothing more will be asked
+        self._helm = Helm(self)
+        self._thread = threading.Thread(
+            target=self._serve, name="actors-hub", daemon=True
+        )
+        self._hub.start(time.monotonic())
+        self._carry_out()
+        self._thread.start()
+
+    # The loop
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task is known that has not ended."""
+        return not self._hub.unended and not self._inbox
+
+    @property
+    def broken(self) -> Failure | None:
+        """Why no task can run any more, if none can."""
+        return self._hub.broken
+
+    def wake(self) -> None:
+        """End the wait of the round that is under way, or of the next one."""
+        # Once until it has been heard: it is a system call.
+        if not self._is_rung and not self._is_closed:
+            self._is_rung = True
+            os.eventfd_write(self._bell, 1)
+
+    def _hear(self) -> None:
+        os.eventfd_read(self._bell)
+        self._is_rung = False
+        self._is_woken = True
+
+    def round(self, longest: float) -> None:
+        """Take what users want, wait for what workers say, and do what follows."""
+        try:
+            self._round(longest)
+        except Exception as error:
+            # Nothing that is half done may be gone on with; nobody shall wait for it.
+            logger.exception("the runtime ends: this is a bug of it")
+            self._finish(f"the runtime broke: {type(error).__name__}: {error}")
+
+    def _round(self, longest: float) -> None:
+        hub = self._hub
+        now = time.monotonic()
+        if self._inbox:
+            self._take_inbox()
+            if self.is_over:
+                return
+            hub.place(now)
+            if hub.effects:
+                self._carry_out()
+        wake_at = hub.wake_at
+        if longest > 0:
+            until = min(wake_at, self._look_at)
+            longest = max(0.0, min(longest, until - now, _LONGEST_SLEEP))
+        self._is_woken = False
+        events = self._spin(now) if longest > 0 and self._is_brisk else []
+        if not events and not self._is_woken:
+            events = self._pool.read(longest)
+        asked_at, now = now, time.monotonic()
+        self._is_brisk = now - asked_at < BRISK and len(hub.unended) <= FEW_TASKS
+        for event in events:
+            self._take(event, now)
+        if wake_at <= now:
+            hub.tick(now)
+        hub.place(now)
+        if hub.effects:
+            self._carry_out()
+        while hub.released:
+            handle = hub.released.popleft()
+            self._store.release(_stored.decode(handle).name, OWNER)
+        self._store.collect()
+        if self._look_at <= now:
+            self._look_around(now)
+        if self._is_left and self.is_idle:
+            self._finish("the runtime was shut down")
+
+    def _spin(self, now: float) -> list[WorkerEvent]:
+        """Look again and again for a moment instead of sleeping."""
+        until = now + BRISK
+        while True:
+            events = self._pool.read(0)
+            if events or self._is_woken or time.monotonic() >= until:
+                return events
+            os.sched_yield()
+
+    def _take_inbox(self) -> None:
+        inbox, hub = self._inbox, self._hub
+        for _ in range(len(inbox)):
+            item = inbox.popleft()
+            if type(item) is Task:
+                hub.accept(item)
+            else:
+                item()  # type: ignore[operator]
+
+    def _take(self, event: WorkerEvent, now: float) -> None:
+        hub = self._hub
+        match event:
+            case TasksRan(worker_id, results):
+                hub.ran(worker_id, results, now)
+            case WorkerSaid(worker_id, Gave() as gave):
+                hub.gave(worker_id, gave, now)
+            case WorkerSaid(worker_id, Yielded() as item):
+                hub.yielded(worker_id, item)
+            case WorkerSaid(worker_id, ReleaseStored(names)):
+                for name in names:
+                    self._store.release(name, worker_id)
+            case WorkerSaid(worker_id, message):
+                self._requests.take(worker_id, message)
+            case TasksRecalled(worker_id, seqs):
+                hub.recalled(worker_id, seqs, now)
+            case WorkerStarted(worker_id, pid):
+                hub.started(worker_id, pid)
+            case InitializerFailed(worker_id, failure):
+                logger.error("the initializer failed: %s", failure.message)
+                hub.give_up(failure)
+            case WorkerDied(worker_id):
+                hub.died(event, now, no_memory=self._has_memory_run_out(event))
+                self._carry_out()
+                self._store.forget(worker_id)
+
+    def _has_memory_run_out(self, death: WorkerDied) -> bool:
+        """Whether the kernel says that it killed somebody for that since we looked."""
+        kills = read_oom_kills()
+        has_run_out = death.signal is not None and kills > self._oom_kills
+        self._oom_kills = kills
+        return has_run_out
+
+    def _carry_out(self) -> None:
+        hub = self._hub
+        while hub.effects:
+            effects, hub.effects = hub.effects, []
+            for effect in effects:
+                self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        pool = self._pool
+        match effect:
+            case SendTasks(worker_id, messages):
+                pool.assign(worker_id, messages)
+            case TellWorker(worker_id, message):
+                pool.tell(worker_id, message)
+            case PinStored(worker_id, handle):
+                # Lost: whoever reads it is told.
+                with contextlib.suppress(ObjectLostError):
+                    self._store.pin(_stored.decode(handle), worker_id)
+            case UnpinStored(worker_id, handle):
+                self._store.release(_stored.decode(handle).name, worker_id)
+            case AdoptStored(_, handle):
+                with contextlib.suppress(ObjectLostError):
+                    self._store.adopt(_stored.decode(handle))
+            case RecallTasks(worker_id):
+                pool.recall(worker_id)
+            case StartWorker(worker_id):
+                self._start(worker_id)
+            case StopWorker(worker_id):
+                pool.stop(worker_id)
+            case KillWorker(worker_id):
+                pool.kill(worker_id)
+            case _:
+                raise AssertionError(f"nobody carries out {effect}")
+
+    def _start(self, worker_id: WorkerId) -> None:
+        try:
+            self._pool.start(worker_id)
+        except OSError as error:
+            # No descriptors left, for instance: as if it had died at once.
+            why = f"cannot start a worker: {error}"
+            death = WorkerDied(worker_id, None, None, 0, 0.0, 0, why)
+            self._hub.died(death, time.monotonic())
+
+    # What workers print
+
+    def _look_around(self, now: float) -> None:
+        """Do what is to be done now and then."""
+        if not self.is_idle:
+            self._busy_at = now
+        elif now > self._busy_at + TRIM_AFTER:
+            self._busy_at = math.inf  # once
+            self._store.trim()
+        period = IDLE_LOOK_PERIOD if self.is_idle else LOOK_PERIOD
+        self._look_at = now + period
+        if self._log_to_driver:
+            self._show_output()
+
+    def _show_output(self) -> None:
+        lines = [
+            line
+            for _, pid, output in self._pool.read_output()
+            for line in self._lines.add(pid, output)
+        ]
+        if self.is_over:
+            lines += self._lines.rest()
+        if lines:
+            # Closed, or a full disk: it is no reason to end.
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                sys.stderr.write("".join(lines))
+
+    # Calls
+
+    def prepare(self, function: bytes, options: TaskOptions, name: str) -> CallSpec:
+        """Look at what all calls of a function have in common.
+
+        Raises:
+            ConfigError: it needs more than there will ever be.
+            PayloadTooLarge: it refers to more than a gigabyte.
+        """
+        if len(function) > MAX_FUNCTION_BYTES:
+            raise PayloadTooLarge(
+                f"Function {name} of {len(function)} bytes exceeds "
+                f"{MAX_FUNCTION_BYTES} bytes; give it what is large as an argument"
+            )
+        spec = CallSpec(function, options, name)
+        self.refuse_if_impossible(spec.need, spec.name)
+        return spec
+
+    def refuse_if_impossible(self, need: Need, name: str) -> None:
+        """Raise ConfigError if something needs more than there will ever be."""
+        lack = self._capacity.lack(need, of_all=True)
+        if lack:
+            total = self._capacity.total().get(lack, 0)
+            raise ConfigError(
+                f"{name} needs {need}, but there is {total:g} {lack} in all; give more "
+                "to actors.init(), or ask for less"
+            )
+
+    def submit(
+        self,
+        spec: CallSpec,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        waiter: Callable[[Promise], object] | None = None,
+    ) -> Any:
+        """Call a function in a worker.
+
+        Args:
+            spec: what `prepare` returned.
+            function: to name it in errors.
+            args: its arguments.
+            kwargs: those by name.
+            waiter: called with the ref in the round that brings its outcome.
+
+        Returns:
+            As `num_returns` says: a ref, a list of refs, an ObjectRefGenerator.
+
+        Raises:
+            NotSerializable: an argument cannot be pickled.
+            RuntimeClosedError: after `close`.
+        """
+        if self._is_closed:
+            raise RuntimeClosedError("The runtime was shut down; call actors.init()")
+        dependencies: Sequence[Promise] = ()
+        held: Sequence[Promise] = ()
+        dumped: bytes | Parts | None = NO_ARGUMENTS
+        if args or kwargs:
+            dumped = dump_arguments(args, kwargs)
+            if dumped is None:
+                dumped, dependencies, held = dump_call(function, args, kwargs)
+        assert dumped is not None
+        arguments = dumped if isinstance(dumped, bytes) else self._store_parts(dumped)
+        if spec.options.num_returns in _ONE_REF:
+            ref: ObjectRef[Any] = ObjectRef()
+            ref.task = task = Task(spec, arguments, ref, dependencies, held)
+            if waiter is not None:
+                ref.waiters = [waiter]
+            self._enqueue(task)
+            return ref
+        return self._submit_other(Task(spec, arguments, [], dependencies, held))
+
+    def _submit_other(self, task: Task) -> Any:
+        """Submit a task that returns several refs, or a generator's."""
+        if task.spec.options.num_returns == STREAMING:
+            stream = Stream()
+            stream.task = task
+            task.returns = stream
+            self._enqueue(task)
+            return ObjectRefGenerator(lambda: self._next_item(stream))
+        refs: list[ObjectRef[Any]] = []
+        for _ in range(task.spec.options.num_returns):
+            ref: ObjectRef[Any] = ObjectRef()
+            ref.task = task
+            refs.append(ref)
+        task.returns = [*refs]
+        self._enqueue(task)
+        return refs or None
+
+    def _enqueue(self, task: Task) -> None:
+        inbox = self._inbox
+        inbox.append(task)
+        if self.is_over:
+            self._late()
+            return
+        if len(inbox) >= TASKS_PER_ROUND:
+            self._nudged_at = time.monotonic()
+            self._helm.nudge()
+        elif self._hub.idle:
+            now = time.monotonic()
+            if now - self._nudged_at > BURST_PERIOD or self._helm.is_taken:
+                self._nudged_at = now
+                self._helm.nudge()
+
+    def _command(self, command: Callable[[], object]) -> None:
+        """Have something done in the next round, which is soon."""
+        self._inbox.append(command)
+        self._helm.nudge()
+        if self.is_over:
+            self._late()
+
+    def _late(self) -> None:
+        """Deal with what may have come after the last round."""
+        with self._close_lock:
+            self._give_up_inbox()
+
+    def _store_parts(self, parts: Parts, held: Sequence[Promise] = ()) -> StoredOutcome:
+        handle = _encode(self._store.write(parts))
+        numbers = [ref.number for ref in held]
+        value = Value(handle, numbers, is_stored=True)
+        return StoredOutcome(value, held, self._hub.released)
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """Wait for all values and return them.
+
+        Raises:
+            GetTimeoutError: not all are known after `timeout` seconds.
+            BaseException: the first failure among them.
+        """
+        if any(ref.outcome is None for ref in refs):
+            deadline = math.inf if timeout is None else time.monotonic() + timeout
+            self._wait_for(refs, len(refs), deadline)
+            for ref in refs:
+                if ref.outcome is None:
+                    raise GetTimeoutError(
+                        f"{ref} is not known after {timeout:g} s; its task goes on"
+                    )
+        outcomes = [ref.outcome for ref in refs if ref.outcome is not None]
+        return load_all(outcomes, self.load_stored)
+
+    def load_stored(self, handle: bytes) -> Any:
+        """Return the value that lies in shared memory."""
+        return self._store.load(_stored.decode(handle))
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], count: int, timeout: float | None
+    ) -> list[bool]:
+        """Wait until so many are known; tell of each whether it is.
+
+        Args:
+            refs: which.
+            count: how many of them will do, at most all.
+            timeout: seconds; None: for ever.
+        """
+        if sum(ref.outcome is not None for ref in refs) < count:
+            deadline = math.inf if timeout is None else time.monotonic() + timeout
+            self._wait_for(refs, count, deadline)
+        return [ref.outcome is not None for ref in refs]
+
+    def _wait_for(self, refs: Sequence[Promise], count: int, deadline: float) -> None:
+        """Wait until `count` of the refs are known, or the deadline is over."""
+        is_done = _all_known(refs) if count == len(refs) else _some_known(refs, count)
+        if deadline <= time.monotonic():
+            # Not to wait, but to hear of what has come in.
+            self._helm.nudge()
+            return
+        self._steer(is_done, deadline, refs)
+
+    def _steer(
+        self,
+        is_done: Callable[[], bool],
+        deadline: float,
+        refs: Sequence[Promise],
+    ) -> None:
+        while not is_done():
+            self._helm.steer(is_done, deadline)
+            if is_done() or deadline <= time.monotonic():
+                return
+            # Somebody else is at the helm. It is told to us; and if it leaves without
+            # us, the thread steers soon.
+            bell = threading.Event()
+            unknown = [ref for ref in refs if ref.outcome is None]
+            self._command(partial(self._call_at_first, unknown, bell.set))
+            left = deadline - time.monotonic()
+            bell.wait(None if left == math.inf else max(0.0, left))
+
+    def _call_at_first(
+        self, refs: Sequence[Promise], callback: Callable[[], object]
+    ) -> None:
+        """In a round: call back when one of the refs is known, or is so already."""
+        if self.is_over or any(ref.outcome is not None for ref in refs):
+            callback()
+            return
+        for ref in refs:
+            self._hub.when_known(ref, lambda _: callback())
+
+    def _next_item(self, stream: Stream) -> ObjectRef[Any] | None:
+        def is_there() -> bool:
+            return bool(stream.items) or stream.outcome is not None
+
+        while not is_there():
+            self._helm.steer(is_there)
+            if is_there():
+                break
+            bell = threading.Event()
+            self._command(partial(stream.call_at_next, bell.set))
+            bell.wait()
+        item = stream.take()
+        assert item is None or isinstance(item, ObjectRef)
+        return item
+
+    def put(self, value: Any) -> ObjectRef[Any]:
+        """Make a ref on a value.
+
+        Raises:
+            NotSerializable: it cannot be pickled.
+        """
+        dumped, held = dump_value(value, "Value")
+        ref: ObjectRef[Any] = ObjectRef()
+        if not isinstance(dumped, bytes):
+            ref.outcome = self._store_parts(dumped, held)
+        elif held:
+            numbers = [inner.number for inner in held]
+            ref.outcome = Settled(Value(dumped, numbers), held)
+        else:
+            ref.outcome = dumped
+        return ref
+
+    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+        """Give up the task that brings a value."""
+        self._command(lambda: self._hub.cancel(ref, force=force, recursive=recursive))
+
+    def subscribe(
+        self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]
+    ) -> None:
+        """Have something called, in the runtime's own thread, when a ref is known."""
+
+        def tell() -> None:
+            self._helm.leave_to_thread(lambda: callback(ref))
+
+        self._command(partial(self._call_at_first, [ref], tell))
+
+    def number_of(self, ref: ObjectRef[Any]) -> int:
+        """Return the ref's name in other processes."""
+        with self._number_lock:
+            if not ref.number:
+                ref.number = next(self._hub.numbers)
+                self._hub.numbered[ref.number] = ref
+        return ref.number
+
+    def arrive(self, number: int) -> ObjectRef[Any]:
+        """Return the ref that was pickled as this number."""
+        ref = self._hub.numbered[number]
+        assert isinstance(ref, ObjectRef)
+        return ref
+
+    # The end
+
+    def close(self, reason: str = "the runtime was shut down") -> None:
+        """End all tasks and workers; twice is once."""
+        self._command(lambda: self._finish(reason))
+        self.join()
+
+    def leave(self, *, cancel_waiting: bool = False) -> None:
+        """End the workers once all tasks have ended, and return at once.
+
+        Args:
+            cancel_waiting: cancel the tasks that no worker has.
+        """
+
+        def begin() -> None:
+            if cancel_waiting:
+                # What was submitted before, and could begin, does.
+                self._hub.place(time.monotonic())
+                for task in list(self._hub.unended):
+                    self._hub.cancel_waiting(task)
+            self._is_left = True
+
+        self._command(begin)
+
+    def join(self) -> None:
+        """Wait until the workers have ended, after `close` or `leave`."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def cancel_waiting(self, ref: ObjectRef[Any]) -> bool:
+        """Give up a task, unless a worker has it; tell whether it was."""
+        answer: list[bool] = []
+
+        def cancel() -> None:
+            answer.append(ref.task is not None and self._hub.cancel_waiting(ref.task))
+            bell.set()
+
+        bell = threading.Event()
+        self._command(cancel)
+        self._helm.steer(bell.is_set)
+        bell.wait()
+        return answer[0]
+
+    def steer(self, is_done: Callable[[], bool], timeout: float | None) -> None:
+        """Run rounds until something is done, unless somebody else does so already."""
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._helm.steer(is_done, deadline)
+
+    def leave_to_thread(self, errand: Callable[[], object]) -> None:
+        """Have something called by the runtime's own thread."""
+        self._helm.leave_to_thread(errand)
+
+    def _serve(self) -> None:
+        """Be the runtime's thread: run the loop, then release everything."""
+        self._helm.run()
+        with self._close_lock:
+            self._is_closed = True
+            self._give_up_inbox()
+            self._pool.close()
+            self._store.close()
+            os.close(self._bell)
+
+    def _finish(self, reason: str) -> None:
+        """In a round: make it the last one."""
+        if not self.is_over:
+            self._closing_reason = reason
+            self.is_over = True
+            self._hub.close(reason)
+            if self._log_to_driver:
+                self._show_output()
+            # The thread may be asleep.
+            self._helm.leave_to_thread(lambda: None)
+
+    def _give_up_inbox(self) -> None:
+        """Deal with what came when there were no rounds any more."""
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, Task):
+                self._hub.refuse(item, self._closing_reason)
+            else:
+                item()
+
+
+def _all_known(refs: Sequence[Promise]) -> Callable[[], bool]:
+    """Make a test that looks at each ref once more only if it was not known."""
+    known = 0
+
+    def is_done() -> bool:
+        nonlocal known
+        while known < len(refs) and refs[known].outcome is not None:
+            known += 1
+        return known == len(refs)
+
+    return is_done
+
+
+def _some_known(refs: Sequence[Promise], count: int) -> Callable[[], bool]:
+    unknown = list(refs)
+
+    def is_done() -> bool:
+        nonlocal unknown
+        unknown = [ref for ref in unknown if ref.outcome is None]
+        return len(refs) - len(unknown) >= count
+
+    return is_done

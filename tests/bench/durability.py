@@ -1,0 +1,106 @@
+"""What each durability of an endpoint's journals costs: tasks/s, and one task's time.
+
+    python durability.py [--rounds 3] [--count 20000]
+
+Runs an endpoint of two workers per durability, all at the same time, and asks them by
+turns, so that whatever else the machine does hits all alike.
+"""
+
+import argparse
+import contextlib
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from operator import pos
+from pathlib import Path
+
+import actors
+from actors.config import EndpointPaths
+
+LEVELS = ("off", "interval", "sync")
+SINGLE_TASKS = 500
+
+CONFIG = """\
+[blocks]
+init_blocks = 1
+min_blocks = 1
+max_blocks = 1
+[workers]
+workers_per_node = 2
+[strategy]
+kind = "none"
+[journal]
+durability = "{level}"
+"""
+
+
+@contextlib.contextmanager
+def endpoint(level: str) -> Iterator[Path]:
+    """Run an endpoint; give its folder."""
+    folder = Path(tempfile.mkdtemp(prefix="a-", dir="/tmp"))
+    paths = EndpointPaths(folder)
+    paths.config.write_text(CONFIG.format(level=level))
+    paths.make_token()
+    command = [sys.executable, "-m", "actors", "run", "--quiet", str(folder)]
+    root = subprocess.Popen(command)
+    try:
+        yield folder
+    finally:
+        root.terminate()
+        root.wait()
+        shutil.rmtree(folder)
+
+
+def tasks_per_second(executor: actors.Executor, count: int) -> float:
+    began = time.perf_counter()
+    futures = [executor.submit(pos, i) for i in range(count)]
+    assert sum(f.result() for f in futures) == count * (count - 1) // 2
+    return count / (time.perf_counter() - began)
+
+
+def seconds_per_task(executor: actors.Executor) -> float:
+    times = []
+    for i in range(SINGLE_TASKS):
+        began = time.perf_counter()
+        executor.submit(pos, i).result()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def main() -> None:
+    """Measure, and print one line per durability."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--count", type=int, default=20_000)
+    options = parser.parse_args()
+    rates: dict[str, list[float]] = {level: [] for level in LEVELS}
+    waits: dict[str, list[float]] = {level: [] for level in LEVELS}
+    with contextlib.ExitStack() as stack:
+        executors = {
+            level: stack.enter_context(
+                actors.Executor(stack.enter_context(endpoint(level)))
+            )
+            for level in LEVELS
+        }
+        for executor in executors.values():
+            tasks_per_second(executor, 2_000)
+        for _ in range(options.rounds):
+            for level, executor in executors.items():
+                rates[level].append(tasks_per_second(executor, options.count))
+                waits[level].append(seconds_per_task(executor))
+    for level in LEVELS:
+        rate, wait = statistics.median(rates[level]), statistics.median(waits[level])
+        share = rate / statistics.median(rates["off"])
+        print(
+            f"{level:8} {rate:7,.0f} tasks/s ({share:.0%} of off; "
+            f"{min(rates[level]):,.0f}..{max(rates[level]):,.0f}), "
+            f"one task {wait * 1e6:.0f} us"
+        )
+
+
+if __name__ == "__main__":
+    main()
