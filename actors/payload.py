@@ -49,6 +49,7 @@ __all__ = [
     "dump_function",
     "dump_result",
     "is_reference",
+    "is_stateless",
     "load_arguments",
     "load_call",
     "load_exception",
@@ -292,7 +293,7 @@ class FunctionCache:
             self._functions.move_to_end(function)
         else:
             found = load_function(function)
-            if not _is_stateless(found) or len(function) > self._max_bytes:
+            if not is_stateless(found) or len(function) > self._max_bytes:
                 return found
             self._functions[function] = found
             self._bytes += len(function)
@@ -308,7 +309,8 @@ class FunctionCache:
         return len(self._functions)
 
 
-def _is_stateless(function: Callable[..., Any]) -> bool:
+def is_stateless(function: Callable[..., Any]) -> bool:
+    """Tell whether a function may be called again without being unpickled anew."""
     if isinstance(function, types.BuiltinFunctionType):
         # `[].append` is of the same type as `len`; their owners tell them apart.
         return isinstance(function.__self__, types.ModuleType | None)

@@ -92,9 +92,7 @@ def put(value: T) -> ObjectRef[T]:
     return ref
 
 
-def cancel(
-    ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True
-) -> None:
+def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
     """Give up the task that brings a value; nothing if that is known.
 
     A task that waits is dropped; in one that runs KeyboardInterrupt is raised.

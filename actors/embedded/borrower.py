@@ -66,7 +66,7 @@ from actors.messages import (
     Values,
     Yielded,
 )
-from actors.payload import FunctionCache, load_function
+from actors.payload import FunctionCache, is_stateless, load_function
 from actors.perform import failed, not_loadable
 from actors.refs import (
     BorrowedRef,
@@ -111,7 +111,7 @@ class Borrower:
         self._worker = worker
         self._functions = FunctionCache()
         self._defined: dict[bytes, Callable[..., Any]] = {}
-        self._definitions: dict[bytes, bytes] = {}  # not needed yet
+        self._definitions: dict[bytes, bytes] = {}  # not called yet
         self._numbers = itertools.count()
         self._requests = itertools.count(1)
         self._waiters: dict[int, _Waiter] = {}
@@ -272,7 +272,10 @@ class Borrower:
         found = self._defined.get(function)
         if found is None:
             found = load_function(self._definitions[function])
-            self._defined[function] = found
+            # What carries state is found by each call as it was sent.
+            if is_stateless(found):
+                self._defined[function] = found
+                del self._definitions[function]
         return found
 
     # Values
@@ -298,7 +301,10 @@ class Borrower:
     def _end_loading(self, values: Sequence[Value]) -> None:
         with self._lock:
             for value in values:
-                self._loading.subtract(value.refs)
+                for number in value.refs:
+                    self._loading[number] -= 1
+                    if not self._loading[number]:
+                        del self._loading[number]
                 # Whatever no handle was made of may go at once.
                 self._gone.extend(value.refs)
 
@@ -348,7 +354,9 @@ class Borrower:
                 elif isinstance(message, Values):
                     self._decline(message)
             case Define(key, function):
-                self._definitions[FUNCTION_MARK + str(key).encode()] = function
+                name = FUNCTION_MARK + str(key).encode()
+                if name not in self._defined:  # it may be told again after a recall
+                    self._definitions[name] = function
             case Introduce(index, folders):
                 self._numbers = itertools.count((index << _COUNT_BITS) + 1)
                 self._client = StoreClient(_folders.decode(folders), f"w{index}")

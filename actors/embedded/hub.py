@@ -29,7 +29,7 @@ from functools import partial
 from actors.embedded.failures import cancelled, closed, crashed, no_worker, timed_out
 from actors.embedded.resources import CPU, ONE_CPU, Capacity
 from actors.embedded.streams import Stream
-from actors.embedded.tasks import Task, TaskStage
+from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.waiting import WaitingTasks
 from actors.embedded.workers import (
     AdoptStored,
@@ -133,7 +133,11 @@ class Hub:
         self._broken: Settled | None = None  # why no task can run any more
         self._indexes = itertools.count(1)  # of workers
         self._tickets = itertools.count(1)  # of tasks
-        self._keys: dict[bytes, int] = {}  # {function that is defined: its number}
+        # Numbers of functions that are defined, as long as somebody may call them.
+        self._keys: weakref.WeakKeyDictionary[CallSpec, int] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._next_key = itertools.count(1)
         self.numbers = itertools.count(1)  # of refs
         # Handles of what lies in shared memory and is needed no more.
         self.released: deque[bytes] = deque()
@@ -281,7 +285,7 @@ class Hub:
             backlog.append((seq, task))
             function = spec.function
             if len(function) > DEFINE_BYTES:
-                function = self._defined(worker, function, runs)
+                function = self._defined(worker, spec, runs)
             arguments = task.arguments
             if (
                 spec.is_simple
@@ -320,19 +324,18 @@ class Hub:
         )
 
     def _defined(
-        self,
-        worker: HubWorker,
-        function: bytes,
-        runs: list[ForWorker],
+        self, worker: HubWorker, spec: CallSpec, runs: list[ForWorker]
     ) -> bytes:
-        key = self._keys.get(function)
+        key = self._keys.get(spec)
         if key is None:
-            key = self._keys[function] = len(self._keys) + 1
+            key = self._keys[spec] = next(self._next_key)
         if key not in worker.functions:
-            if len(worker.functions) >= MAX_DEFINED:
-                return function
+            if key not in worker.all_functions:
+                if len(worker.all_functions) >= MAX_DEFINED:
+                    return spec.function
+                worker.all_functions.add(key)
             worker.functions.add(key)
-            runs.append(Define(key, function))
+            runs.append(Define(key, spec.function))
         return FUNCTION_MARK + str(key).encode()
 
     def _undo_giving(self, worker: HubWorker, task: Task) -> None:

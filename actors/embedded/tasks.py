@@ -30,7 +30,16 @@ class CallSpec:
         name: of the function, for people.
     """
 
-    __slots__ = ("function", "is_simple", "lane", "name", "need", "options", "priority")
+    __slots__ = (
+        "__weakref__",
+        "function",
+        "is_simple",
+        "lane",
+        "name",
+        "need",
+        "options",
+        "priority",
+    )
 
     def __init__(self, function: bytes, options: TaskOptions, name: str) -> None:
         self.function = function

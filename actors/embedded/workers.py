@@ -70,6 +70,7 @@ class HubWorker:
     """One process, from the wish for it until its death."""
 
     __slots__ = (
+        "all_functions",
         "backlog",
         "blocked",
         "functions",
@@ -104,7 +105,8 @@ class HubWorker:
         self.idle_since = 0.0
         self.need: Need | None = None  # what its head has taken
         self.gpus: list[int] = []
-        self.functions: set[int] = set()  # keys of those defined there
+        self.functions: set[int] = set()  # keys of those defined there, for certain
+        self.all_functions: set[int] = set()  # and of those that may be, too
         # {number: [ref, how often it was given]}: what may not be freed because of it
         self.holds: dict[int, list[Any]] = {}
         self.requests: dict[int, Any] = {}  # {its number: what waits for an answer}

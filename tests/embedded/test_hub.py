@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from actors.embedded.hub import INTERRUPT_GRACE, RECALL_AFTER, Hub
+from actors.embedded.hub import INTERRUPT_GRACE, MAX_DEFINED, RECALL_AFTER, Hub
 from actors.embedded.requests import Requests
 from actors.embedded.resources import Capacity
 from actors.embedded.tasks import CallSpec, Task, TaskStage
@@ -34,9 +34,11 @@ from actors.logic.workers import (
     WorkerDied,
 )
 from actors.messages import (
+    FUNCTION_MARK,
     Amount,
     AwaitRefs,
     Call,
+    Define,
     Failure,
     FailureKind,
     Gave,
@@ -316,6 +318,45 @@ def test_a_failed_dependency_fails_what_needs_it_with_the_same_outcome() -> None
     late = world.submit(dependencies=(first,))
     assert late.outcome is first.outcome
     world.run_all()
+
+
+def defined_at(world: World, spec: CallSpec) -> tuple[list[Define], bytes]:
+    """Run a task; return what was defined for it, and how it named its function."""
+    ref: ObjectRef[Any] = ObjectRef()
+    ref.task = Task(spec, b"arguments", ref)
+    world.hub.accept(ref.task)
+    world.hub.place(world.now)
+    (sent,) = (e.messages for e in world.hub.effects if isinstance(e, SendTasks))
+    world.settle()
+    world.run_all()
+    *definitions, run = sent
+    assert isinstance(run, Run)
+    return [d for d in definitions if isinstance(d, Define)], run.function
+
+
+def test_a_large_function_is_sent_once_per_worker_and_after_a_recall() -> None:
+    world = World(1)
+    large = CallSpec(b"x" * 10_000, PLAIN, "f")
+    first, name = defined_at(world, large)
+    assert first[0].function == large.function
+    assert name.startswith(FUNCTION_MARK)
+    assert defined_at(world, large) == ([], name)
+    (worker,) = world.hub.workers.values()
+    world.hub._recall(worker)
+    world.recall(world.processes[worker.worker_id])
+    assert defined_at(world, large) == (first, name)
+    small = CallSpec(b"small", PLAIN, "f")
+    assert defined_at(world, small) == ([], b"small")
+
+
+def test_functions_that_nobody_can_call_any_more_are_forgotten() -> None:
+    world = World(1)
+    for index in range(MAX_DEFINED + 10):
+        function = b"x" * 10_000 + str(index).encode()
+        definitions, name = defined_at(world, CallSpec(function, PLAIN, "f"))
+        assert bool(definitions) == (index < MAX_DEFINED)
+        assert (name == function) == (index >= MAX_DEFINED)
+    assert len(world.hub._keys) <= 1
 
 
 # Resources

@@ -145,6 +145,21 @@ def test_a_large_function_is_sent_once_and_runs_often() -> None:
     assert actors.get(refs) == list(range(1000))
 
 
+class _Counter:
+    def __init__(self) -> None:
+        self.count = 0
+        self.ballast = "x" * 1000
+
+    def up(self) -> int:
+        self.count += 1
+        return self.count
+
+
+def test_what_a_method_is_bound_to_is_as_it_was_at_every_call() -> None:
+    up = actors.remote(_Counter().up)
+    assert actors.get([up.remote() for _ in range(5)]) == [1] * 5
+
+
 def test_a_task_that_nobody_holds_a_ref_on_runs_all_the_same(tmp_path: Path) -> None:
     @actors.remote
     def touch(path: Path) -> None:
