@@ -30,7 +30,7 @@ from actors.errors import (
 )
 
 if TYPE_CHECKING:
-    from actors.api.executor import Executor
+    from actors.api.executors import Executor
     from actors.api.objects import as_completed, cancel, get, put, wait
     from actors.api.remote import remote
     from actors.api.runtime import init, is_initialized, shutdown
@@ -69,7 +69,7 @@ __all__ = [
 # Worker processes import this package, too, and must not load nng before they fork:
 # what needs it is imported when it is asked for.
 _LAZY = {
-    "Executor": "actors.api.executor",
+    "Executor": "actors.api.executors",
     "ObjectRef": "actors.refs",
     "ObjectRefGenerator": "actors.refs",
     "as_completed": "actors.api.objects",

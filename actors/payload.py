@@ -41,6 +41,7 @@ from actors.unpicklable import (
 __all__ = [
     "CallDumper",
     "FunctionCache",
+    "Wrapper",
     "describe_bad_arguments",
     "describe_bad_result",
     "dump_arguments",
@@ -309,8 +310,21 @@ class FunctionCache:
         return len(self._functions)
 
 
+class Wrapper:
+    """Calls a function, and has no state of its own that calls change.
+
+    Args:
+        function: what is called.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+
 def is_stateless(function: Callable[..., Any]) -> bool:
     """Tell whether a function may be called again without being unpickled anew."""
+    if isinstance(function, Wrapper):
+        return is_stateless(function.function)
     if isinstance(function, types.BuiltinFunctionType):
         # `[].append` is of the same type as `len`; their owners tell them apart.
         return isinstance(function.__self__, types.ModuleType | None)

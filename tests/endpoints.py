@@ -27,8 +27,8 @@ import msgspec
 import psutil
 import pytest
 
-import actors
 from actors.address import Address
+from actors.api.executor import EndpointExecutor
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, render_config
 from tests.support import eventually
 
@@ -95,7 +95,7 @@ class RunningEndpoint:
         self.process: subprocess.Popen[bytes] | None = None
         self._command = command
         self._environment = environment or {}
-        self._executors: weakref.WeakSet[actors.Executor] = weakref.WeakSet()
+        self._executors: weakref.WeakSet[EndpointExecutor] = weakref.WeakSet()
         self._was_killed = False
         (self.folder / "endpoint.toml").write_text(render_config(self.config))
 
@@ -286,9 +286,9 @@ class RunningEndpoint:
         )
         return self.pids("worker")
 
-    def executor(self, max_workers: int | None = None, **more: Any) -> actors.Executor:
+    def executor(self, max_workers: int | None = None, **more: Any) -> EndpointExecutor:
         """Make an executor on it; the endpoint's end shuts it down."""
-        executor = actors.Executor(self.folder, max_workers, **more)
+        executor = EndpointExecutor(self.folder, max_workers, **more)
         self._executors.add(executor)
         return executor
 

@@ -22,11 +22,13 @@ from typing import Any
 
 from actors.api.addressing import Entrance, new_instance
 from actors.api.session import (
+    KEY_MARK,
     BeBarred,
     CancelNow,
     Leave,
     Progress,
     Resolve,
+    Resumed,
     Session,
     SessionSettings,
     SubmitNow,
@@ -131,6 +133,10 @@ class _Submissions:
             if self._waiting:
                 self._bell.ring()
 
+    def open_wide(self) -> None:
+        """Let any number go from now on."""
+        self._room = None
+
     def fileno(self) -> int:
         return self._bell.fileno()
 
@@ -165,13 +171,28 @@ class Connection:
         entrance: of the endpoint.
         max_running: tasks that may be there at a time; None: any number.
         patience: seconds without an endpoint after which tasks are given up.
+        name: of the client, the same in later processes; "": it has none.
+        resumes: take over what earlier processes of that name have left.
     """
 
     def __init__(
-        self, entrance: Entrance, *, max_running: int | None, patience: float
+        self,
+        entrance: Entrance,
+        *,
+        max_running: int | None,
+        patience: float,
+        name: str = "",
+        resumes: bool = False,
     ) -> None:
         self._entrance = entrance
-        self.client_id = ClientId(f"{socket.gethostname()}-{secrets.token_hex(6)}")
+        unique = f"{socket.gethostname()}-{secrets.token_hex(6)}"
+        self.client_id = ClientId(name or unique)
+        # Processes of one client must not give the same ids.
+        self._prefix = f"{name}-{secrets.token_hex(4)}-" if name else f"{unique}-"
+        self._keys_lock = threading.Lock()  # around `_keyed` and `_resumed`
+        self._keyed: dict[str, TaskFuture] = {}  # {key: future}, for ever
+        self._resumed: dict[str, TaskFuture] = {}  # {key, or id if it has none: future}
+        self._is_resumed = threading.Event()
         self._numbers = itertools.count(1)
         self._dumper = CallDumper()
         self.lock = threading.Lock()  # see TaskFuture
@@ -190,6 +211,8 @@ class Connection:
             socket.gethostname(),
             os.getpid(),
             patience,
+            self._prefix if name else "",
+            resumes,
         )
         chance = random.Random(secrets.randbits(64))
         self._session = Session(settings, chance, time.monotonic())
@@ -225,15 +248,59 @@ class Connection:
             return future
         return self.send(function_bytes, arguments, options)
 
+    def submit_keyed(
+        self,
+        key: str,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+    ) -> TaskFuture:
+        """Send a call, unless one was sent with this key: then return its future."""
+        with self._keys_lock:
+            known = self._keyed.get(key)
+            if known is not None:
+                return known
+            task_id = TaskId(f"{self.client_id}{KEY_MARK}{key}")
+            try:
+                dumped = self._dumper.dump(function, args, kwargs)
+            except NotSerializable as error:
+                future = TaskFuture(task_id, time.time(), self)
+                future.set_exception(error)
+                return future
+            future = self._keyed[key] = self.send(*dumped, options, task_id)
+            return future
+
+    def resumed(self, timeout: float | None) -> dict[str, TaskFuture]:
+        """Wait until it is known what earlier processes left; return their futures."""
+        if not self._is_resumed.wait(timeout):
+            raise TimeoutError("the endpoint has not told yet what there is to resume")
+        if self._error is not None and not self._resumed:
+            raise self._error
+        with self._keys_lock:
+            return dict(self._resumed)
+
+    def detach(self) -> None:
+        """End the connection, but no task, once all is accepted."""
+        self._submissions.open_wide()
+        # Here, as what the loop has not read yet must come before the leave.
+        for submission in self._submissions.take():
+            self._inbox.put(submission)
+        self._inbox.put(Leave(for_good=False))
+
     def _next_task_id(self) -> TaskId:
-        return TaskId(f"{self.client_id}-{next(self._numbers)}")
+        return TaskId(f"{self._prefix}{next(self._numbers)}")
 
     def send(
-        self, function_bytes: bytes, arguments: bytes, options: TaskOptions
+        self,
+        function_bytes: bytes,
+        arguments: bytes,
+        options: TaskOptions,
+        task_id: TaskId | None = None,
     ) -> TaskFuture:
-        """Send a call that is pickled already."""
+        """Send a call that is pickled already; None: give it an id."""
         now = time.time()
-        task_id = self._next_task_id()
+        task_id = task_id or self._next_task_id()
         future = TaskFuture(task_id, now, self)
         is_alone = not self._futures
         self._futures[task_id] = future
@@ -368,6 +435,10 @@ class Connection:
                     if future is not None:
                         self._resolve(future, outcome)
                 self._leave_if_done()
+            case Resumed(task_ids, is_all):
+                self._resume(task_ids)
+                if is_all:
+                    self._is_resumed.set()
             case Progress(deltas):
                 for delta in deltas:
                     self._progress(delta)
@@ -385,6 +456,20 @@ class Connection:
                 self._runtime.finish()
             case _:
                 raise TypeError(f"a connection cannot do {effect!r}")
+
+    def _resume(self, task_ids: list[TaskId]) -> None:
+        """Make futures for what an earlier process has submitted."""
+        now = time.time()
+        with self._keys_lock:
+            for task_id in task_ids:
+                _, mark, key = task_id.partition(KEY_MARK)
+                if mark and key in self._keyed:
+                    continue  # the user was quicker, and asked for it again
+                future = TaskFuture(task_id, now, self)
+                self._futures[task_id] = self._resumed[key or task_id] = future
+                if mark:
+                    self._keyed[key] = future
+                self._submissions.ended(-1)
 
     def _resolve(self, future: TaskFuture, outcome: Outcome) -> None:
         if outcome.state is TaskState.SUCCESS:
@@ -424,6 +509,7 @@ class Connection:
     def _fail(self, error: ActorsError) -> None:
         """Fail what is unfinished, and from now on whatever is submitted."""
         self._error = error
+        self._is_resumed.set()
         for task_id in list(self._futures):
             future = self._futures.pop(task_id, None)
             if future is not None:

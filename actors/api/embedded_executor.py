@@ -1,17 +1,16 @@
 """EmbeddedExecutor: `concurrent.futures` on worker processes of its own."""
 
-import functools
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor as StandardExecutor
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, ParamSpec, TypeVar
 
+from actors.api.executors import Executor
 from actors.api.initializer import Initializer, InitializerFailed
 from actors.embedded.outcomes import load
 from actors.embedded.runtime import Embedded
@@ -21,7 +20,6 @@ from actors.errors import (
     NotSerializable,
     TaskFailed,
 )
-from actors.logic.chunks import chunked, flattened, run_chunk
 from actors.messages import FailureKind, TaskOptions
 from actors.payload import CallDumper, dump_call, dump_function, is_reference
 from actors.refs import ObjectRef, Promise, Settled
@@ -154,13 +152,14 @@ class _LocalFuture(Future[Any]):
         super()._invoke_callbacks()  # type: ignore[misc]
 
 
-class EmbeddedExecutor(StandardExecutor):
+class EmbeddedExecutor(Executor):
     """Run calls in worker processes of this one; a standard executor.
 
     Functions and arguments are pickled: by reference what can be imported, by value
     what is defined in `__main__`, a notebook, a lambda or a local function.
 
     Args:
+        address: None.
         max_workers: processes; default: as many as processors that we may use.
         initializer: called in each worker before its first task. If it fails, so do
             all tasks, with a `BrokenProcessPool`.
@@ -177,6 +176,7 @@ class EmbeddedExecutor(StandardExecutor):
 
     def __init__(
         self,
+        address: None = None,
         max_workers: int | None = None,
         *,
         initializer: Callable[..., object] | None = None,
@@ -184,6 +184,8 @@ class EmbeddedExecutor(StandardExecutor):
         retries: int = 3,
         priority: int = 0,
     ) -> None:
+        if address is not None:
+            raise TypeError(f"address {address!r}: an EmbeddedExecutor has none")
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if retries < 0:
@@ -276,34 +278,6 @@ class EmbeddedExecutor(StandardExecutor):
         spec = self._runtime.prepare(pickled, self._options, name)
         self._spec = (pickled, spec)
         return spec
-
-    def map(
-        self,
-        fn: Callable[..., Result],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-    ) -> Iterator[Result]:
-        """Call `fn` with the items of the iterables, as `map` does, in order.
-
-        Args:
-            fn: called as often as the shortest iterable has items.
-            iterables: consumed at once.
-            timeout: seconds from this call until the last result is there.
-            chunksize: calls that travel as one task; large ones save time for short
-                calls.
-
-        Raises:
-            TimeoutError: from the iterator, after `timeout`.
-            ValueError: `chunksize` is below 1.
-        """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout)
-        chunks = chunked(zip(*iterables, strict=False), chunksize)
-        results = super().map(functools.partial(run_chunk, fn), chunks, timeout=timeout)
-        return flattened(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the workers when all have ended.

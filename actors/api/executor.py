@@ -5,24 +5,28 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor as StandardExecutor
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
+from actors.api.executors import Executor
 from actors.api.initializer import Initializer, InitializerFailed
+from actors.api.session import KEY_MARK
 from actors.api.task_future import TaskFuture
-from actors.logic.chunks import chunked, flattened, run_chunk
 from actors.messages import TaskOptions
 
-__all__ = ["Executor"]
+__all__ = ["EndpointExecutor"]
 
 logger = logging.getLogger(__name__)
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+# Ids of tasks have at most 200: a name and a key, or a name and a number. Chosen.
+_MOST_CHARACTERS = 100
+_MOST_KEY_CHARACTERS = 90
 
 # Connections to drain at the interpreter's end. As in `concurrent.futures`: a thread
 # that ran on would find a dead interpreter.
@@ -43,7 +47,7 @@ def _drain_at_exit() -> None:
 threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
-class Executor(StandardExecutor):
+class EndpointExecutor(Executor):
     """Run calls on an endpoint; a standard `concurrent.futures.Executor`.
 
     Functions and arguments are pickled: by reference what the workers can import, by
@@ -66,12 +70,19 @@ class Executor(StandardExecutor):
             never retried.
         priority: higher goes first.
         patience: seconds without an endpoint after which tasks fail.
+        name: of this client, 1 to 100 characters without ':' and '!'; one process at a
+            time may have it. If the process dies, the endpoint goes on with its tasks,
+            and keeps their results as long as its `results.keep` says, for a later
+            process of that name; it forgets them when the executor is shut down.
+        resume: with a name: take over what earlier processes have left; `resumed` gives
+            the futures.
 
     Raises:
         AddressError: no address, or nothing is there.
         ConfigError: the address, the endpoint's folder or the credentials are wrong.
         TypeError: `initializer` is not callable.
-        ValueError: `max_workers` is not positive, or `retries` is negative.
+        ValueError: `max_workers` is not positive, `retries` is negative, `name` is no
+            name, or `resume` has none.
     """
 
     def __init__(
@@ -85,11 +96,20 @@ class Executor(StandardExecutor):
         retries: int = 3,
         priority: int = 0,
         patience: float = PATIENCE,
+        name: str = "",
+        resume: bool = False,
     ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if retries < 0:
             raise ValueError(f"retries {retries} must be 0 or more")
+        if len(name) > _MOST_CHARACTERS or set(name) & {":", KEY_MARK}:
+            raise ValueError(
+                f"name {name!r} must have at most {_MOST_CHARACTERS} characters, and "
+                f"neither ':' nor {KEY_MARK!r}"
+            )
+        if resume and not name:
+            raise ValueError("resume needs the name of the client to be resumed")
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
         self._options = TaskOptions(retries=retries, priority=priority)
@@ -99,8 +119,14 @@ class Executor(StandardExecutor):
         self._lock = threading.Lock()
         entrance = find_entrance(address, "client", credentials=credentials)
         self._connection = Connection(
-            entrance, max_running=max_workers, patience=patience
+            entrance,
+            max_running=max_workers,
+            patience=patience,
+            name=name,
+            resumes=resume,
         )
+        self._name = name
+        self._resumes = resume
         _connections.add(self._connection)
         # An executor that is dropped ends its thread once its tasks have ended.
         weakref.finalize(self, self._connection.leave).atexit = False
@@ -123,13 +149,88 @@ class Executor(StandardExecutor):
         """
         return self._submit(self._options, fn, args, kwargs)
 
+    def submit_keyed(
+        self,
+        key: str,
+        fn: Callable[Parameters, Result],
+        /,
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> TaskFuture:
+        """Schedule `fn(*args, **kwargs)`, unless a task with this key was before.
+
+        The same key twice is one task, with one future: whatever the second call was
+        to do is not looked at. In an executor with a name that holds across its
+        processes, until one of them shuts it down: only then does the endpoint forget
+        the results of keyed tasks. A task that failed stays failed under its key.
+
+        Args:
+            key: 1 to 90 characters.
+            fn: what to call, as for `submit`.
+            args: its arguments.
+            kwargs: more of them.
+
+        Raises:
+            ValueError: the key is empty or too long.
+            RuntimeError: after `shutdown`, or at the interpreter's end.
+            BrokenExecutor: the initializer has failed.
+        """
+        if not 0 < len(key) <= _MOST_KEY_CHARACTERS:
+            raise ValueError(
+                f"key {key!r} must have 1 to {_MOST_KEY_CHARACTERS} characters"
+            )
+        return self._submit(self._options, fn, args, kwargs, key)
+
+    def resumed(self, timeout: float | None = None) -> dict[str, TaskFuture]:
+        """Return the futures of what earlier processes of this name have left.
+
+        Args:
+            timeout: seconds to wait for the endpoint's answer; None: as long as the
+                executor's patience with it.
+
+        Returns:
+            {the task's key, or its id if it has none: its future}, finished or not.
+            Nothing is left out that the endpoint had accepted, and whose result no
+            process had got.
+
+        Raises:
+            ValueError: the executor was not made with `resume=True`.
+            TimeoutError: after `timeout`.
+            ActorsError: there is no endpoint.
+        """
+        if not self._resumes:
+            raise ValueError("only Executor(name=..., resume=True) has resumed tasks")
+        return self._connection.resumed(timeout)
+
+    def detach(self) -> None:
+        """Leave the endpoint without giving anything up; returns at once accepted.
+
+        Tasks go on, and their results wait for an executor of this name that resumes
+        them. Futures of this one fail.
+
+        Raises:
+            ValueError: the executor has no name: nobody could resume it.
+        """
+        if not self._name:
+            raise ValueError("detach needs an executor with a name")
+        with self._lock:
+            self._is_shut_down = True
+        self._connection.detach()
+        if threading.current_thread() is not self._connection.thread:
+            self._connection.thread.join()
+
     def _submit(
         self,
         options: TaskOptions,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        key: str = "",
     ) -> TaskFuture:
+        connection = self._connection
+        submit = connection.submit
+        if key:
+            submit = functools.partial(connection.submit_keyed, key)
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -140,9 +241,9 @@ class Executor(StandardExecutor):
             if self._broken is not None:
                 raise InitializerFailed(self._broken.message)
             if self._initializer is None:
-                return self._connection.submit(function, args, kwargs, options)
+                return submit(function, args, kwargs, options)
             function = self._initializer.before(function)
-            future = self._connection.submit(function, args, kwargs, options)
+            future = submit(function, args, kwargs, options)
         note_failure = weakref.WeakMethod(self._note_failure)
         future.add_done_callback(lambda ended: _call_if_alive(note_failure, ended))
         return future
@@ -153,34 +254,6 @@ class Executor(StandardExecutor):
         if isinstance(error, InitializerFailed) and self._broken is None:
             self._broken = error
             logger.error("%s", error)
-
-    def map(
-        self,
-        fn: Callable[..., Result],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,
-    ) -> Iterator[Result]:
-        """Call `fn` with the items of the iterables, as `map` does, in order.
-
-        Args:
-            fn: called as often as the shortest iterable has items.
-            iterables: consumed at once.
-            timeout: seconds from this call until the last result is there.
-            chunksize: calls that travel as one task; large ones save time for short
-                calls.
-
-        Raises:
-            TimeoutError: from the iterator, after `timeout`.
-            ValueError: `chunksize` is below 1.
-        """
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
-        if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout)
-        chunks = chunked(zip(*iterables, strict=False), chunksize)
-        results = super().map(functools.partial(run_chunk, fn), chunks, timeout=timeout)
-        return flattened(results)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and leave the endpoint when all have ended.

@@ -8,10 +8,10 @@ it stays small.
 import secrets
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from typing import Any
 
 from actors.errors import TaskFailed
+from actors.payload import Wrapper
 
 __all__ = ["Initializer", "InitializerFailed"]
 
@@ -44,28 +44,36 @@ class Initializer:
 
     def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that initializes the worker if need be, then calls this."""
-        return partial(_call, self._token, self._function, self._args, function)
+        return _Prepared(self._token, self._function, self._args, function)
 
 
-def _call(
-    token: str,
-    initializer: Callable[..., object],
-    initargs: tuple[Any, ...],
-    function: Callable[..., Any],
-    /,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    if token not in _called:
-        try:
-            initializer(*initargs)
-        except Exception as error:
-            _called[token] = f"{type(error).__qualname__}: {error}"
-            raise InitializerFailed(_text(token)) from error
-        _called[token] = ""
-    if _called[token]:
-        raise InitializerFailed(_text(token))
-    return function(*args, **kwargs)
+class _Prepared(Wrapper):
+    """A function before whose first call in a process an initializer is called."""
+
+    def __init__(
+        self,
+        token: str,
+        initializer: Callable[..., object],
+        initargs: tuple[Any, ...],
+        function: Callable[..., Any],
+    ) -> None:
+        super().__init__(function)
+        self._token = token
+        self._initializer = initializer
+        self._initargs = initargs
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        token = self._token
+        if token not in _called:
+            try:
+                self._initializer(*self._initargs)
+            except Exception as error:
+                _called[token] = f"{type(error).__qualname__}: {error}"
+                raise InitializerFailed(_text(token)) from error
+            _called[token] = ""
+        if _called[token]:
+            raise InitializerFailed(_text(token))
+        return self.function(*args, **kwargs)
 
 
 def _text(token: str) -> str:

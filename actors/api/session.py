@@ -6,6 +6,10 @@
 A task stays in the outbox, payload and all, until the endpoint has accepted it; after
 that only its id is kept. The first outcome of a task resolves it; every later one is
 acknowledged and forgotten.
+
+A client with a name may be resumed: a later process of the same name asks for all of
+its tasks. Those that were submitted with a key are not acknowledged, so that their
+outcomes are there for later processes until one of them leaves in order.
 """
 
 import math
@@ -15,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.logic.membership import Membership, MembershipState
-from actors.logic.turn import Admission, Effect, Exit, Turn
+from actors.logic.turn import Admission, Effect, Exit, HangUp, Turn
 from actors.messages import (
     PROTOCOL,
     Accepted,
@@ -28,27 +32,33 @@ from actors.messages import (
     FailureKind,
     Goodbye,
     Hello,
+    ListTasks,
     Outcome,
     Results,
     StatesChanged,
     Submit,
     Task,
     TaskId,
+    TasksListed,
     TaskState,
     UnknownTasks,
 )
 
 __all__ = [
+    "KEY_MARK",
     "BeBarred",
     "CancelNow",
     "Leave",
     "Progress",
     "Resolve",
+    "Resumed",
     "Session",
     "SessionSettings",
     "SubmitNow",
 ]
 
+# Stands in the id of a task between its client's name and its key; in no other id.
+KEY_MARK = "!"
 # Room for the other fields of a frame that carries one task.
 FRAME_OVERHEAD_BYTES = 4096
 
@@ -64,6 +74,9 @@ class SessionSettings:
         python: "3.11".
         host, pid: for operators to read.
         patience: seconds without an endpoint after which tasks are given up.
+        own_prefix: of the ids of this process's tasks that have no key. Outcomes of
+            others are left for who will resume them; "": there are no others.
+        resumes: take over what earlier processes have left.
     """
 
     client_id: ClientId
@@ -73,6 +86,8 @@ class SessionSettings:
     host: str
     pid: int
     patience: float = 60.0
+    own_prefix: str = ""
+    resumes: bool = False
 
 
 # From the shell
@@ -96,7 +111,13 @@ class CancelNow:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The user is done; say goodbye."""
+    """The user is done; say goodbye.
+
+    Args:
+        for_good: false: without a word, once all is accepted: somebody will resume.
+    """
+
+    for_good: bool = True
 
 
 # To the shell
@@ -107,6 +128,19 @@ class Resolve(Effect):
     """These tasks ended; each comes exactly once."""
 
     outcomes: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed(Effect):
+    """These tasks of an earlier process are ours now; each comes once.
+
+    Args:
+        task_ids: unfinished; or their `Resolve` follows.
+        is_all: nothing more will come.
+    """
+
+    task_ids: list[TaskId]
+    is_all: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +173,10 @@ class Session:
         self._epoch = ""  # of the interchange that let us in last
         self._away_since = now
         self._is_barred = False
+        self._last_words = ""  # why the endpoint left
+        self._resumed: set[TaskId] = set()  # and resolved, as long as more may come
+        self._is_resuming = settings.resumes
+        self._is_leaving = False  # once all is accepted
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: a client has no door."""
@@ -164,6 +202,7 @@ class Session:
                 for task_id in task_ids:
                     if self.outbox.pop(task_id, None) is not None:
                         self.accepted[task_id] = (0, 0)
+                self._leave_if_accepted(turn)
             case SubmitNow(tasks):
                 for task in tasks:
                     self.outbox[task.task_id] = task
@@ -183,15 +222,17 @@ class Session:
                     "that is safe",
                     turn,
                 )
+            case TasksListed(task_ids):
+                self._resume(task_ids, turn)
+            case Leave(for_good=False):
+                self._is_leaving = True
+                self._leave_if_accepted(turn)
             case Leave():
                 self.membership.send(Goodbye("the client is done"), now, turn)
                 turn.effects.append(Exit(0, "the client is done"))
             case Goodbye(reason):
-                self._give_up(
-                    [*self.accepted, *self.outbox],
-                    f"the endpoint stopped ({reason}) before it had a result",
-                    turn,
-                )
+                # It keeps what it has accepted, and may be started again.
+                self._last_words = reason
         return turn
 
     def tick(self, now: float) -> Turn:
@@ -203,8 +244,10 @@ class Session:
         for wish in due:
             self._cancel(wish.task_ids, now, turn, if_running=wish.if_running)
         if self._give_up_at() <= now:
-            patience = self.settings.patience
-            self._bar(f"no answer for {patience:g} s", is_refusal=False, turn=turn)
+            reason = f"no answer for {self.settings.patience:g} s"
+            if self._last_words:
+                reason += f", after it said that {self._last_words}"
+            self._bar(reason, is_refusal=False, turn=turn)
         return turn
 
     @property
@@ -245,6 +288,9 @@ class Session:
             # A new endpoint never knew them; the old one may have given us up.
             self.membership.send(ClaimTasks(list(self.accepted)), now, turn)
         self._epoch = self.membership.epoch
+        self._last_words = ""
+        if self._is_resuming:
+            self.membership.send(ListTasks(), now, turn)
         if self.outbox:
             self._submit(list(self.outbox.values()), now, turn)
         for if_running in (True, False):
@@ -277,14 +323,49 @@ class Session:
 
     def _resolve(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
         acks, news = [], []
+        resumed: list[TaskId] = []
+        prefix = self.settings.own_prefix
         for outcome in outcomes:
             task_id = outcome.task_id
-            acks.append(task_id)
             if self._settle(task_id):
                 news.append(outcome)
+            elif prefix and not task_id.startswith(prefix):
+                if not self._is_resuming:
+                    continue  # perhaps another process will
+                if task_id not in self._resumed:
+                    self._resumed.add(task_id)
+                    resumed.append(task_id)
+                    news.append(outcome)
+            if KEY_MARK not in task_id:
+                acks.append(task_id)
+        if resumed:
+            turn.effects.append(Resumed(resumed, is_all=False))
         if news:
             turn.effects.append(Resolve(news))
-        self.membership.send(AckResults(acks), now, turn)
+        if acks:
+            self.membership.send(AckResults(acks), now, turn)
+
+    def _resume(self, task_ids: list[TaskId], turn: Turn) -> None:
+        """Take over what is unfinished, or whose outcome is under way."""
+        if not self._is_resuming:
+            return
+        news = [
+            task_id
+            for task_id in task_ids
+            if task_id not in self._resumed
+            and task_id not in self.accepted
+            and task_id not in self.outbox
+        ]
+        self.accepted.update((task_id, (0, 0)) for task_id in news)
+        self._is_resuming = False
+        self._resumed.clear()
+        turn.effects.append(Resumed(news, is_all=True))
+
+    def _leave_if_accepted(self, turn: Turn) -> None:
+        if self._is_leaving and not self.outbox:
+            # That it never said goodbye is how the endpoint knows that it may return.
+            turn.effects.append(HangUp(self.membership.door))
+            turn.effects.append(Exit(0, "the client will be resumed"))
 
     def _settle(self, task_id: TaskId) -> bool:
         """Forget a task that has ended; false: it is not one of ours (any more)."""

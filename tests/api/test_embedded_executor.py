@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import actors
 from actors.api.embedded_executor import EmbeddedExecutor
 from actors.errors import NotSerializable, WorkerCrashed
 from tests.support import eventually
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def executor() -> Iterator[EmbeddedExecutor]:
-    with EmbeddedExecutor(2) as executor:
+    with EmbeddedExecutor(None, 2) as executor:
         yield executor
 
 
@@ -48,7 +49,7 @@ def test_errors_come_as_themselves(executor: EmbeddedExecutor) -> None:
 
 
 def test_a_crash_fails_its_task_alone(executor: EmbeddedExecutor) -> None:
-    with EmbeddedExecutor(1, retries=0) as fragile:
+    with EmbeddedExecutor(None, 1, retries=0) as fragile:
         crashed = fragile.submit(os._exit, 3)
         assert isinstance(crashed.exception(), WorkerCrashed)
         assert isinstance(crashed.exception(), BrokenProcessPool)
@@ -60,7 +61,7 @@ def test_what_no_worker_has_can_be_cancelled(tmp_path: Path) -> None:
         while not path.exists():
             time.sleep(0.005)
 
-    with EmbeddedExecutor(1) as executor:
+    with EmbeddedExecutor(None, 1) as executor:
         running = executor.submit(appears, tmp_path / "go")
         eventually(running.running)
         waiting = [executor.submit(abs, -i) for i in range(3)]
@@ -108,18 +109,19 @@ def test_an_initializer_that_goes_by_value_shares_its_globals_with_the_tasks() -
     def set_it(value: int) -> None:
         _state["value"] = value  # type: ignore[assignment]
 
-    with EmbeddedExecutor(2, initializer=set_it, initargs=(3,)) as executor:
+    with EmbeddedExecutor(None, 2, initializer=set_it, initargs=(3,)) as executor:
         futures = [executor.submit(lambda: _state.get("value")) for _ in range(5)]
         assert [future.result() for future in futures] == [3] * 5
 
 
 def test_an_initializer_that_can_be_imported_is_called_as_a_worker_starts() -> None:
-    with EmbeddedExecutor(1, initializer=os.putenv, initargs=("A", "b")) as executor:
+    env = ("A", "b")
+    with EmbeddedExecutor(None, 1, initializer=os.putenv, initargs=env) as executor:
         assert executor.submit(abs, -1).result() == 1
 
 
 def test_a_failing_initializer_breaks_the_executor() -> None:
-    with EmbeddedExecutor(1, initializer=int, initargs=("x",)) as executor:
+    with EmbeddedExecutor(None, 1, initializer=int, initargs=("x",)) as executor:
         future = executor.submit(abs, -1)
         with pytest.raises(BrokenProcessPool, match="invalid literal"):
             future.result()
@@ -128,13 +130,13 @@ def test_a_failing_initializer_breaks_the_executor() -> None:
 
 
 def test_shutdown_waits_for_what_was_submitted_or_cancels_it() -> None:
-    executor = EmbeddedExecutor(2)
+    executor = EmbeddedExecutor(None, 2)
     futures = [executor.submit(time.sleep, 0.001) for _ in range(50)]
     executor.shutdown()
     assert all(future.done() for future in futures)
     with pytest.raises(RuntimeError, match="after shutdown"):
         executor.submit(abs, -1)
-    executor = EmbeddedExecutor(1)
+    executor = EmbeddedExecutor(None, 1)
     futures = [executor.submit(time.sleep, 0.05) for _ in range(50)]
     executor.shutdown(cancel_futures=True)
     assert sum(future.cancelled() for future in futures) > 40
@@ -142,8 +144,20 @@ def test_shutdown_waits_for_what_was_submitted_or_cancels_it() -> None:
 
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(ValueError, match="max_workers must be greater than 0"):
-        EmbeddedExecutor(0)
+        EmbeddedExecutor(None, 0)
     with pytest.raises(ValueError, match="retries -1 must be 0 or more"):
-        EmbeddedExecutor(1, retries=-1)
+        EmbeddedExecutor(None, 1, retries=-1)
     with pytest.raises(TypeError, match="initializer must be a callable"):
-        EmbeddedExecutor(1, initializer=3)  # type: ignore[arg-type]
+        EmbeddedExecutor(None, 1, initializer=3)  # type: ignore[arg-type]
+
+
+def test_without_an_address_an_executor_is_one_of_these(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ACTORS_ADDRESS", raising=False)
+    with actors.Executor(max_workers=1) as executor:
+        assert isinstance(executor, EmbeddedExecutor)
+        assert executor.submit(os.getpid).result() != os.getpid()
+        assert list(executor.map(abs, [-1, -2, -3], chunksize=2)) == [1, 2, 3]
+    with pytest.raises(TypeError, match="credentials"):
+        actors.Executor(credentials="folder")

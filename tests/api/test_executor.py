@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import actors
+from actors.api.executor import EndpointExecutor
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 
@@ -38,7 +39,7 @@ def running() -> Iterator[RunningEndpoint]:
 
 
 @pytest.fixture
-def executor(running: RunningEndpoint) -> Iterator[actors.Executor]:
+def executor(running: RunningEndpoint) -> Iterator[EndpointExecutor]:
     with running.executor() as executor:
         yield executor
 
@@ -102,15 +103,15 @@ def _raise(kind: type[BaseException], *args: object) -> None:
 # Calls and results
 
 
-def test_it_is_an_executor_of_the_standard_library(executor: actors.Executor) -> None:
+def test_it_is_an_executor_of_the_standard_library(executor: EndpointExecutor) -> None:
     assert isinstance(executor, StandardExecutor)
 
 
-def test_a_call_returns_its_value(executor: actors.Executor) -> None:
+def test_a_call_returns_its_value(executor: EndpointExecutor) -> None:
     assert executor.submit(pow, 2, 8).result() == 256
 
 
-def test_any_name_may_be_a_keyword_argument(executor: actors.Executor) -> None:
+def test_any_name_may_be_a_keyword_argument(executor: EndpointExecutor) -> None:
     future = executor.submit(dict, self=1, fn=2, function=3, args=4, options=5)
     assert future.result() == {
         "self": 1,
@@ -121,7 +122,7 @@ def test_any_name_may_be_a_keyword_argument(executor: actors.Executor) -> None:
     }
 
 
-def test_results_are_equal_for_values_of_all_kinds(executor: actors.Executor) -> None:
+def test_results_are_equal_for_values_of_all_kinds(executor: EndpointExecutor) -> None:
     values = [None, (), {"a": [1, 2.5, b"\0"]}, "ü\n", {1, 2}, 10**400, bytes(100_000)]
     assert [executor.submit(_same, value).result() for value in values] == values
 
@@ -131,7 +132,7 @@ def _same(value: Any) -> Any:
 
 
 def test_a_task_runs_in_a_worker_of_the_endpoint(
-    running: RunningEndpoint, executor: actors.Executor
+    running: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     pid = executor.submit(os.getpid).result()
     assert pid in running.pids("worker")
@@ -153,13 +154,13 @@ def test_a_task_runs_in_a_worker_of_the_endpoint(
     ],
 )
 def test_whatever_can_be_called_can_be_a_task(
-    executor: actors.Executor, function: Callable[..., int]
+    executor: EndpointExecutor, function: Callable[..., int]
 ) -> None:
     args = (7, 7) if function is operator.mul else (7,)
     assert executor.submit(function, *args).result() == 49
 
 
-def test_a_local_function_takes_what_it_closes_over(executor: actors.Executor) -> None:
+def test_a_local_function_takes_what_it_closes_over(executor: EndpointExecutor) -> None:
     base = [10]
 
     def add(number: int) -> int:
@@ -218,7 +219,7 @@ def run_script(running: RunningEndpoint, text: str) -> str:
 
 @pytest.mark.parametrize("chunksize", [1, 3, 1000])
 def test_map_gives_results_in_the_order_of_the_items(
-    executor: actors.Executor, chunksize: int
+    executor: EndpointExecutor, chunksize: int
 ) -> None:
     results = executor.map(pow, range(50), range(50), chunksize=chunksize)
     assert list(results) == list(map(pow, range(50), range(50)))
@@ -226,14 +227,16 @@ def test_map_gives_results_in_the_order_of_the_items(
 
 @pytest.mark.parametrize("chunksize", [1, 4])
 def test_map_ends_with_the_shortest_of_its_iterables(
-    executor: actors.Executor, chunksize: int
+    executor: EndpointExecutor, chunksize: int
 ) -> None:
     results = executor.map(pow, range(5), iter([2, 2, 2]), chunksize=chunksize)
     assert list(results) == [0, 1, 4]
     assert list(executor.map(pow, [], [], chunksize=chunksize)) == []
 
 
-def test_map_over_the_results_of_map_keeps_the_order(executor: actors.Executor) -> None:
+def test_map_over_the_results_of_map_keeps_the_order(
+    executor: EndpointExecutor,
+) -> None:
     rows = executor.map(_row, range(20))
     sums = executor.map(sum, rows)
     assert list(executor.map(square, sums, chunksize=7)) == [
@@ -246,14 +249,16 @@ def _row(number: int) -> list[int]:
 
 
 @pytest.mark.parametrize("chunksize", [0, -1])
-def test_a_chunk_must_hold_something(executor: actors.Executor, chunksize: int) -> None:
+def test_a_chunk_must_hold_something(
+    executor: EndpointExecutor, chunksize: int
+) -> None:
     with pytest.raises(ValueError, match="chunksize must be >= 1"):
         executor.map(square, range(3), chunksize=chunksize)
 
 
 @pytest.mark.parametrize("chunksize", [1, 2])
 def test_map_raises_after_its_timeout(
-    executor: actors.Executor, tmp_path: Path, chunksize: int
+    executor: EndpointExecutor, tmp_path: Path, chunksize: int
 ) -> None:
     gates = [tmp_path / "open", tmp_path / "open", tmp_path / "shut"]
     gates[0].touch()
@@ -270,7 +275,7 @@ def _wait_for(path: Path) -> bool:
 
 @pytest.mark.parametrize("chunksize", [1, 2])
 def test_map_raises_what_a_call_raised(
-    executor: actors.Executor, chunksize: int
+    executor: EndpointExecutor, chunksize: int
 ) -> None:
     results = executor.map(divmod, [4, 5, 6], [2, 2, 0], chunksize=chunksize)
     with pytest.raises(ZeroDivisionError):
@@ -281,13 +286,13 @@ def test_map_raises_what_a_call_raised(
 
 
 def test_ten_thousand_tasks_each_give_their_own_result(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     futures = [executor.submit(square, number) for number in range(10_000)]
     assert sum(future.result() for future in futures) == sum(map(square, range(10_000)))
 
 
-def test_many_threads_share_an_executor(executor: actors.Executor) -> None:
+def test_many_threads_share_an_executor(executor: EndpointExecutor) -> None:
     found: dict[int, list[int]] = {}
 
     def submit(index: int) -> None:
@@ -326,7 +331,7 @@ def _count_at_once(folder: Path) -> int:
 
 
 def test_an_exception_is_raised_as_itself_and_its_cause_shows_the_remote_line(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     error = executor.submit(_fail).exception()
     assert type(error) is ValueError
@@ -342,7 +347,7 @@ def _fail() -> None:
 
 
 def test_an_error_of_the_user_keeps_its_type_and_attributes(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     with pytest.raises(OutOfRange, match="9 exceeds 5") as caught:
         executor.submit(_check_range, 9, 5).result()
@@ -354,7 +359,7 @@ def _check_range(value: int, limit: int) -> None:
         raise OutOfRange(value, limit=limit)
 
 
-def test_the_cause_of_an_error_is_in_its_traceback(executor: actors.Executor) -> None:
+def test_the_cause_of_an_error_is_in_its_traceback(executor: EndpointExecutor) -> None:
     error = executor.submit(_fail_because).exception()
     assert type(error) is RuntimeError
     assert "ValueError: ('no good', 7)" in str(error.__cause__)
@@ -368,7 +373,7 @@ def _fail_because() -> None:
 
 
 def test_an_error_that_cannot_be_pickled_comes_as_its_type_with_its_text(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     error = executor.submit(_raise, HasLock, "locked up").exception()
     assert isinstance(error, Exception)
@@ -379,7 +384,7 @@ def test_an_error_that_cannot_be_pickled_comes_as_its_type_with_its_text(
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit])
 def test_what_ends_a_program_ends_a_task_and_not_its_worker(
-    running: RunningEndpoint, executor: actors.Executor, kind: type[BaseException]
+    running: RunningEndpoint, executor: EndpointExecutor, kind: type[BaseException]
 ) -> None:
     workers = running.await_workers(2)
     error = executor.submit(_raise, kind, 3).exception()
@@ -403,7 +408,7 @@ def test_a_task_whose_worker_exits_fails_with_the_exit_code(
 
 
 def test_an_argument_that_cannot_be_pickled_fails_its_own_future_only(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     futures = [executor.submit(_same, arg) for arg in (1, threading.Lock(), 2)]
     error = futures[1].exception()
@@ -414,7 +419,7 @@ def test_an_argument_that_cannot_be_pickled_fails_its_own_future_only(
 
 
 def test_a_function_that_cannot_be_pickled_fails_its_own_future_only(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     lock = threading.Lock()
 
@@ -427,7 +432,7 @@ def test_a_function_that_cannot_be_pickled_fails_its_own_future_only(
 
 
 def test_an_error_while_pickling_is_an_instance_of_its_own_type_too(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     error = executor.submit(_same, BadReduce()).exception()
     assert isinstance(error, actors.NotSerializable)
@@ -440,7 +445,7 @@ class BadReduce:
 
 
 def test_a_result_that_cannot_be_pickled_fails_its_own_future_only(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     futures = [executor.submit(_same, 1), executor.submit(threading.Lock)]
     error = futures[1].exception()
@@ -451,7 +456,7 @@ def test_a_result_that_cannot_be_pickled_fails_its_own_future_only(
 
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
 def test_a_result_that_cannot_be_unpickled_fails_its_own_future_only(
-    executor: actors.Executor, kind: type[BaseException]
+    executor: EndpointExecutor, kind: type[BaseException]
 ) -> None:
     error = executor.submit(Unloadable, kind).exception(10)
     assert isinstance(error, actors.NotSerializable)
@@ -461,7 +466,7 @@ def test_a_result_that_cannot_be_unpickled_fails_its_own_future_only(
 
 @pytest.mark.parametrize("kind", [OSError, SystemExit])
 def test_an_argument_that_a_worker_cannot_unpickle_fails_its_own_future_only(
-    executor: actors.Executor, kind: type[BaseException]
+    executor: EndpointExecutor, kind: type[BaseException]
 ) -> None:
     error = executor.submit(_same, Unloadable(kind)).exception(10)
     assert isinstance(error, actors.NotSerializable)
@@ -469,7 +474,7 @@ def test_an_argument_that_a_worker_cannot_unpickle_fails_its_own_future_only(
 
 
 def test_arguments_larger_than_a_frame_are_refused_with_both_sizes(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     futures = [executor.submit(len, bytes(n)) for n in (10, 2 * _FRAME_BYTES, 20)]
     error = futures[1].exception(10)
@@ -479,7 +484,7 @@ def test_arguments_larger_than_a_frame_are_refused_with_both_sizes(
 
 
 def test_a_result_larger_than_a_frame_is_refused_with_both_sizes(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     futures = [executor.submit(bytes, n) for n in (10, 2 * _FRAME_BYTES, 20)]
     error = futures[1].exception(10)
@@ -489,7 +494,7 @@ def test_a_result_larger_than_a_frame_is_refused_with_both_sizes(
 
 
 def test_payloads_that_together_exceed_a_frame_travel_in_several(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     size = _FRAME_BYTES // 3
     results = executor.map(_same, [bytes([n]) * size for n in range(10)])
@@ -503,7 +508,7 @@ class Thing:
     """Something that tells whether it is still there."""
 
 
-def test_no_reference_to_arguments_is_kept(executor: actors.Executor) -> None:
+def test_no_reference_to_arguments_is_kept(executor: EndpointExecutor) -> None:
     thing = Thing()
     alive = weakref.ref(thing)
     future = executor.submit(_same, thing)
@@ -514,7 +519,7 @@ def test_no_reference_to_arguments_is_kept(executor: actors.Executor) -> None:
 
 
 def test_no_reference_to_a_result_is_kept_once_its_future_is_gone(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     future = executor.submit(Thing)
     alive = weakref.ref(future.result())
@@ -526,7 +531,7 @@ def test_no_reference_to_a_result_is_kept_once_its_future_is_gone(
 
 
 def test_no_reference_to_an_argument_that_cannot_be_pickled_is_kept(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     thing = BadReduce()
     alive = weakref.ref(thing)
@@ -538,7 +543,7 @@ def test_no_reference_to_an_argument_that_cannot_be_pickled_is_kept(
 
 
 def test_map_keeps_no_reference_to_results_that_it_gave(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     for chunksize in (1, 3):
         for thing in executor.map(_thing, range(6), chunksize=chunksize):
@@ -552,7 +557,7 @@ def _thing(_number: int) -> Thing:
 
 
 def test_a_worker_keeps_neither_arguments_nor_results(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     found = [executor.submit(_count_tracked, Tracked()).result() for _ in range(10)]
     assert [count for _, count in found] == [1] * 10
@@ -612,7 +617,7 @@ def test_an_initializer_must_be_callable(running: RunningEndpoint) -> None:
 
 
 def test_a_task_can_use_its_own_executor_of_the_same_endpoint(
-    running: RunningEndpoint, executor: actors.Executor
+    running: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     # One of two workers waits, the other one works.
     future = executor.submit(_square_elsewhere, str(running.folder), 6)
@@ -624,7 +629,7 @@ def _square_elsewhere(address: str, number: int) -> int:
         return executor.submit(square, number).result()  # type: ignore[no-any-return]
 
 
-def test_futures_cannot_be_sent(executor: actors.Executor) -> None:
+def test_futures_cannot_be_sent(executor: EndpointExecutor) -> None:
     error = executor.submit(_same, executor.submit(square, 1)).exception()
     assert isinstance(error, actors.NotSerializable)
     with pytest.raises(TypeError):
@@ -632,7 +637,7 @@ def test_futures_cannot_be_sent(executor: actors.Executor) -> None:
 
 
 def test_long_tracebacks_that_together_exceed_a_frame_travel_in_several(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     mine = [executor.submit(_ping, 400) for _ in range(60)]
     for future in mine:

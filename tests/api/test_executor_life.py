@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import actors
+from actors.api.executor import EndpointExecutor
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 
@@ -281,7 +282,7 @@ def test_an_address_that_leads_nowhere_is_refused_at_once(
 ) -> None:
     monkeypatch.delenv("ACTORS_ADDRESS", raising=False)
     with pytest.raises(actors.AddressError, match="ACTORS_ADDRESS"):
-        actors.Executor()
+        EndpointExecutor()
     with pytest.raises(actors.AddressError, match="actors init"):
         actors.Executor(tmp_path / "nowhere")
     with pytest.raises(actors.ConfigError, match=r"endpoint\.toml"):
@@ -325,7 +326,7 @@ def test_who_does_not_know_the_token_is_refused(
 # The endpoint goes
 
 
-def test_tasks_of_an_endpoint_that_stops_are_lost(
+def test_tasks_of_an_endpoint_that_stops_for_good_fail(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -336,24 +337,26 @@ def test_tasks_of_an_endpoint_that_stops_are_lost(
         assert endpoint.stop() == 0
         for future in mine:
             error = future.exception(5)
-            assert isinstance(error, actors.TaskLost)
-            assert "stopped" in str(error)
+            assert isinstance(error, actors.AddressError)
+            assert "after it said that the endpoint stops" in str(error)
         executor.shutdown()
 
 
-def test_tasks_of_an_endpoint_that_was_killed_are_lost_when_it_comes_back(
-    tmp_path: Path,
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_an_endpoint_that_is_started_again_goes_on_with_its_tasks(
+    tmp_path: Path, how: str
 ) -> None:
     with RunningEndpoint() as endpoint, endpoint.executor() as executor:
         mine = [executor.submit(wait_for, tmp_path / f"{n}") for n in range(3)]
         eventually(lambda: len(list(tmp_path.iterdir())) == 2, what="two tasks to run")
-        endpoint.kill()
+        if how == "stopped":
+            assert endpoint.stop() == 0
+        else:
+            endpoint.kill()
+        for n in range(3):
+            (tmp_path / f"{n}").touch()
         endpoint.start()
-        for future in mine:
-            error = future.exception(30)
-            assert isinstance(error, actors.TaskLost)
-            assert "submit it again" in str(error)
-        assert executor.submit(abs, -1).result(30) == 1
+        assert [future.result(60) for future in mine] == ["0", "1", "2"]
 
 
 def test_tasks_of_an_endpoint_that_was_killed_fail_when_it_does_not_come_back(

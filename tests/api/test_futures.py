@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import actors
+from actors.api.executor import EndpointExecutor
 from actors.api.task_future import TaskFuture
 from actors.messages import TaskState
 from tests.endpoints import RunningEndpoint
@@ -36,7 +36,7 @@ def running() -> Iterator[RunningEndpoint]:
 
 
 @pytest.fixture
-def executor(running: RunningEndpoint) -> Iterator[actors.Executor]:
+def executor(running: RunningEndpoint) -> Iterator[EndpointExecutor]:
     with running.executor() as executor:
         yield executor
 
@@ -70,7 +70,7 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     gate.open()
 
 
-def occupy(executor: actors.Executor, gate: Gate) -> list[TaskFuture]:
+def occupy(executor: EndpointExecutor, gate: Gate) -> list[TaskFuture]:
     """Keep both workers busy until the gate is opened."""
     busy = [executor.submit(gate.pass_through, name) for name in ("a", "b")]
     for name in ("a", "b"):
@@ -78,7 +78,7 @@ def occupy(executor: actors.Executor, gate: Gate) -> list[TaskFuture]:
     return busy
 
 
-def await_unfinished(executor: actors.Executor, count: int) -> None:
+def await_unfinished(executor: EndpointExecutor, count: int) -> None:
     """Wait until the endpoint, too, has given up what was cancelled."""
     session = executor._connection._session
     eventually(lambda: session.unfinished == count, what=f"{count} unfinished tasks")
@@ -96,7 +96,7 @@ def states(future: TaskFuture) -> list[TaskState]:
 
 
 def test_the_history_has_all_states_in_order_with_their_moments(
-    running: RunningEndpoint, executor: actors.Executor
+    running: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     future = executor.submit(os.getpid)
     future.result()
@@ -110,7 +110,7 @@ def test_the_history_has_all_states_in_order_with_their_moments(
 
 
 def test_the_history_of_a_failed_task_ends_with_its_failure(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     future = executor.submit(fail)
     future.exception()
@@ -118,7 +118,7 @@ def test_the_history_of_a_failed_task_ends_with_its_failure(
 
 
 def test_the_history_tells_of_an_attempt_that_was_lost(
-    executor: actors.Executor, tmp_path: Path
+    executor: EndpointExecutor, tmp_path: Path
 ) -> None:
     future = executor.submit(crash_once, tmp_path / "tried")
     assert future.result() == "at last"
@@ -138,7 +138,7 @@ def crash_once(path: Path) -> str:
 
 
 def test_a_future_runs_once_its_task_does(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     future = executor.submit(gate.pass_through, "one")
     eventually(future.running, what="the future to run")
@@ -151,7 +151,7 @@ def test_a_future_runs_once_its_task_does(
 
 
 def test_a_task_that_waits_at_the_endpoint_can_be_cancelled(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     busy = occupy(executor, gate)
     waiting = [executor.submit(gate.pass_through, f"w{n}") for n in range(20)]
@@ -189,7 +189,7 @@ def test_cancelled_tasks_make_room_for_others_within_max_workers(
 
 
 def test_a_task_that_is_known_to_run_cannot_be_cancelled(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     future = executor.submit(gate.pass_through, "one")
     eventually(future.running, what="the future to run")
@@ -199,7 +199,7 @@ def test_a_task_that_is_known_to_run_cannot_be_cancelled(
 
 
 def test_a_task_that_runs_can_be_ended_with_its_worker(
-    running: RunningEndpoint, executor: actors.Executor, gate: Gate
+    running: RunningEndpoint, executor: EndpointExecutor, gate: Gate
 ) -> None:
     pids = running.await_workers(2)
     future = executor.submit(gate.pass_through, "one")
@@ -217,7 +217,7 @@ def test_a_task_that_runs_can_be_ended_with_its_worker(
 
 
 def test_a_task_that_began_before_it_was_cancelled_leaves_its_worker(
-    running: RunningEndpoint, executor: actors.Executor, gate: Gate
+    running: RunningEndpoint, executor: EndpointExecutor, gate: Gate
 ) -> None:
     # In the very moment of `cancel`, the client need not know whether it has begun.
     for number in range(5):
@@ -228,7 +228,7 @@ def test_a_task_that_began_before_it_was_cancelled_leaves_its_worker(
     assert executor.submit(abs, -1).result() == 1
 
 
-def test_a_task_that_has_ended_cannot_be_cancelled(executor: actors.Executor) -> None:
+def test_a_task_that_has_ended_cannot_be_cancelled(executor: EndpointExecutor) -> None:
     future = executor.submit(abs, -1)
     assert future.result() == 1
     assert not future.cancel()
@@ -236,7 +236,7 @@ def test_a_task_that_has_ended_cannot_be_cancelled(executor: actors.Executor) ->
 
 
 def test_who_waits_for_a_cancelled_task_is_told(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     occupy(executor, gate)
     future = executor.submit(gate.pass_through, "waiting")
@@ -257,7 +257,7 @@ def test_who_waits_for_a_cancelled_task_is_told(
 
 
 def test_a_task_may_be_cancelled_by_many_threads_at_once(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     occupy(executor, gate)
     waiting = [executor.submit(gate.pass_through, f"w{n}") for n in range(100)]
@@ -282,7 +282,7 @@ def test_a_task_may_be_cancelled_by_many_threads_at_once(
 
 
 def test_cancelling_while_results_come_leaves_nobody_waiting(
-    executor: actors.Executor,
+    executor: EndpointExecutor,
 ) -> None:
     mine = [executor.submit(abs, n) for n in range(500)]
     for future in reversed(mine):
@@ -294,7 +294,7 @@ def test_cancelling_while_results_come_leaves_nobody_waiting(
 
 
 def test_closing_the_results_of_map_cancels_what_waits(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     occupy(executor, gate)
     results = executor.map(gate.pass_through, ["w0", "w1", "w2"], timeout=0.1)
@@ -309,7 +309,7 @@ def test_closing_the_results_of_map_cancels_what_waits(
 # Callbacks
 
 
-def test_a_callback_is_called_once_with_its_future(executor: actors.Executor) -> None:
+def test_a_callback_is_called_once_with_its_future(executor: EndpointExecutor) -> None:
     told: list[futures.Future[object]] = []
     future = executor.submit(abs, -3)
     future.add_done_callback(told.append)
@@ -321,7 +321,7 @@ def test_a_callback_is_called_once_with_its_future(executor: actors.Executor) ->
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_callback_that_fails_harms_nobody(
-    executor: actors.Executor, caplog: pytest.LogCaptureFixture
+    executor: EndpointExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail_in_callback(_future: object) -> None:
         raise ValueError("no good callback")
@@ -332,7 +332,7 @@ def test_a_callback_that_fails_harms_nobody(
     assert executor.submit(abs, -4).result() == 4
 
 
-def test_a_callback_may_submit_more(executor: actors.Executor) -> None:
+def test_a_callback_may_submit_more(executor: EndpointExecutor) -> None:
     chain: list[int] = []
     is_over = threading.Event()
 
@@ -351,7 +351,7 @@ def test_a_callback_may_submit_more(executor: actors.Executor) -> None:
 # asyncio
 
 
-def test_asyncio_awaits_tasks(executor: actors.Executor) -> None:
+def test_asyncio_awaits_tasks(executor: EndpointExecutor) -> None:
     async def work() -> list[int]:
         loop = asyncio.get_running_loop()
         wrapped = asyncio.wrap_future(executor.submit(abs, -1))
@@ -361,7 +361,7 @@ def test_asyncio_awaits_tasks(executor: actors.Executor) -> None:
     assert asyncio.run(work()) == list(range(1, 20))
 
 
-def test_asyncio_is_raised_what_a_task_raised(executor: actors.Executor) -> None:
+def test_asyncio_is_raised_what_a_task_raised(executor: EndpointExecutor) -> None:
     async def work() -> None:
         await asyncio.get_running_loop().run_in_executor(executor, fail)
 
@@ -369,7 +369,7 @@ def test_asyncio_is_raised_what_a_task_raised(executor: actors.Executor) -> None
         asyncio.run(work())
 
 
-def test_asyncio_cancels_tasks(executor: actors.Executor, gate: Gate) -> None:
+def test_asyncio_cancels_tasks(executor: EndpointExecutor, gate: Gate) -> None:
     occupy(executor, gate)
     future = executor.submit(gate.pass_through, "waiting")
 
@@ -387,7 +387,7 @@ def test_asyncio_cancels_tasks(executor: actors.Executor, gate: Gate) -> None:
 
 
 def test_as_completed_gives_the_fast_first(
-    executor: actors.Executor, gate: Gate
+    executor: EndpointExecutor, gate: Gate
 ) -> None:
     slow = executor.submit(gate.pass_through, "slow")
     fast = [executor.submit(functools.partial(abs, -n)) for n in range(5)]

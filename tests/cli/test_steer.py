@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import actors as library
+from actors.api.executor import EndpointExecutor
 from actors.messages import MemberLeft, TaskState, published
 from actors.transport import Subscriber
 from tests.cli.commands import actors
@@ -57,7 +57,7 @@ def is_complete(picture: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def executor(shared_endpoint: RunningEndpoint) -> Iterator[library.Executor]:
+def executor(shared_endpoint: RunningEndpoint) -> Iterator[EndpointExecutor]:
     """A client of an endpoint whose one block is there and has shown it."""
     with shared_endpoint.executor() as executor:
         assert executor.submit(abs, -1).result(30) == 1
@@ -106,7 +106,7 @@ def test_status_names_the_workers_soon_and_not_with_the_next_heartbeat(
 
 
 def test_the_address_may_stand_in_the_environment(
-    shared_endpoint: RunningEndpoint, executor: library.Executor
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     text = done("status", address=shared_endpoint.folder)
     assert text.startswith("tested: up ")
@@ -117,7 +117,7 @@ def test_the_address_may_stand_in_the_environment(
 
 
 def test_tasks_of_a_held_block_wait_until_it_is_resumed(
-    shared_endpoint: RunningEndpoint, executor: library.Executor
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     (block,) = active_blocks(shared_endpoint)
     done("hold", shared_endpoint.folder, block)
@@ -134,7 +134,7 @@ def test_tasks_of_a_held_block_wait_until_it_is_resumed(
 
 
 def test_a_name_that_nobody_has_is_answered_with_those_there_are(
-    shared_endpoint: RunningEndpoint, executor: library.Executor
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     (block,) = active_blocks(shared_endpoint)
     result = actors("hold", shared_endpoint.folder, "block-99")
@@ -148,7 +148,7 @@ def test_a_name_that_nobody_has_is_answered_with_those_there_are(
 
 
 def test_a_queued_and_a_running_task_are_cancelled(
-    shared_endpoint: RunningEndpoint, executor: library.Executor, tmp_path: Path
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
 ) -> None:
     never = str(tmp_path / "never")
     futures = [executor.submit(wait_for, never) for _ in range(4)]
@@ -183,7 +183,7 @@ def test_a_queued_and_a_running_task_are_cancelled(
 
 
 def test_blocks_come_and_go_as_asked(
-    shared_endpoint: RunningEndpoint, executor: library.Executor
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor
 ) -> None:
     done("scale", shared_endpoint.folder, 2)
     eventually(
@@ -197,7 +197,7 @@ def test_blocks_come_and_go_as_asked(
 
 
 def test_a_drained_block_finishes_and_ends_in_order(
-    shared_endpoint: RunningEndpoint, executor: library.Executor, tmp_path: Path
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
 ) -> None:
     url = shared_endpoint.address.events("interchange")
     left: list[MemberLeft] = []

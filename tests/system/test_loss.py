@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 import actors
+from actors.api.executor import EndpointExecutor
 from actors.messages import ActorRestarted
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
@@ -50,7 +51,7 @@ def fleet() -> Iterator[RunningEndpoint]:
 
 
 @pytest.fixture
-def executor(fleet: RunningEndpoint) -> Iterator[actors.Executor]:
+def executor(fleet: RunningEndpoint) -> Iterator[EndpointExecutor]:
     with fleet.executor() as running:
         yield running
     # The next test begins with an endpoint that is as this one found it.
@@ -80,7 +81,7 @@ def crash(future: Future[Any]) -> actors.WorkerCrashed:
 
 
 def test_a_task_whose_worker_is_killed_starts_again(
-    executor: actors.Executor, tmp_path: Path
+    executor: EndpointExecutor, tmp_path: Path
 ) -> None:
     notes = tmp_path / "pids"
     future = executor.submit(tasks.hang_once, str(notes))
@@ -161,7 +162,7 @@ def test_tasks_that_waited_behind_a_killed_one_cost_no_start(
 
 
 def test_tasks_of_a_killed_manager_go_to_another_block(
-    fleet: RunningEndpoint, executor: actors.Executor, tmp_path: Path
+    fleet: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
 ) -> None:
     notes, go = tmp_path / "pids", tmp_path / "go"
     futures = [executor.submit(tasks.hold, str(notes), str(go)) for _ in range(4)]
@@ -181,7 +182,7 @@ def test_tasks_of_a_killed_manager_go_to_another_block(
 
 
 def test_a_killed_manager_fails_its_tasks_without_retries_and_no_other_starts_them(
-    fleet: RunningEndpoint, executor: actors.Executor, tmp_path: Path
+    fleet: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
 ) -> None:
     notes, go = tmp_path / "pids", tmp_path / "go"
     with fleet.executor(retries=0) as once:
