@@ -14,7 +14,13 @@
     │   ├── TaskTimeoutError    yours: the task ran longer than its `timeout`
     │   ├── InitializerFailedError  yours: a worker could not be initialized
     │   ├── TaskCancelledError  yours: the task was cancelled
-    │   └── RuntimeClosedError  yours: `shutdown` came before the result
+    │   ├── RuntimeClosedError  yours: `shutdown` came before the result
+    │   └── ActorError          the world's: the actor did not answer the call
+    │       ├── ActorDiedError      it never will; `reason` says why
+    │       └── ActorUnavailableError   it is being restarted; ask again
+    ├── PendingCallsLimitExceeded   yours: too many calls wait at the actor
+    ├── ActorAlreadyExistsError     yours: another actor has the name
+    ├── NoSuchActorError        yours: no actor has the name
     ├── GetTimeoutError         yours: `get` waited for as long as it was told
     ├── ObjectStoreFullError    the world's: no room for a large value
     ├── ObjectLostError         the world's: a large value is gone, or its owner is
@@ -30,6 +36,10 @@ from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
 __all__ = [
+    "ActorAlreadyExistsError",
+    "ActorDiedError",
+    "ActorError",
+    "ActorUnavailableError",
     "ActorsError",
     "AddressError",
     "AdmissionRefused",
@@ -39,11 +49,13 @@ __all__ = [
     "InitializerFailedError",
     "MalformedFrame",
     "ManagerLost",
+    "NoSuchActorError",
     "NotSerializable",
     "ObjectLostError",
     "ObjectStoreFullError",
     "OutOfMemoryError",
     "PayloadTooLarge",
+    "PendingCallsLimitExceeded",
     "RuntimeClosedError",
     "TaskCancelledError",
     "TaskFailed",
@@ -145,6 +157,41 @@ class InitializerFailedError(TaskFailed, BrokenProcessPool):
 
 class RuntimeClosedError(TaskFailed):
     """Tell that the runtime was shut down before the task had a result."""
+
+
+class ActorError(TaskFailed):
+    """Tell that an actor did not answer a call.
+
+    Args:
+        message: what happened, in a sentence.
+        detail: the last lines that the actor wrote, or a constructor's traceback.
+        reason: why it died: a value of `actors.DeathReason`.
+    """
+
+    def __init__(self, message: str, detail: str = "", reason: str = "") -> None:
+        super().__init__(message, detail)
+        self.args = (message, detail, reason)
+        self.reason = reason
+
+
+class ActorDiedError(ActorError):
+    """Tell that the actor is dead and will not come back."""
+
+
+class ActorUnavailableError(ActorError):
+    """Tell that the actor died and may come back; the call may have run."""
+
+
+class PendingCallsLimitExceeded(ActorsError):
+    """Tell that a caller has `max_pending_calls` calls waiting at an actor."""
+
+
+class ActorAlreadyExistsError(ActorsError, ValueError):
+    """Tell that another actor has this name in this namespace."""
+
+
+class NoSuchActorError(ActorsError, ValueError):
+    """Tell that no actor has this name in this namespace."""
 
 
 class GetTimeoutError(ActorsError, TimeoutError):

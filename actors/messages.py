@@ -80,6 +80,11 @@ class FailureKind(enum.StrEnum):
     CANCELLED = "cancelled"
     CLOSED = "closed"  # whoever ran it was shut down
     INITIALIZER_FAILED = "initializer_failed"  # no worker can run it
+    ACTOR_DIED = "actor_died"
+    ACTOR_UNAVAILABLE = "actor_unavailable"  # it died, and may come back
+    PENDING_LIMIT = "pending_limit"  # too many calls of its caller wait at the actor
+    NAME_TAKEN = "name_taken"  # another actor has this name
+    NO_SUCH_ACTOR = "no_such_actor"
 
 
 class Struct(
@@ -132,6 +137,7 @@ class Failure(Struct, frozen=True, array_like=True, gc=False):
     kind: FailureKind
     message: str  # one line
     detail: str = ""  # remote traceback, or tail of standard error
+    reason: str = ""  # of an actor's death, see `logic.actor_life.DeathReason`
 
 
 class Outcome(Struct, frozen=True, array_like=True, gc=False):
@@ -254,6 +260,16 @@ class AckResults(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 class ClaimTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Ask, after a reconnection, whether accepted tasks are still known."""
+
+    task_ids: list[TaskId]
+
+
+class ListTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Ask for all tasks of this client, whichever process of its submitted them."""
+
+
+class TasksListed(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer to `ListTasks`: the unfinished, and those with unacknowledged outcomes."""
 
     task_ids: list[TaskId]
 
@@ -467,6 +483,13 @@ class Answer(Message, frozen=True, array_like=True, tag=True, gc=False):
     is_done: bool
     text: str  # what was done, or why not
     body: bytes = b""  # JSON, for `status`, `tasks` and `story`
+
+
+class ReplaceActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Kill a service that does not answer, and start another."""
+
+    actor: str
+    reason: str
 
 
 class StopEndpoint(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -794,12 +817,108 @@ class CancelRef(Message, frozen=True, array_like=True, tag=True, gc=False):
     recursive: bool
 
 
+# Actors
+
+
+class ActorOptions(Struct, frozen=True, array_like=True, gc=False):
+    """How an actor lives, and who may find it."""
+
+    class_name: str
+    picture: bytes = b""  # what a handle on it knows, pickled
+    name: str = ""  # empty: nobody finds it
+    namespace: str = ""
+    get_if_exists: bool = False
+    max_restarts: int = 0  # within `restart_period`; -1: any number
+    restart_period: float = 0.0  # seconds; 0: for ever
+    max_concurrency: int = 0  # calls at a time; 0: as usual for its class
+    groups: dict[str, int] = {}  # {concurrency group: calls at a time}
+    max_pending_calls: int = -1  # of one caller; -1: any number
+    fails_on_restart: bool = False  # calls fail while it restarts, and do not wait
+    num_cpus: float = 0.0  # from its start to its end, as all it needs
+    num_gpus: float = 0.0
+    resources: list[Amount] = []
+
+
+class HostActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Be the process of an actor from now on."""
+
+    actor_id: str
+    incarnation: int
+    class_: bytes  # pickled
+    options: ActorOptions
+    environment: dict[str, str] = {}  # variables set for good
+
+
+# What a `Run` or a `Call` names in place of a function is a method of the actor if it
+# begins so: the name follows, and after a zero byte the concurrency group if told.
+METHOD_MARK = b"@"
+
+
+class CreateActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Make an actor; one with a name is answered by `Values`, as `FindActor` is."""
+
+    number: int  # of the ref that stands for it
+    class_: bytes
+    arguments: Value
+    dependencies: list[int]
+    options: ActorOptions
+    request: int = 0  # 0: unanswered
+    blocks: bool = False
+
+
+class CallActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Call a method of an actor, like `SubmitTask`."""
+
+    numbers: list[int]
+    actor: int  # the ref that stands for it
+    method: bytes
+    arguments: Value
+    dependencies: list[int]
+    options: TaskOptions
+
+
+class FindActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer with `Values`: the picture of an actor, and the ref for it."""
+
+    request: int
+    name: str
+    namespace: str
+    blocks: bool
+
+
+class KillActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    actor: int
+    is_final: bool  # whether it shall not be restarted
+
+
+class WatchActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Have a ref made known when the actor dies."""
+
+    number: int
+    actor: int
+
+
+class ActorExits(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """The actor wants to end for good; nothing more will be run."""
+
+    seq: int  # the call that it ends in
+
+
 # What may come which way
 
 DoorAnswer = Welcome | Refused
-FromClient = Submit | AckResults | ClaimTasks | CancelTasks | Heartbeat | Goodbye
+FromClient = (
+    Submit | AckResults | ClaimTasks | ListTasks | CancelTasks | Heartbeat | Goodbye
+)
 ToClient = (
-    Accepted | Results | StatesChanged | UnknownTasks | Heartbeat | Reregister | Goodbye
+    Accepted
+    | Results
+    | StatesChanged
+    | TasksListed
+    | UnknownTasks
+    | Heartbeat
+    | Reregister
+    | Goodbye
 )
 FromManager = Report | Finished | Returned | Heartbeat | Goodbye
 ToManager = (
@@ -820,9 +939,19 @@ ToProvider = Heartbeat | Reregister | Goodbye
 FromOperator = Command | Heartbeat | Goodbye
 ToOperator = Answer | Heartbeat | Reregister | Goodbye
 FromSupervisor = Relay | Heartbeat | Goodbye
-ToSupervisor = StopEndpoint | Heartbeat | Reregister | Goodbye
+ToSupervisor = StopEndpoint | ReplaceActor | Heartbeat | Reregister | Goodbye
 ScaleOrder = LaunchBlocks | CancelBlocks | Heartbeat | Goodbye
-ToWorker = Run | Recall | Call | Introduce | Define | Interrupt | Values | ReadyRefs
+ToWorker = (
+    Run
+    | Recall
+    | Call
+    | Introduce
+    | Define
+    | Interrupt
+    | Values
+    | ReadyRefs
+    | HostActor
+)
 FromWorker = (
     Ran
     | Recalled
@@ -837,6 +966,12 @@ FromWorker = (
     | ReleaseRefs
     | ReleaseStored
     | CancelRef
+    | CreateActor
+    | CallActor
+    | FindActor
+    | KillActor
+    | WatchActor
+    | ActorExits
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -973,7 +1108,8 @@ def portions(message: Message, limit: int) -> list[tuple[Message, int]]:
     """Cut a message into several of the same kind, each of about `limit` bytes.
 
     What is a list of payloads, ids or states is cut; one item alone may exceed the
-    limit. `Adopted` stays whole: what it does not list is dropped.
+    limit. `Adopted` stays whole: what it does not list is dropped. So does
+    `TasksListed`: its reader must know that it is all.
 
     Returns:
         Messages, and their sizes in bytes: roughly, rather too large.
