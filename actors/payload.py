@@ -320,6 +320,10 @@ class Wrapper:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
 
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function; subclasses do more."""
+        return self.function(*args, **kwargs)
+
 
 def is_stateless(function: Callable[..., Any]) -> bool:
     """Tell whether a function may be called again without being unpickled anew."""
