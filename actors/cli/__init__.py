@@ -25,12 +25,14 @@ _COMMANDS = {
     "run": "actors.cli.run:run",
     "status": "actors.cli.status:status",
     "logs": "actors.cli.logs:logs",
+    "tui": "tui.command:tui",
     "stop": "actors.cli.stop:stop",
     "hold": "actors.cli.steer:hold",
     "resume": "actors.cli.steer:resume",
     "drain": "actors.cli.steer:drain",
     "scale": "actors.cli.steer:scale",
     "cancel": "actors.cli.steer:cancel",
+    "journal": "actors.cli.journal:journal",
 }
 
 
@@ -84,4 +86,5 @@ def main() -> None:
         actors check lab/endpoint.toml   see that it is right
         actors run lab                   run it
         actors status lab                see what it is doing
+        actors tui lab                   watch and steer it
     """  # noqa: D301 (click wants the character backspace)

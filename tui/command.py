@@ -1,0 +1,50 @@
+"""`actors tui`: the dashboard."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
+from tui.app import Dashboard
+from tui.reader import Reader
+from tui.view import View
+
+__all__ = ["tui"]
+
+
+@click.command()
+@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
+@click.option(
+    "--credentials",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
+    "for wss, its credentials/.",
+)
+def tui(address: str | None, *, credentials: Path | None) -> None:
+    """Look at an endpoint, and steer it, in the terminal.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The endpoint need not run yet, and may be restarted
+    meanwhile. Press ? for the keys.
+
+    \b
+    Example:
+        actors tui lab
+    """  # noqa: D301 (click wants the character backspace)
+    entrance = find_entrance(address, "operator", credentials=credentials, listens=True)
+    if not sys.stdout.isatty() or not sys.stdin.isatty():
+        raise click.ClickException(
+            f"the dashboard needs a terminal: `actors status {entrance.name}` prints "
+            "what an endpoint does"
+        )
+    app = Dashboard(View(entrance.name, time.time()))
+    reader = Reader(entrance, app.post)
+    app.source = reader
+    reader.start()
+    try:
+        app.run()
+    finally:
+        reader.close()

@@ -1,0 +1,161 @@
+"""Actors: who runs, under whom; what each has to do and uses."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from textual.app import ComposeResult
+
+from actors.endpoint.steering import ManagerPicture
+from actors.messages import ActorRestarted
+from tui.panes.base import Pane
+from tui.table import Column, Table
+from tui.text import number, size
+from tui.view import View
+
+__all__ = ["ActorRow", "Actors", "actor_rows"]
+
+_SERVICES = ("interchange", "provider", "strategy")
+_LOOKS = {"up": "good", "ready": "good", "idle": "dim", "busy": "good", "away": "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class ActorRow:
+    """One actor.
+
+    Args:
+        name: unique.
+        depth: below how many supervisors.
+        state: for people.
+        pid: 0: not known.
+        host: "": not known.
+        restarts: as far as the endpoint remembers; -1: does not apply.
+        mailbox: what waits for it, or is under way there; -1: not known.
+        cpu: cores; -1: not known.
+        rss_bytes: memory; 0: not known.
+    """
+
+    name: str
+    depth: int
+    state: str
+    pid: int = 0
+    host: str = ""
+    restarts: int = -1
+    mailbox: int = -1
+    cpu: float = -1.0
+    rss_bytes: int = 0
+
+
+def actor_rows(view: View) -> Sequence[ActorRow]:
+    """List the actors as a tree: services, below the provider managers and workers."""
+    status = view.status
+    if status is None:
+        return ()
+    restarts: Counter[str] = Counter()
+    for moment in view.restarts:
+        if isinstance(moment.body, ActorRestarted):
+            restarts[moment.body.actor] = max(
+                restarts[moment.body.actor], moment.body.restarts
+            )
+    processes = {service.actor: service for service in view.services}
+    members = {member.kind: member for member in status.members}
+    rows = []
+    for name in ("supervisor", *_SERVICES):
+        process, member = processes.get(name), members.get(name)
+        is_up = name == "interchange" or name in status.services
+        waiting = status.tasks.get("waiting-for-nodes", 0)
+        row = ActorRow(
+            name,
+            int(name != "supervisor"),
+            "up" if is_up and view.is_connected else "away",
+            process.pid if process else (member.pid if member else 0),
+            member.host if member else "",
+            restarts[name] if name != "supervisor" else -1,
+            waiting if name == "interchange" else -1,
+            process.cpu if process else -1.0,
+            process.rss_bytes if process else 0,
+        )
+        rows.append(row)
+    for manager in status.managers:
+        rows += _manager_rows(manager)
+    return rows
+
+
+def _manager_rows(manager: ManagerPicture) -> list[ActorRow]:
+    memory = sum(worker.rss_bytes for worker in manager.workers)
+    rows = [
+        ActorRow(
+            manager.manager_id,
+            1,
+            manager.state,
+            manager.pid,
+            manager.host,
+            mailbox=manager.leases,
+            rss_bytes=memory,
+        )
+    ]
+    for worker in manager.workers:
+        is_busy = bool(worker.task_id)
+        rows.append(
+            ActorRow(
+                worker.worker_id,
+                2,
+                "busy" if is_busy else "idle",
+                worker.pid,
+                manager.host,
+                mailbox=int(is_busy),
+                rss_bytes=worker.rss_bytes,
+            )
+        )
+    return rows
+
+
+class Actors(Pane):
+    """The pane."""
+
+    LABEL: ClassVar[str] = "Actors"
+
+    def compose(self) -> ComposeResult:
+        yield Table(
+            [
+                Column("ACTOR", _name, 22, grows=True),
+                Column("STATE", lambda r: r.state, 8, look=_look),
+                Column("MAILBOX", lambda r: _known(r.mailbox), 7, is_number=True),
+                Column("RESTARTS", lambda r: _known(r.restarts), 8, is_number=True),
+                Column("CPU", _cpu, 5, is_number=True),
+                Column("MEMORY", _memory, 8, is_number=True),
+                Column("PID", _pid, 8, is_number=True, rank=1),
+                Column("HOST", lambda r: r.host or "-", 16, rank=2),
+            ],
+            lambda row: row.name,
+            empty="Not known yet",
+            id="actor-table",
+        )
+
+    def show(self, view: View) -> None:
+        self.query_one("#actor-table", Table).fill(actor_rows(view))
+
+
+def _name(row: ActorRow) -> str:
+    return f"{'  ' * row.depth}{row.name}"
+
+
+def _look(row: ActorRow) -> str:
+    return _LOOKS.get(row.state, "warning")
+
+
+def _known(count: int) -> str:
+    return str(count) if count >= 0 else "-"
+
+
+def _cpu(row: ActorRow) -> str:
+    return number(round(row.cpu, 2)) if row.cpu >= 0 else "-"
+
+
+def _memory(row: ActorRow) -> str:
+    return size(row.rss_bytes) if row.rss_bytes else "-"
+
+
+def _pid(row: ActorRow) -> str:
+    return str(row.pid) if row.pid else "-"
