@@ -87,6 +87,9 @@ COMPANY_PERIOD = 0.01
 # Where many tasks go at once, more follow soon. Measured: a millisecond saves a
 # twentieth of the time that all processes take for a task, and costs none.
 BULK_COMPANY_PERIOD = 0.001
+# Promises that nobody waits for have records synced so late. Measured: at once, the
+# disk, and the thread that waits for it, hold up the task that the records are about.
+SYNC_PERIOD = 0.002
 # The loop looks up now and then even if nothing is due. Chosen.
 LONGEST_SLEEP = 60.0
 # What may wait for a peer that does not read, before its link is closed. It comes back
@@ -345,6 +348,7 @@ class Runtime:
         self._promises: list[tuple[_Port, Message]] = []
         self._awaited: list[tuple[_Port, Message]] = []
         self._is_syncing = False
+        self._sync_at = math.inf  # when the promises that wait shall be seen to
         self._published = 0
         self._turns: list[Turn] = []
         self._is_over = False
@@ -427,6 +431,7 @@ class Runtime:
         wake_at = min(
             machine_at,
             recorder_at,
+            math.inf if self._is_syncing else self._sync_at,
             self._hurry_at,
             now + min(longest, LONGEST_SLEEP),
         )
@@ -484,7 +489,8 @@ class Runtime:
                 self._publish(events)
             for effect in effects:
                 self._perform(effect)
-        if self._promises and not self._is_syncing:
+        is_due = self._promises and not self._is_syncing
+        if is_due and self._sync_at <= time.monotonic():
             self._begin_sync()
 
     def _save(self, turns: list[Turn]) -> None:
@@ -523,12 +529,18 @@ class Runtime:
 
     def _promise(self, peer: str, message: Message) -> None:
         port = self._ports.get(peer)
-        if port is not None:
-            self._promises.append((port, message))
+        if port is None:
+            return
+        self._promises.append((port, message))
+        if type(message) not in UNHURRIED:
+            self._sync_at = -math.inf
+        elif self._sync_at == math.inf:
+            self._sync_at = time.monotonic() + SYNC_PERIOD
 
     def _begin_sync(self) -> None:
         """Have the records made safe that promises stand on; then keep those."""
         self._awaited, self._promises = self._promises, []
+        self._sync_at = math.inf
         if self._recorder is not None and self._recorder.begin_sync():
             self._is_syncing = True
         else:
@@ -555,6 +567,7 @@ class Runtime:
             self._is_syncing = False
             self._awaited += self._promises
             self._promises = []
+            self._sync_at = math.inf
             self._keep_promises()
 
     def _perform(self, effect: Effect) -> None:

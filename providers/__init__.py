@@ -4,8 +4,9 @@ Read `base` first: what a batch system must offer, and the promises that its use
 on. `local` runs jobs as processes of this machine; it is also the shortest example of a
 provider that keeps those promises (`local_job`: the files of one job; `processes`: what
 /proc tells). `batch` keeps them for any batch system that has commands, and a folder
-that its nodes share; what is special about one is its `Scheduler`, in `slurm` and
-`gridengine`. This package imports nothing of `actors`, and can be used alone:
+that its nodes share; what is special about one is its `Scheduler`, in `slurm`,
+`gridengine`, `pbs` and `htcondor`. `ssh` needs a list of hosts and nothing else. This
+package imports nothing of `actors`, and can be used alone:
 
     provider = LocalProvider()
     job_id = provider.submit(JobSpec("hello", ["echo hello"], Path("hello")))
@@ -25,18 +26,24 @@ from providers.base import (
     SubmitRejected,
 )
 from providers.gridengine import GridEngineProvider
+from providers.htcondor import HTCondorProvider
 from providers.local import LocalProvider
+from providers.pbs import PbsProvider
 from providers.slurm import SlurmProvider
+from providers.ssh import SshProvider
 
 __all__ = [
     "GridEngineProvider",
+    "HTCondorProvider",
     "JobSpec",
     "JobState",
     "JobStatus",
     "LocalProvider",
+    "PbsProvider",
     "Provider",
     "ProviderError",
     "ProviderUnavailable",
     "SlurmProvider",
+    "SshProvider",
     "SubmitRejected",
 ]

@@ -268,6 +268,14 @@ class FakeDisk:
         disk._folders |= self._folders
         return disk
 
+    def synced_copy(self) -> "FakeDisk":
+        """Return another disk with what has been synced, and nothing else."""
+        disk = FakeDisk(self.capacity)
+        for path, inode in self._durable_names.items():
+            disk.put(path, inode.durable)
+        disk._folders |= self._folders
+        return disk
+
     def room(self) -> int:
         """Return how many bytes may still be written."""
         if self.capacity is None:

@@ -13,6 +13,7 @@ from actors.config import (
     Examination,
     dialled_url,
     examine_config,
+    is_experimental,
     json_schema,
 )
 
@@ -30,7 +31,8 @@ def check(ctx: click.Context, file: Path, as_json: bool) -> None:
     the configuration is right and 1 if it is not.
 
     With --json standard output gets one object: "ok", "file", "config" (all keys, with
-    defaults; null if wrong) and "problems", each with "key", "value" and "text".
+    defaults; null if wrong), "problems", each with "key", "value" and "text", and
+    "notes", texts on what is right but should be known.
 
     \b
     Examples:
@@ -73,6 +75,7 @@ def _as_json(examination: Examination) -> str:
             {"key": problem.key, "value": problem.value, "text": problem.text}
             for problem in examination.problems
         ],
+        "notes": _notes(examination.config),
     }
     return msgspec.json.format(msgspec.json.encode(answer), indent=2).decode()
 
@@ -95,4 +98,13 @@ def _summarize(file: Path, config: EndpointConfig) -> str:
     }
     lines = [f"{file} is right: endpoint {config.name}"]
     lines += [f"  {subject:<10} {text}" for subject, text in rows.items()]
+    lines += [f"  {'note':<10} {note}" for note in _notes(config)]
     return "\n".join(lines)
+
+
+def _notes(config: EndpointConfig | None) -> list[str]:
+    """Say what is right but should be known."""
+    if config is None or not is_experimental(config.blocks.provider):
+        return []
+    name = config.blocks.provider
+    return [f"provider {name} is experimental: not tested against a real system"]

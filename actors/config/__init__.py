@@ -21,7 +21,7 @@ from actors.config.loading import (
     load_config,
     parse_config,
 )
-from actors.config.provider_names import provider_target
+from actors.config.provider_names import is_experimental, provider_target
 from actors.config.shape import (
     BlocksConfig,
     EndpointConfig,
@@ -57,6 +57,7 @@ __all__ = [
     "examine_config",
     "examine_table",
     "expand_launch",
+    "is_experimental",
     "json_schema",
     "load_config",
     "parse_config",

@@ -9,7 +9,7 @@ good for `[blocks] provider`:
 
 import importlib
 
-__all__ = ["PROVIDER_GROUP", "known_providers", "provider_target"]
+__all__ = ["PROVIDER_GROUP", "is_experimental", "known_providers", "provider_target"]
 
 PROVIDER_GROUP = "actors.providers"
 
@@ -18,7 +18,12 @@ _BUILT_IN = {
     "local": "providers.local:LocalProvider",
     "slurm": "providers.slurm:SlurmProvider",
     "gridengine": "providers.gridengine:GridEngineProvider",
+    "ssh": "providers.ssh:SshProvider",
+    "pbs": "providers.pbs:PbsProvider",
+    "htcondor": "providers.htcondor:HTCondorProvider",
 }
+# Written after the manuals of their batch systems.
+_EXPERIMENTAL = ("pbs", "htcondor")
 
 
 def provider_target(name: str) -> str | None:
@@ -35,6 +40,11 @@ def provider_target(name: str) -> str | None:
 def known_providers() -> list[str]:
     """List the names that are good for `[blocks] provider`, ours first."""
     return [*_BUILT_IN, *sorted(_offered().keys() - _BUILT_IN.keys())]
+
+
+def is_experimental(name: str) -> bool:
+    """Tell whether a provider of ours was never tested against a real system."""
+    return name in _EXPERIMENTAL
 
 
 def _offered() -> dict[str, str]:

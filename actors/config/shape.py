@@ -125,9 +125,9 @@ class BlocksConfig(_Section, frozen=True, kw_only=True):
     provider: Annotated[
         str,
         _says(
-            'Who runs the blocks: "local", "slurm", "gridengine", the name of a '
-            'provider that an installed package offers, or "module:Class" of one of '
-            "your own",
+            'Who runs the blocks: "local", "slurm", "gridengine", "ssh", "pbs", '
+            '"htcondor", the name of a provider that an installed package offers, or '
+            '"module:Class" of one of your own',
             must='be the name of a provider, or "module:Class"',
             pattern=_PROVIDER_PATTERN,
         ),

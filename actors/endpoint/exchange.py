@@ -6,6 +6,12 @@ A client's tasks live in the ledger until they are finished, and their outcomes 
 client's entry until it acknowledges them; both outlive its link. A manager's leases
 live with its entry until they end, or it does. Who the members are, and how they come
 and go, is the business of `interchange`.
+
+All of this is written down (`records`), and a successor rebuilds it (`restoration`).
+What makes others forget, `Accepted` and `AckFinished`, is a promise, and waits until
+the records are on disk; a result does not, nor does a lease of a task that may be
+started again: if power is lost before the disk has their records, the client knows the
+result already, or the task runs once more.
 """
 
 import abc
@@ -14,13 +20,21 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from actors.endpoint.restoration import put_back_record
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.liveness import Tempo
-from actors.logic.turn import (
-    Turn,
+from actors.logic.records import (
+    ClientForgotten,
+    ManagerRemoved,
+    TasksAccepted,
+    TasksCancelling,
+    TasksFinished,
+    TasksForgotten,
+    TasksLeased,
 )
+from actors.logic.turn import Turn
 from actors.messages import (
     Accepted,
     AckFinished,
@@ -43,6 +57,7 @@ from actors.messages import (
     Task,
     TaskEnded,
     TaskId,
+    TasksListed,
     TaskState,
     UnknownTasks,
 )
@@ -97,6 +112,10 @@ class Exchange(abc.ABC):
     def _send(self, peer: str, message: Message, now: float, turn: Turn) -> None:
         """Send to a member."""
 
+    def _promise(self, peer: str, message: Message, turn: Turn) -> None:
+        """Send to a member once all that is recorded so far is safe."""
+        turn.promises.append((peer, message))
+
     @abc.abstractmethod
     def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
         """End a membership."""
@@ -108,13 +127,21 @@ class Exchange(abc.ABC):
     ) -> None:
         entries, done = self.ledger.entries, client.unacknowledged
         fresh = [t for t in tasks if t.task_id not in entries and t.task_id not in done]
+        if len(fresh) < len(tasks) and done:
+            # Who asks again for a task that has ended, under its key, has forgotten it.
+            again = [done[t.task_id] for t in tasks if t.task_id in done]
+            if again:
+                self._send(client.peer, Results(again), now, turn)
         if not entries:
             self._load_changed = True
         room = max(0, self.settings.max_queued_tasks - len(entries))
-        count = self.ledger.accept(fresh[:room], client.client_id, now)
-        client.unfinished += count
-        accepted = Accepted([t.task_id for t in tasks])
-        self._send(client.peer, accepted, now, turn)
+        accepted = fresh[:room]
+        if accepted:
+            at = now + self.settings.wall_offset
+            turn.records.append(TasksAccepted(client.client_id, at, accepted))
+            count = self.ledger.accept(accepted, client.client_id, now)
+            client.unfinished += count
+        self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         if len(fresh) > room:
             self._refuse_tasks(fresh[room:], client, now, turn)
         self.place(now, turn)
@@ -146,6 +173,16 @@ class Exchange(abc.ABC):
         if unknown:
             self._send(client.peer, UnknownTasks(unknown), now, turn)
 
+    def _list_tasks(self, client: ClientEntry, now: float, turn: Turn) -> None:
+        # Seldom: once for a process that resumes what another one has begun.
+        unfinished = [
+            task_id
+            for task_id, entry in self.ledger.entries.items()
+            if entry.client_id == client.client_id
+        ]
+        listed = TasksListed([*unfinished, *client.unacknowledged])
+        self._send(client.peer, listed, now, turn)
+
     def cancel(
         self,
         task_ids: Iterable[TaskId],
@@ -168,6 +205,7 @@ class Exchange(abc.ABC):
             Those that are cancelled, or whose manager was asked.
         """
         asked: list[TaskId] = []
+        cancelling: list[TaskId] = []
         at_managers: dict[ManagerId, list[TaskId]] = {}
         ended: dict[ClientId, list[Outcome]] = {}
         for task_id in task_ids:
@@ -176,14 +214,19 @@ class Exchange(abc.ABC):
                 continue
             asked.append(task_id)
             if entry.manager_id:
-                entry.is_cancelling = entry.is_cancelling or if_running
+                if if_running and not entry.is_cancelling:
+                    entry.is_cancelling = True
+                    cancelling.append(task_id)
                 at_managers.setdefault(entry.manager_id, []).append(task_id)
             else:
                 outcome = self.ledger.finish(entry, TaskState.CANCELLED, now)
                 ended.setdefault(entry.client_id, []).append(outcome)
+        if cancelling:
+            turn.records.append(TasksCancelling(cancelling))
         for manager_id, ids in at_managers.items():
             peer = self.fleet.managers[manager_id].peer
-            self._send(peer, CancelTasks(ids, if_running), now, turn)
+            # A promise, so as not to overtake the lease that it is about.
+            self._promise(peer, CancelTasks(ids, if_running), turn)
         for client_id, outcomes in ended.items():
             self._deliver(outcomes, self.clients[client_id], now, turn)
         return asked
@@ -193,6 +236,11 @@ class Exchange(abc.ABC):
     ) -> None:
         self.finished += len(outcomes)
         client.unfinished -= len(outcomes)
+        if client.is_leaving:
+            gone = [outcome.task_id for outcome in outcomes]
+            turn.records.append(TasksForgotten(client.client_id, gone))
+        else:
+            turn.records.append(TasksFinished(client.client_id, outcomes))
         for outcome in outcomes:
             if not client.is_leaving:
                 client.unacknowledged[outcome.task_id] = outcome
@@ -210,6 +258,7 @@ class Exchange(abc.ABC):
 
     def _forget_client(self, client: ClientEntry, now: float, turn: Turn) -> None:
         """Drop a client's results; its tasks are cancelled, and end for nobody."""
+        turn.records.append(ClientForgotten(client.client_id))
         client.is_leaving = True
         client.gone_at = min(client.gone_at, now)
         client.unacknowledged.clear()
@@ -241,18 +290,32 @@ class Exchange(abc.ABC):
             )
             if not leases:
                 continue
-            held = manager.leases
-            tasks = []
-            for entry in leases:
-                task = entry.task
-                task_id = task.task_id
-                held[task_id] = entry
-                tasks.append(
-                    Leased(task_id, entry.attempt, task.function, task.arguments)
-                )
-            self._send(manager.peer, Lease(tasks), now, turn)
+            self._hand_over(leases, manager, now, turn)
             if not self.ledger.waiting:
                 return
+
+    def _hand_over(
+        self, leases: list[Entry], manager: ManagerEntry, now: float, turn: Turn
+    ) -> None:
+        held = manager.leases
+        tasks: list[Leased] = []
+        last_starts: list[Leased] = []
+        ids: list[TaskId] = []
+        for entry in leases:
+            task = entry.task
+            task_id = task.task_id
+            held[task_id] = entry
+            ids.append(task_id)
+            leased = Leased(task_id, entry.attempt, task.function, task.arguments)
+            # What may not be started again must not be forgotten to have been started.
+            is_last = entry.lost_starts >= task.retries
+            (last_starts if is_last else tasks).append(leased)
+        at = now + self.settings.wall_offset
+        turn.records.append(TasksLeased(manager.manager_id, at, ids))
+        if tasks:
+            self._send(manager.peer, Lease(tasks), now, turn)
+        if last_starts:
+            self._promise(manager.peer, Lease(last_starts), turn)
 
     def _finished(
         self, outcomes: list[Outcome], manager: ManagerEntry, now: float, turn: Turn
@@ -273,7 +336,7 @@ class Exchange(abc.ABC):
                 by_client[client_id].append(ended)
         # A duplicate, or a task that nobody knows, is acknowledged again.
         acks = AckFinished([Holding(o.task_id, o.attempt) for o in outcomes])
-        self._send(manager.peer, acks, now, turn)
+        self._promise(manager.peer, acks, turn)
         for client_id, ended_now in by_client.items():
             self._deliver(ended_now, self.clients[client_id], now, turn)
         self._stop_if_drained(manager, now, turn)
@@ -300,7 +363,7 @@ class Exchange(abc.ABC):
             # It came back from the lost with a result: the other try is in vain.
             other = self.fleet.managers[entry.manager_id]
             other.release(outcome.task_id, now)
-            self._send(other.peer, CancelTasks([outcome.task_id]), now, turn)
+            self._promise(other.peer, CancelTasks([outcome.task_id]), turn)
         # The death of an older attempt was counted when that attempt was given up.
         is_counted = outcome.attempt != entry.attempt
         if (
@@ -317,6 +380,7 @@ class Exchange(abc.ABC):
                 avoid=manager.block_id,
                 tried=outcome,
             )
+            turn.records.append(put_back_record(entry))
             return None
         state = outcome.state
         if is_infrastructure and entry.is_cancelling:
@@ -355,6 +419,7 @@ class Exchange(abc.ABC):
             self._end(entry, TaskState.CANCELLED, None, now, turn)
         else:
             self.ledger.put_back(entry, why, now, was_lost=False, avoid=BlockId(""))
+            turn.records.append(put_back_record(entry))
 
     def _end(
         self,
@@ -392,6 +457,7 @@ class Exchange(abc.ABC):
                     was_lost=True,
                     avoid=manager.block_id,
                 )
+                turn.records.append(put_back_record(entry))
             else:
                 text = _without_retries(failure, entry)
                 self._end(entry, TaskState.FAILED, text, now, turn)
@@ -401,7 +467,8 @@ class Exchange(abc.ABC):
     def _remove_manager(
         self, manager: ManagerEntry, reason: str, turn: Turn, *, is_lost: bool
     ) -> None:
-        self.fleet.managers.pop(manager.manager_id, None)
+        if self.fleet.managers.pop(manager.manager_id, None) is not None:
+            turn.records.append(ManagerRemoved(manager.manager_id))
         self._leave(manager.peer, reason, turn, is_lost=is_lost)
         self._load_changed = True
 
@@ -409,13 +476,15 @@ class Exchange(abc.ABC):
         """Give a manager nothing more; once it has nothing left, it ends."""
         if not manager.is_draining:
             manager.is_draining = True
-            self._send(manager.peer, Drain(), now, turn)
+            # Whoever gets it knows that no lease is under way any more.
+            self._promise(manager.peer, Drain(), turn)
             self._stop_if_drained(manager, now, turn)
 
     def _stop_if_drained(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
         if manager.is_draining and not manager.leases and not manager.is_stopping:
             manager.is_stopping = True
-            self._send(manager.peer, Stop("drained"), now, turn)
+            # It would take unacknowledged outcomes with it.
+            self._promise(manager.peer, Stop("drained"), turn)
 
 
 def _without_retries(failure: Failure, entry: Entry) -> Failure:

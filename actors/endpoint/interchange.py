@@ -7,15 +7,25 @@ tasks stands in `exchange`.
 
 import hmac
 import math
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from actors.endpoint.exchange import Exchange, InterchangeSettings
+from actors.endpoint.restoration import Restoration, take_snapshot
 from actors.endpoint.steering import Steering
 from actors.errors import BrokenInvariant
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import ManagerEntry
 from actors.logic.liveness import Liveness
+from actors.logic.records import (
+    ClientAdmitted,
+    FleetSteered,
+    InterchangeRecord,
+    ManagerAdmitted,
+    TasksForgotten,
+    TasksLeased,
+)
 from actors.logic.turn import (
     Admission,
     Exit,
@@ -29,6 +39,7 @@ from actors.messages import (
     PROTOCOL,
     AckResults,
     Adopted,
+    AnyEvent,
     Block,
     BlockChanged,
     BlockId,
@@ -46,6 +57,7 @@ from actors.messages import (
     Heartbeat,
     Hello,
     Holding,
+    ListTasks,
     LoadReported,
     ManagerId,
     MemberJoined,
@@ -53,12 +65,14 @@ from actors.messages import (
     MemberRefused,
     Message,
     Relay,
+    ReplaceActor,
     Report,
     Reregister,
     Results,
     RetireBlocks,
     Returned,
     Submit,
+    TaskId,
     TaskState,
 )
 
@@ -68,8 +82,14 @@ __all__ = ["Interchange", "InterchangeSettings"]
 # the shortest sensible strategy period, and far below one percent of a core.
 LOAD_PERIOD = 1.0
 LOAD_PERIOD_MIN = 0.05
+# What managers have beyond the grace of a closed link to find a new process: a knock at
+# the old one's door, and the longest wait between two knocks (`membership`).
+RETURN_GRACE = 10.0
 # Longer than any name that we make; what a stranger calls itself goes into the log.
 _NAME_CHARACTERS = 200
+# Decisions and restarts that an operator finds in a picture. Chosen: hours of a busy
+# strategy; a fraction of the picture.
+RELAYED_KEPT = 100
 # Kinds that run Python code of the same pickles; the others exchange messages only.
 _PYTHON_BOUND = frozenset({"client", "manager"})
 # Services of which there is one each: a new process takes the old one's place.
@@ -84,6 +104,8 @@ class Interchange(Exchange):
         self.blocks: dict[BlockId, Block] = {}
         self.members: dict[str, Hello] = {}  # {peer: how it introduced itself}
         self.malformed = 0
+        # What services told, and when, for those who come later; newest last.
+        self.relayed: deque[tuple[float, AnyEvent]] = deque(maxlen=RELAYED_KEPT)
         self._blamed: set[str] = set()  # who sent nonsense, as far as they are here
         self.started_at = now
         self._liveness = Liveness(settings.tempo)
@@ -97,6 +119,44 @@ class Interchange(Exchange):
     @property
     def epoch(self) -> str:
         return self.settings.epoch
+
+    # What an earlier process left
+
+    def restore(self, records: Iterable[InterchangeRecord], now: float) -> None:
+        """Take over what an earlier process has recorded; once, before all else.
+
+        Args:
+            records: all of them, oldest first.
+            now: monotonic seconds.
+        """
+        restoration = Restoration(self)
+        for record in records:
+            restoration.apply(record)
+        restoration.finish(now)
+        for manager in self.fleet.managers.values():
+            self.members[manager.peer] = Hello(
+                "manager",
+                manager.manager_id,
+                manager.instance,
+                PROTOCOL,
+                self.settings.python,
+                "",
+                manager.pid,
+                manager.host,
+                manager.block_id,
+                manager.slots,
+            )
+            # It has a little more time than after an ordinary loss of its link.
+            self._liveness.joined(manager.peer, now + RETURN_GRACE)
+            self._liveness.closed(manager.peer, now + RETURN_GRACE)
+
+    def snapshot(self) -> Iterator[list[InterchangeRecord]]:
+        """Give the records that stand for all before them, in portions.
+
+        Turns may come between two portions, as long as their records are replayed
+        after all of these.
+        """
+        return take_snapshot(self)
 
     # The door
 
@@ -189,6 +249,16 @@ class Interchange(Exchange):
         if manager is None:
             manager = ManagerEntry(manager_id, hello.block_id, hello.slots, now)
             self.fleet.managers[manager_id] = manager
+            turn.records.append(
+                ManagerAdmitted(
+                    manager_id,
+                    hello.instance,
+                    hello.block_id,
+                    hello.slots,
+                    hello.host[:_NAME_CHARACTERS],
+                    hello.pid,
+                )
+            )
         manager.instance = hello.instance
         manager.host, manager.pid = hello.host, hello.pid
         manager.is_connected = True
@@ -205,14 +275,20 @@ class Interchange(Exchange):
                 manager.release(task_id, now)
                 self._end(entry, TaskState.CANCELLED, None, now, turn)
         adopted: list[Holding] = []
+        unrecorded: list[TaskId] = []
         for holding in hello.held:
             attempt = self.ledger.adopt(
                 holding.task_id, holding.attempt, manager_id, now
             )
             if attempt is not None:
+                if holding.task_id not in manager.leases:
+                    unrecorded.append(holding.task_id)
                 entry = self.ledger.entries[holding.task_id]
                 manager.leases[holding.task_id] = entry
                 adopted.append(Holding(holding.task_id, attempt))
+        if unrecorded:
+            at = now + self.settings.wall_offset
+            turn.records.append(TasksLeased(manager_id, at, unrecorded))
         self._send(manager.peer, Adopted(adopted), now, turn)
         if manager.is_draining:
             # What it was told before may not have reached it.
@@ -224,6 +300,9 @@ class Interchange(Exchange):
     def _admit_client(self, hello: Hello, now: float, turn: Turn) -> None:
         client_id = ClientId(hello.member_id)
         client = self.clients.get(client_id)
+        if client is None or client.is_leaving:
+            # A client of that name may have been forgotten before.
+            turn.records.append(ClientAdmitted(client_id))
         if client is None:
             client = self.clients[client_id] = ClientEntry(client_id, hello.instance)
         client.instance = hello.instance
@@ -281,12 +360,16 @@ class Interchange(Exchange):
             case Submit(tasks):
                 self._submit(tasks, client, now, turn)
             case AckResults(task_ids):
-                for task_id in task_ids:
-                    client.unacknowledged.pop(task_id, None)
+                known = client.unacknowledged
+                gone = [t for t in task_ids if known.pop(t, None) is not None]
+                if gone:
+                    turn.records.append(TasksForgotten(client.client_id, gone))
             case CancelTasks(task_ids, if_running):
                 self.cancel(task_ids, now, turn, client=client, if_running=if_running)
             case ClaimTasks(task_ids):
                 self._claim(task_ids, client, now, turn)
+            case ListTasks():
+                self._list_tasks(client, now, turn)
             case Goodbye():
                 self._forget_client(client, now, turn)
                 self._leave(client.peer, message.reason, turn, is_lost=False)
@@ -332,6 +415,7 @@ class Interchange(Exchange):
         match message:
             case Relay(events):
                 turn.events.extend(events)
+                self.relayed.extend((now, event) for event in events)
                 self.malformed += sum(isinstance(e, FrameRefused) for e in events)
             case BlocksReported(blocks):
                 self._blocks_reported(blocks, now, turn)
@@ -397,6 +481,7 @@ class Interchange(Exchange):
             for manager in managers:
                 self.drain(manager, now, turn)
         self._load_changed = True
+        self.note_steering(turn)
         return held
 
     def _blocks_reported(self, blocks: list[Block], now: float, turn: Turn) -> None:
@@ -420,7 +505,9 @@ class Interchange(Exchange):
         for block_id in [b for b in self.blocks if b not in reported]:
             # Either it ended long ago, or its end was seen by a provider that crashed.
             gone = self.blocks.pop(block_id)
-            self.fleet.retired.discard(block_id)
+            if block_id in self.fleet.retired:
+                self.fleet.retired.remove(block_id)
+                self.note_steering(turn)
             if gone.state.is_active:
                 text = "it ended while the provider was away"
                 turn.events.append(BlockChanged(block_id, BlockState.MISSING, text))
@@ -438,6 +525,11 @@ class Interchange(Exchange):
     def block_states(self) -> dict[BlockId, BlockState]:
         """All blocks that the provider reported."""
         return {block_id: block.state for block_id, block in self.blocks.items()}
+
+    def note_steering(self, turn: Turn) -> None:
+        """Record what gets no tasks."""
+        fleet = self.fleet
+        turn.records.append(FleetSteered(sorted(fleet.held), sorted(fleet.retired)))
 
     # Members
 
@@ -491,6 +583,11 @@ class Interchange(Exchange):
             if client is not None:
                 client.gone_at = min(client.gone_at, now)
         self._leave(peer, reason, turn, is_lost=True)
+        if connected and kind in ("strategy", "provider"):
+            # It may be stopped, or stuck. Nobody else can see that, and a new process
+            # of its kind cannot do any harm: its orders are its own.
+            for supervisor in self.services("supervisor"):
+                self._send(supervisor, ReplaceActor(kind, reason), now, turn)
 
     def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
         hello = self.members.pop(peer, None)

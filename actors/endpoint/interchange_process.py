@@ -1,14 +1,20 @@
-"""The interchange as a process."""
+"""The interchange as a process: its machine, doors and links, and its journal."""
 
+import logging
 import time
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
+from actors.endpoint.recorder import JournalRecorder
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
+from actors.journal import Journal, JournalConfig
+from actors.logic.records import InterchangeRecord, decode_record, encode_record
 from actors.messages import from_member
 from actors.runtime import Inbox, Runtime, Serving
 
 __all__ = ["run"]
+
+logger = logging.getLogger(__name__)
 
 
 def run(around: Surroundings) -> int:
@@ -36,6 +42,28 @@ def run(around: Surroundings) -> int:
         publishes=True,
     )
     machine = Interchange(settings, time.monotonic())
-    return run_actor(
-        shell, Runtime(machine, shell, serving=serving, sources=[shell.inbox])
-    )
+    with Journal[InterchangeRecord](
+        around.paths.journals / "interchange",
+        encode=encode_record,
+        decode=decode_record,
+        config=JournalConfig(durability=config.journal.durability),
+    ) as journal:
+        machine.restore(journal.replay(), time.monotonic())
+        if machine.ledger.entries or machine.clients:
+            logger.info(
+                "%d unfinished tasks, and results for %d clients, are back",
+                len(machine.ledger.entries),
+                sum(bool(c.unacknowledged) for c in machine.clients.values()),
+            )
+        recorder = JournalRecorder(journal, machine.snapshot)
+        try:
+            runtime = Runtime(
+                machine,
+                shell,
+                serving=serving,
+                sources=[shell.inbox],
+                recorder=recorder,
+            )
+            return run_actor(shell, runtime)
+        finally:
+            recorder.close()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from actors.endpoint.surroundings import Surroundings
 from actors.errors import ActorsError
+from actors.journal import JournalFailed
 from actors.messages import BlockId
 from actors.process import die_with_parent, name_process
 
@@ -63,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 code = process.run(around, is_restart=options.restarts > 0)
             case _:
                 code = process.run(around)
+    except JournalFailed as error:
+        # The next process reads what the disk holds, if it holds anything.
+        logger.error("%s", error)
+        return 1
     except ActorsError as error:
         logger.error("%s", error)
         return EXIT_CONFIG_ERROR

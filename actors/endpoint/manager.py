@@ -367,8 +367,23 @@ class Manager:
             held = [Holding(t.task_id, t.attempt) for t in tasks]
             self.membership.send(Returned(held), now, turn)
             return
+        if self._dropped or self._cancelled:
+            tasks = self._without_namesakes(tasks, now, turn)
         self.queue.extend(tasks)
         self._assign(now, turn)
+
+    def _without_namesakes(
+        self, tasks: list[Leased], now: float, turn: Turn
+    ) -> list[Leased]:
+        """Hand back what has the same name as a lease that is just being ended.
+
+        An interchange that lost what it had not yet synced may count attempts anew.
+        """
+        ending = self._dropped | self._cancelled.keys()
+        back = [Holding(t.task_id, t.attempt) for t in tasks if _key(t) in ending]
+        if back:
+            self.membership.send(Returned(back), now, turn)
+        return [t for t in tasks if _key(t) not in ending]
 
     def _assign(self, now: float, turn: Turn) -> None:
         """Give every idle worker a task, then let short ones queue up behind."""

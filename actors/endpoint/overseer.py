@@ -15,11 +15,12 @@ from actors.messages import (
     ActorRestarted,
     Hello,
     Relay,
+    ReplaceActor,
     StopEndpoint,
 )
 from actors.supervisor import Supervisor, SupervisorSettings
 
-__all__ = ["ACTORS", "PATIENCE", "Overseer", "Ready", "overseer_hello"]
+__all__ = ["ACTORS", "PATIENCE", "KillSilent", "Overseer", "Ready", "overseer_hello"]
 
 # In the order of their start: the interchange takes tasks first and returns results
 # last; the provider ends the blocks after nobody orders new ones.
@@ -33,6 +34,14 @@ PATIENCE = 15.0
 @dataclass(frozen=True, slots=True)
 class Ready(Effect):
     """The interchange takes members; comes once."""
+
+
+@dataclass(frozen=True, slots=True)
+class KillSilent(Effect):
+    """Kill an actor that does not answer, whatever state it is in."""
+
+    actor: str
+    reason: str
 
 
 class Overseer:
@@ -66,6 +75,8 @@ class Overseer:
         match message:
             case StopEndpoint():
                 self.supervisor.stop("", now, turn)
+            case ReplaceActor(actor, reason) if actor in ACTORS:
+                self._replace(actor, reason, turn)
             case _:
                 theirs = self.supervisor.handle(message, sender, now)
                 turn.effects += theirs.effects
@@ -75,12 +86,25 @@ class Overseer:
     def tick(self, now: float) -> Turn:
         """Care for the children and for the membership."""
         turn = self.supervisor.tick(now)
+        was_in = self.membership.is_in
         self.membership.tick(now, turn)
+        if was_in and not self.membership.is_in:
+            # Its link is open, and it is silent: it is stopped, or stuck.
+            self._replace("interchange", "it was silent for too long", turn)
         return turn
 
     @property
     def wake_at(self) -> float:
         return min(self.supervisor.wake_at, self.membership.wake_at)
+
+    def _replace(self, actor: str, reason: str, turn: Turn) -> None:
+        """Kill an actor that does not answer; its end has it started again.
+
+        By its death it is fenced: a stopped process that is continued would go on as
+        if nothing had happened, with a journal that is another's by then.
+        """
+        if not self.supervisor.is_stopping:
+            turn.effects.append(KillSilent(actor, reason))
 
     def _note_restarts(self, theirs: Turn, now: float, turn: Turn) -> None:
         restarted = [e for e in theirs.events if isinstance(e, ActorRestarted)]

@@ -21,7 +21,13 @@ import filelock
 
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
 from actors.endpoint.launch import EXIT_CONFIG_ERROR
-from actors.endpoint.overseer import PATIENCE, Overseer, Ready, overseer_hello
+from actors.endpoint.overseer import (
+    PATIENCE,
+    KillSilent,
+    Overseer,
+    Ready,
+    overseer_hello,
+)
 from actors.endpoint.surroundings import (
     RunStatus,
     Surroundings,
@@ -185,6 +191,11 @@ class _Root:
                 child = self._children.get(name)
                 if child is not None:
                     child.send_signal(signal.SIGKILL if is_kill else signal.SIGTERM)
+            case KillSilent(actor, reason):
+                child = self._children.get(actor)
+                if child is not None:
+                    logger.warning("%s does not answer, is killed: %s", actor, reason)
+                    child.kill()
             case Ready():
                 self._ready(self._status)
             case AllStopped(reason):

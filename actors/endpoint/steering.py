@@ -1,16 +1,19 @@
 """What operators may ask of an interchange, and the picture that they get of it."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
+from actors.endpoint.task_pictures import list_tasks, tell_story
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Ledger
 from actors.logic.turn import Turn
 from actors.messages import (
     Answer,
+    AnyEvent,
     Block,
     BlockId,
     BlocksHeld,
@@ -30,12 +33,16 @@ __all__ = [
     "BlockPicture",
     "ClientPicture",
     "ManagerPicture",
+    "MemberPicture",
+    "Relayed",
     "Snapshot",
     "Steered",
     "Steering",
     "WorkerPicture",
 ]
 
+# Tasks in one list. Chosen: it takes the interchange a few milliseconds.
+_MOST_TASKS = 2000
 # What an endpoint needs besides its interchange.
 _SERVICES = ("supervisor", "strategy", "provider")
 # {verb: what was done, for the answer}
@@ -54,6 +61,7 @@ class Steered(Protocol):
     failed: int
     cancelled: int
     malformed: int
+    relayed: deque[tuple[float, AnyEvent]]
     started_at: float
 
     @property
@@ -64,6 +72,7 @@ class Steered(Protocol):
         self, task_ids: Iterable[TaskId], now: float, turn: Turn
     ) -> list[TaskId]: ...
     def drain(self, manager: ManagerEntry, now: float, turn: Turn) -> None: ...
+    def note_steering(self, turn: Turn) -> None: ...
     def place(self, now: float, turn: Turn) -> None: ...
     def retire(
         self, block_ids: Iterable[BlockId], now: float, turn: Turn, *, if_busy: bool
@@ -125,6 +134,23 @@ class ClientPicture(msgspec.Struct, frozen=True):
     unacknowledged: int
 
 
+class MemberPicture(msgspec.Struct, frozen=True):
+    """One service, or operator, in a snapshot."""
+
+    kind: str
+    member_id: str
+    host: str
+    pid: int  # 0: not told
+    silent: float  # seconds since it was heard
+
+
+class Relayed(msgspec.Struct, frozen=True):
+    """What a service told: a decision, a restart."""
+
+    age: float  # seconds
+    event: AnyEvent
+
+
 class Snapshot(msgspec.Struct, frozen=True):
     """An endpoint at one moment."""
 
@@ -139,6 +165,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     blocks: list[BlockPicture]
     managers: list[ManagerPicture]
     clients: list[ClientPicture]
+    members: list[MemberPicture] = []
+    relayed: list[Relayed] = []  # oldest first
 
 
 class Steering:
@@ -161,12 +189,20 @@ class Steering:
                 done, text = self._cancel(command.names, now, turn)
             case "stop":
                 done, text = self._stop(now, turn)
+            case "tasks":
+                return self._list_tasks(command)
+            case "story":
+                return self._tell_story(command)
         return Answer(command.request_id, done, text)
 
     def snapshot(self, now: float) -> Snapshot:
         """Draw the picture of this moment."""
         interchange = self._interchange
         services = [k for k in _SERVICES if interchange.services(k)]
+        # Once, not for each block: of many blocks that would be most of the time.
+        managers: dict[BlockId, list[ManagerEntry]] = {}
+        for manager in interchange.fleet.managers.values():
+            managers.setdefault(manager.block_id, []).append(manager)
         return Snapshot(
             interchange.name,
             interchange.epoch,
@@ -175,9 +211,14 @@ class Steering:
             interchange.finished,
             interchange.malformed,
             services,
-            [self._draw_block(block) for block in interchange.blocks.values()],
+            [
+                self._draw_block(block, managers.get(block.block_id, ()))
+                for block in interchange.blocks.values()
+            ],
             [self._draw_manager(m, now) for m in interchange.fleet.managers.values()],
             self._draw_clients(),
+            self._draw_members(now),
+            [Relayed(now - at, event) for at, event in interchange.relayed],
         )
 
     def _task_counts(self) -> dict[str, int]:
@@ -201,9 +242,10 @@ class Steering:
         }
         return {state.label: count for state, count in counts.items()}
 
-    def _draw_block(self, block: Block) -> BlockPicture:
+    def _draw_block(
+        self, block: Block, managers: Sequence[ManagerEntry]
+    ) -> BlockPicture:
         fleet = self._interchange.fleet
-        managers = fleet.of_block(block.block_id)
         return BlockPicture(
             block.block_id,
             block.state.value,
@@ -273,6 +315,35 @@ class Steering:
             )
         return pictures
 
+    def _draw_members(self, now: float) -> list[MemberPicture]:
+        interchange = self._interchange
+        return [
+            MemberPicture(
+                hello.kind,
+                hello.member_id,
+                hello.host,
+                hello.pid,
+                interchange.silence(peer, now),
+            )
+            for peer, hello in interchange.members.items()
+            if hello.kind not in ("client", "manager")
+        ]
+
+    def _list_tasks(self, command: Command) -> Answer:
+        text, states = "".join(command.names[:1]), command.names[1:]
+        limit = min(max(1, command.number), _MOST_TASKS)
+        ledger, fleet = self._interchange.ledger, self._interchange.fleet
+        picture = list_tasks(ledger, fleet, text, states, limit)
+        return Answer(command.request_id, True, "", msgspec.json.encode(picture))
+
+    def _tell_story(self, command: Command) -> Answer:
+        name = "".join(command.names[:1])
+        story = tell_story(self._interchange.ledger, TaskId(name))
+        if story is None:
+            text = f"nothing is known (any more) of a task {name or '(nothing)'}"
+            return Answer(command.request_id, False, text)
+        return Answer(command.request_id, True, "", msgspec.json.encode(story))
+
     def _on_members(self, command: Command, now: float, turn: Turn) -> tuple[bool, str]:
         fleet = self._interchange.fleet
         known = {
@@ -299,6 +370,7 @@ class Steering:
                     self._interchange.drain(manager, now, turn)
                 case "drain":
                     self._drain_block(BlockId(name), now, turn)
+        self._interchange.note_steering(turn)
         if command.verb == "resume":
             self._interchange.place(now, turn)
         return True, f"{_DONE[command.verb]}: {', '.join(command.names)}"

@@ -11,9 +11,11 @@ infrastructure lost counts against `Task.retries`; a lease handed back unstarted
 not.
 """
 
+import math
 from collections.abc import Iterable
 
 from actors.logic.backlog import Backlog
+from actors.logic.ended import SAMPLE, EndedTasks
 from actors.messages import (
     BlockId,
     ClientId,
@@ -82,7 +84,10 @@ class Ledger:
     def __init__(self, wall_offset: float) -> None:
         self.entries: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
+        self.ended = EndedTasks()
         self._wall_offset = wall_offset
+        self._told_at = -math.inf  # the moment of the last end
+        self._room = 0  # how many more successes of that moment are remembered
 
     @property
     def waiting(self) -> int:
@@ -147,6 +152,11 @@ class Ledger:
             self.backlog.push_front(entry)
         return leases
 
+    def hold(self, entry: Entry, manager_id: ManagerId) -> None:
+        """Enter the lease of a task that does not wait: it was there before us."""
+        entry.state = _LEASED
+        entry.manager_id = manager_id
+
     def adopt(
         self, task_id: TaskId, attempt: int, manager_id: ManagerId, now: float
     ) -> int | None:
@@ -159,11 +169,14 @@ class Ledger:
         entry = self.entries.get(task_id)
         if entry is None or entry.is_cancelling:
             return None
-        if entry.manager_id == manager_id and attempt <= entry.attempt:
-            # It may not have heard yet under which attempt it has kept the task.
+        if entry.manager_id == manager_id:
+            # It may not have heard yet under which attempt it has kept the task. Or we
+            # come from a machine that lost its power, and have forgotten an attempt.
+            entry.attempt = max(entry.attempt, attempt)
             return entry.attempt
         if entry.manager_id or not self.backlog.withdraw(entry):
             return None
+        entry.attempt = max(entry.attempt, attempt)
         entry.state = _LEASED
         entry.manager_id = manager_id
         entry.leased_at = now + self._wall_offset
@@ -264,7 +277,7 @@ class Ledger:
         else:
             payload, ended_at = b"", now + self._wall_offset
             began_at, worker_id = entry.running_at, entry.manager_id
-        return Outcome(
+        outcome = Outcome(
             task_id,
             entry.attempt,
             state,
@@ -278,6 +291,12 @@ class Ledger:
             entry.manager_id,
             entry.past,
         )
+        if now != self._told_at:
+            self._told_at, self._room = now, SAMPLE
+        if self._room > 0 or state is not TaskState.SUCCESS:
+            self._room -= 1
+            self.ended.note(entry.task.name, entry.client_id, outcome)
+        return outcome
 
     def check(self) -> None:
         """Raise AssertionError unless table and queue agree."""

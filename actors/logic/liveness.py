@@ -136,7 +136,7 @@ class Liveness:
     def silence(self, peer: str, now: float) -> float:
         """Seconds since a peer was heard; 0 for an unknown one."""
         pulse = self._pulses.get(peer)
-        return now - pulse.heard_at if pulse else 0.0
+        return max(0.0, now - pulse.heard_at) if pulse else 0.0
 
     def _deadline(self, pulse: _Pulse) -> float:
         return min(

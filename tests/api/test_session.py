@@ -269,15 +269,23 @@ def test_nothing_is_asked_by_who_has_nothing_accepted(client: Client) -> None:
     assert not client.come_back("e2").sends
 
 
-def test_an_endpoint_that_stops_takes_the_tasks_along(client: Client) -> None:
+def test_an_endpoint_that_stops_keeps_the_tasks_until_it_is_back(
+    client: Client,
+) -> None:
     client.accepted("t1")
     client.submit("t2")
-    turn = client.tell(Goodbye("SIGTERM"), DOOR)
+    turn = client.tell(Goodbye("the endpoint stops"), DOOR)
     assert HangUp(DOOR) in turn.effects
-    assert {o.task_id for o in resolved(turn)} == {"t1", "t2"}
-    failure = resolved(turn)[0].failure
-    assert failure is not None
-    assert failure.message == "the endpoint stopped (SIGTERM) before it had a result"
+    assert not resolved(turn)
+    assert sent_to(client.enter(), DOOR, ClaimTasks) == [ClaimTasks([T1])]
+    assert client.machine.unfinished == 2
+
+
+def test_an_endpoint_that_stops_and_stays_away_is_given_up(client: Client) -> None:
+    client.accepted("t1")
+    client.tell(Goodbye("the endpoint stops"), DOOR)
+    bar = only(all_of(client.live(2 * PATIENCE).effects, BeBarred))
+    assert bar.reason.endswith("after it said that the endpoint stops")
 
 
 def test_who_is_not_known_any_more_registers_again(client: Client) -> None:

@@ -131,12 +131,14 @@ class Actors(Peer):
     """This repository, embedded: worker processes of the caller."""
 
     venv = package = "actors"
+    groups = ALL
 
     def start(self):
         import actors
 
         self.actors, self.fns = actors, {}
         actors.init(num_workers=WORKERS)
+        self.Counter = actors.remote(Counter)
 
     def stop(self):
         self.actors.shutdown()
@@ -149,6 +151,15 @@ class Actors(Peer):
 
     def gather(self, futures):
         return self.actors.get(futures)
+
+    def actor(self):
+        return self.Counter.remote()
+
+    def send(self, actor, by):
+        return actor.increment.remote(by)
+
+    def kill(self, actor):
+        self.actors.kill(actor)
 
 
 class ProcessPool(Peer):

@@ -186,6 +186,7 @@ def test_check_answers_programs_in_json(tmp_path: Path) -> None:
                 "text": "must be a string, not a whole number; write it in quotes",
             }
         ],
+        "notes": [],
     }
 
 

@@ -286,8 +286,8 @@ CONTRADICTIONS = [
         '[blocks]\nprovider = "slurn"',
         (
             '[blocks] provider "slurn" is not built in, and no installed package '
-            'offers it; known are "local", "slurm", "gridengine", and "module:Class" '
-            "for one of yours"
+            'offers it; known are "local", "slurm", "gridengine", "ssh", "pbs", '
+            '"htcondor", and "module:Class" for one of yours'
         ),
     ),
     (

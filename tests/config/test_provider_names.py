@@ -8,6 +8,8 @@ from actors.config import parse_config
 from actors.config.provider_names import known_providers, provider_target
 from actors.errors import ConfigError
 
+OURS = ["local", "slurm", "gridengine", "ssh", "pbs", "htcondor"]
+
 
 @pytest.fixture
 def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +26,7 @@ def offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["local", "slurm", "gridengine"])
+@pytest.mark.parametrize("name", OURS)
 def test_ours_are_classes_of_this_package(name: str) -> None:
     target = provider_target(name)
     assert target is not None
@@ -39,7 +41,7 @@ def test_a_class_is_its_own_name() -> None:
 def test_an_installed_package_offers_its_own(offered: None) -> None:
     assert provider_target("our-cluster") == "theirs.cluster:Outer.Inner"
     assert parse_config('blocks.provider = "our-cluster"').blocks.provider
-    assert known_providers() == ["local", "slurm", "gridengine", "our-cluster"]
+    assert known_providers() == [*OURS, "our-cluster"]
 
 
 def test_an_installed_package_cannot_replace_ours(offered: None) -> None:

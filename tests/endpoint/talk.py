@@ -105,13 +105,15 @@ def _append(whole: Turn, part: Turn) -> None:
     whole.records += part.records
     whole.must_sync = whole.must_sync or part.must_sync
     whole.sends += part.sends
+    whole.promises += part.promises
     whole.events += part.events
     whole.effects += part.effects
 
 
 def sent_to(turn: Turn, peer: str, kind: type[Kind]) -> list[Kind]:
-    """Give what a turn sends to a peer, of one kind."""
-    return [m for to, m in turn.sends if to == peer and isinstance(m, kind)]
+    """Give what a turn sends to a peer, at once or as a promise, of one kind."""
+    told = (*turn.sends, *turn.promises)
+    return [m for to, m in told if to == peer and isinstance(m, kind)]
 
 
 def all_of(things: list[Any], kind: type[Kind]) -> list[Kind]:

@@ -41,6 +41,7 @@ from actors.messages import (
     Notice,
     Outcome,
     Relay,
+    ReplaceActor,
     Report,
     Reregister,
     Results,
@@ -250,13 +251,13 @@ def test_what_no_decoder_lets_through_is_our_own_fault(
 
 def test_tasks_are_accepted_and_wait_for_nodes(desk: Desk) -> None:
     turn = desk.submit("t1", "t2")
-    assert turn.sends == [(CLIENT, Accepted([T1, TaskId("t2")]))]
+    assert turn.promises == [(CLIENT, Accepted([T1, TaskId("t2")]))]
     assert desk.machine.ledger.waiting == 2
 
 
 def test_a_known_task_is_accepted_again_but_not_queued_again(busy: Desk) -> None:
     turn = busy.submit("t1")
-    assert turn.sends == [(CLIENT, Accepted([T1]))]
+    assert turn.promises == [(CLIENT, Accepted([T1]))]
     assert busy.machine.ledger.waiting == 0
     assert busy.machine.clients[ClientId("c1")].unfinished == 1
 
@@ -266,7 +267,8 @@ def test_a_task_whose_result_waits_for_its_client_is_not_run_again(
 ) -> None:
     busy.tell(Finished([outcome()]), MANAGER)
     turn = busy.submit("t1")
-    assert turn.sends == [(CLIENT, Accepted([T1]))]
+    assert turn.promises == [(CLIENT, Accepted([T1]))]
+    assert [o.task_id for o in busy.results(turn)] == ["t1"], "who asks has forgotten"
     assert not busy.machine.ledger.entries
 
 
@@ -281,7 +283,8 @@ def test_beyond_max_queued_tasks_the_rest_is_refused_with_the_limit() -> None:
     assert refused.failure.kind is FailureKind.REFUSED
     assert "1 tasks already" in refused.failure.message
     assert desk.machine.clients[ClientId("c1")].unfinished == 1
-    assert not desk.results(desk.submit("t1", "t2")), "a resent task is no second one"
+    assert desk.results(desk.submit("t1", "t2")) == [refused]
+    assert desk.machine.finished == 1, "a resent task is no second one"
 
 
 def test_results_wait_for_their_ack_and_are_resent_to_who_comes_back(
@@ -356,7 +359,7 @@ def test_a_waiting_task_is_cancelled_at_once(desk: Desk) -> None:
 
 def test_a_leased_task_is_cancelled_by_its_manager(busy: Desk) -> None:
     turn = busy.tell(CancelTasks([T1], if_running=False), CLIENT)
-    assert turn.sends == [(MANAGER, CancelTasks([T1], False))]
+    assert turn.promises == [(MANAGER, CancelTasks([T1], False))]
     turn = busy.tell(Finished([outcome(state=TaskState.CANCELLED)]), MANAGER)
     assert only(busy.results(turn)).state is TaskState.CANCELLED
     assert not busy.leases()
@@ -407,7 +410,7 @@ def test_a_duplicate_result_is_acknowledged_but_not_delivered_twice(
 ) -> None:
     busy.tell(Finished([outcome()]), MANAGER)
     turn = busy.tell(Finished([outcome()]), MANAGER)
-    assert turn.sends == [(MANAGER, AckFinished([Holding(T1, 1)]))]
+    assert turn.promises == [(MANAGER, AckFinished([Holding(T1, 1)]))]
     assert busy.machine.finished == 1
 
 
@@ -577,7 +580,7 @@ def test_a_failure_that_comes_back_from_the_lost_changes_nothing(
     busy.admit(manager_hello(held=[("t1", 1)]))
     failure = DIED if state is TaskState.FAILED else None
     turn = busy.tell(Finished([outcome(state=state, failure=failure)]), MANAGER)
-    assert turn.sends == [(MANAGER, AckFinished([Holding(T1, 1)]))]
+    assert turn.promises == [(MANAGER, AckFinished([Holding(T1, 1)]))]
     assert busy.leases("m2") == {T1: 2}
 
 
@@ -788,3 +791,25 @@ def test_a_service_that_leaves_is_hung_up_on(desk: Desk) -> None:
     turn = desk.tell(Goodbye("stopping"), "strategy:strategy")
     assert turn.effects == [HangUp("strategy:strategy")]
     assert not desk.machine.services("strategy")
+
+
+@pytest.mark.parametrize("kind", ["strategy", "provider"])
+def test_a_service_that_is_silent_on_an_open_link_is_to_be_replaced(
+    desk: Desk, kind: Any
+) -> None:
+    desk.admit(hello("supervisor"))
+    desk.admit(hello(kind))
+    desk.now += 5.0
+    desk.tell(Heartbeat(), "supervisor:supervisor")
+    turn = desk.wait(4.0)
+    asked = only(sent_to(turn, "supervisor:supervisor", ReplaceActor))
+    assert asked.actor == kind
+
+
+def test_a_service_whose_link_closed_ends_by_itself(desk: Desk) -> None:
+    desk.admit(hello("supervisor"))
+    desk.admit(hello("strategy"))
+    desk.tell(LinkClosed("strategy:strategy"))
+    turn = desk.wait(2.0)
+    assert only(all_of(turn.events, MemberLeft)).member_id == "strategy"
+    assert not sent_to(turn, "supervisor:supervisor", ReplaceActor)

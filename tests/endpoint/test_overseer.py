@@ -4,9 +4,21 @@ import random
 
 import pytest
 
-from actors.endpoint.overseer import ACTORS, Overseer, Ready, overseer_hello
+from actors.endpoint.overseer import (
+    ACTORS,
+    KillSilent,
+    Overseer,
+    Ready,
+    overseer_hello,
+)
 from actors.logic.turn import Answered, Knock, LinkClosed, Turn
-from actors.messages import ActorRestarted, Heartbeat, Relay, StopEndpoint
+from actors.messages import (
+    ActorRestarted,
+    Heartbeat,
+    Relay,
+    ReplaceActor,
+    StopEndpoint,
+)
 from actors.supervisor import AllStopped, ChildEnded, StartChild, StopAll, StopChild
 from tests.endpoint.talk import (
     PYTHON,
@@ -97,3 +109,25 @@ def test_a_signal_may_stop_it_and_a_second_one_in_a_hurry(root: Root) -> None:
 
 def test_it_keeps_its_membership_alive(root: Root) -> None:
     assert sent_to(root.live(2.1), DOOR, Heartbeat)
+
+
+def test_an_interchange_that_is_silent_on_an_open_link_is_killed(root: Root) -> None:
+    """It may be stopped by SIGSTOP: its end is the only thing that fences it."""
+    killed = only(all_of(root.live(9.0).effects, KillSilent))
+    assert killed.actor == "interchange"
+
+
+def test_an_interchange_whose_link_closed_is_left_to_its_end(root: Root) -> None:
+    root.tell(LinkClosed(DOOR))
+    assert not all_of(root.live(60.0).effects, KillSilent)
+
+
+def test_an_actor_that_the_interchange_hears_no_more_is_killed(root: Root) -> None:
+    turn = root.tell(ReplaceActor("provider", "not heard"), DOOR)
+    assert turn.effects == [KillSilent("provider", "not heard")]
+    assert not root.tell(ReplaceActor("nobody", "not heard"), DOOR).effects
+
+
+def test_nobody_is_replaced_while_all_are_stopped(root: Root) -> None:
+    root.tell(StopAll())
+    assert not root.tell(ReplaceActor("provider", "not heard"), DOOR).effects

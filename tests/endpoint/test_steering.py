@@ -47,7 +47,9 @@ from tests.endpoint.talk import (
 )
 
 OPERATOR, MANAGER, CLIENT = "operator:o1", "manager:m1", "client:c1"
-Verb = Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"]
+Verb = Literal[
+    "status", "hold", "resume", "drain", "scale", "cancel", "stop", "tasks", "story"
+]
 
 
 class Desk(Talk):

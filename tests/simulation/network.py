@@ -125,6 +125,8 @@ class Node:
             for peer, message in turn.sends:
                 if peer in self.links:
                     self.links[peer].send(self, message)
+            for peer, message in turn.promises:
+                self.promise(peer, message)
         for turn in turns:
             for event in turn.events:
                 self.world.publish(self, event)
@@ -133,6 +135,7 @@ class Node:
         for turn in turns:
             for effect in turn.effects:
                 self.do(effect)
+        self.finish_round()
 
     def _round(self) -> None:
         events, self._inbox = self._inbox, []
@@ -177,7 +180,17 @@ class Node:
     # What a shell does
 
     def save(self, records: list[Any]) -> None:
-        pass
+        """Write the records of one turn."""
+
+    def promise(self, peer: str, message: Message) -> None:
+        """Send once the records are safe."""
+        raise AssertionError(f"{self.name} cannot promise {message!r}")
+
+    def finish_round(self) -> None:
+        """Do what is left when the turns of a round are carried out."""
+
+    def settle(self) -> None:
+        """Make good all promises before somebody is let in."""
 
     def do(self, effect: Any) -> None:
         match effect:

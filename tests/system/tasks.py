@@ -13,6 +13,7 @@ from pathlib import Path
 
 __all__ = [
     "die_each_time",
+    "echo",
     "exit_at_once",
     "hang_once",
     "hold",
@@ -22,6 +23,7 @@ __all__ = [
     "segfault",
     "square",
     "start_sleepers",
+    "wait_for",
 ]
 
 # Longer than any test: what waits so long is ended by somebody else.
@@ -53,6 +55,19 @@ def noted(path: str, number: int, duration: float = 0.0) -> int:
     note(path, number)
     if duration:
         rest(duration)
+    return number
+
+
+def echo(number: int, duration: float) -> int:
+    """Take `duration` seconds, and return the number."""
+    rest(duration)
+    return number
+
+
+def wait_for(gate: str, number: int) -> int:
+    """Return the number as soon as there is a file of that name."""
+    while not os.path.exists(gate):
+        rest(0.01)
     return number
 
 

@@ -1,0 +1,150 @@
+"""What an interchange writes down, so that its successor knows what it knew.
+
+    TasksAccepted ──► TasksLeased ──► TasksFinished ──► TasksForgotten
+                          │  ▲
+                          ▼  │
+                       TaskPutBack
+
+Records state what is so, not what changed, and what a record says of a task that is
+unknown, or has gone further, has no effect: replaying one twice does no harm, so that a
+snapshot may be taken while later ones come in.
+
+Leases are written down, too: of a task that a manager had when manager and interchange
+both died, nobody else would know that it may have begun.
+
+Fields are only ever added, last, with defaults; a field's type never changes.
+"""
+
+import msgspec
+
+from actors.messages import (
+    BlockId,
+    ClientId,
+    ManagerId,
+    Outcome,
+    Step,
+    Task,
+    TaskId,
+)
+
+__all__ = [
+    "ClientAdmitted",
+    "ClientForgotten",
+    "FleetSteered",
+    "InterchangeRecord",
+    "ManagerAdmitted",
+    "ManagerRemoved",
+    "TaskPutBack",
+    "TasksAccepted",
+    "TasksCancelling",
+    "TasksFinished",
+    "TasksForgotten",
+    "TasksLeased",
+    "decode_record",
+    "encode_record",
+]
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
+    """Be the base of all records: the class name is the tag."""
+
+
+class TasksAccepted(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """Tasks of one client are the endpoint's."""
+
+    client_id: ClientId
+    at: float  # seconds since 1970
+    tasks: list[Task]
+
+
+class TasksLeased(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A manager has, or is about to get, these tasks."""
+
+    manager_id: ManagerId
+    at: float  # seconds since 1970
+    task_ids: list[TaskId]
+
+
+class TaskPutBack(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A task waits (again); here is all that its attempts have left behind."""
+
+    task_id: TaskId
+    attempt: int  # the next one
+    lost_starts: int
+    at: float  # since when it waits, in seconds since 1970
+    avoid: BlockId
+    past: tuple[Step, ...]
+
+
+class TasksCancelling(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """Leased tasks shall end, even if they run."""
+
+    task_ids: list[TaskId]
+
+
+class TasksFinished(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """Tasks of one client have ended; it has not acknowledged that yet."""
+
+    client_id: ClientId
+    outcomes: list[Outcome]
+
+
+class TasksForgotten(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """Nobody needs to know of these tasks any more."""
+
+    client_id: ClientId
+    task_ids: list[TaskId]
+
+
+class ClientForgotten(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A client left for good, or was away too long: its outcomes go nowhere."""
+
+    client_id: ClientId
+
+
+class ClientAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A client came in that was not known, or about to be forgotten."""
+
+    client_id: ClientId
+
+
+class ManagerAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A manager came in."""
+
+    manager_id: ManagerId
+    instance: str
+    block_id: BlockId
+    slots: int
+    host: str
+    pid: int
+
+
+class ManagerRemoved(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A manager left, or was given up; what it had was put back or finished."""
+
+    manager_id: ManagerId
+
+
+class FleetSteered(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """What gets no tasks now; the newest such record counts alone."""
+
+    held: list[str]  # manager ids and block ids
+    retired: list[BlockId]
+
+
+InterchangeRecord = (
+    TasksAccepted
+    | TasksLeased
+    | TaskPutBack
+    | TasksCancelling
+    | TasksFinished
+    | TasksForgotten
+    | ClientForgotten
+    | ClientAdmitted
+    | ManagerAdmitted
+    | ManagerRemoved
+    | FleetSteered
+)
+
+encode_record = msgspec.msgpack.Encoder().encode
+decode_record = msgspec.msgpack.Decoder(InterchangeRecord).decode

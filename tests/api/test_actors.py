@@ -1,0 +1,348 @@
+"""Actors have state in processes of their own, answer in order, say why they died."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import actors
+from actors.errors import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorUnavailableError,
+    ConfigError,
+    NoSuchActorError,
+    PendingCallsLimitExceeded,
+    TaskCancelledError,
+)
+from actors.refs import known
+from tests.support import eventually
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime() -> Iterator[None]:
+    actors.init(num_workers=2)
+    yield
+    actors.shutdown()
+
+
+class Account:
+    def __init__(self, start: int = 0) -> None:
+        self.count = start
+
+    def add(self, by: int = 1) -> int:
+        self.count += by
+        return self.count
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def items(self, count: int) -> Iterator[int]:
+        yield from range(count)
+
+    @actors.method(num_returns=2)
+    def pair(self) -> tuple[int, int]:
+        return 1, 2
+
+    def fail(self) -> None:
+        raise ValueError("no")
+
+    def crash(self) -> None:
+        print("last words", flush=True)
+        os._exit(3)
+
+    def crash_once(self, mark: str) -> str:
+        if not Path(mark).exists():
+            Path(mark).touch()
+            os._exit(3)
+        return "again"
+
+    def leave(self) -> None:
+        actors.exit_actor()
+
+    def wait_for(self, path: str) -> None:
+        eventually(Path(path).exists)
+
+
+# By hand: type checkers do not look at what a decorator makes of a class.
+Counter = actors.remote(Account)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_calls_of_one_caller_run_in_their_order() -> None:
+    counter = Counter.remote(10)
+    assert actors.get([counter.add.remote(i) for i in range(200)]) == [
+        10 + i * (i + 1) // 2 for i in range(200)
+    ]
+
+
+def test_a_call_keeps_its_actor_alive() -> None:
+    assert actors.get(Counter.remote(1).add.remote()) == 2
+
+
+def test_an_actor_has_a_process_of_its_own_which_ends_with_the_last_handle() -> None:
+    counter = Counter.remote()
+    pid = actors.get(counter.pid.remote())
+    assert pid != os.getpid()
+    assert alive(pid)
+    del counter
+    eventually(lambda: not alive(pid))
+
+
+def test_an_exception_is_the_callers_and_the_actor_lives_on() -> None:
+    counter = Counter.remote()
+    with pytest.raises(ValueError, match="no"):
+        actors.get(counter.fail.remote())
+    assert actors.get(counter.add.remote()) == 1
+
+
+def test_generators_stream_and_methods_may_return_several_values() -> None:
+    counter = Counter.remote()
+    assert [actors.get(ref) for ref in counter.items.remote(3)] == [0, 1, 2]
+    assert actors.get(counter.pair.remote()) == [1, 2]
+
+
+def test_refs_among_arguments_are_resolved_and_hold_back_later_calls() -> None:
+    first, second = Counter.remote(), Counter.remote()
+    refs = [second.add.remote(first.add.remote(5)), second.add.remote(1)]
+    assert actors.get(refs) == [5, 6]
+
+
+def test_a_failed_argument_fails_the_call_alone() -> None:
+    first, second = Counter.remote(), Counter.remote()
+    with pytest.raises(ValueError, match="no"):
+        actors.get(second.add.remote(first.fail.remote()))
+    assert actors.get(second.add.remote()) == 1
+
+
+def test_a_large_argument_and_a_large_result_travel() -> None:
+    class Echo:
+        def echo(self, value: bytes) -> bytes:
+            return value
+
+    data = bytes(1 << 20)
+    assert actors.get(actors.remote(Echo).remote().echo.remote(data)) == data
+
+
+def test_a_crash_ends_the_actor_with_its_last_words() -> None:
+    counter = Counter.remote()
+    died = actors.watch(counter)
+    with pytest.raises(ActorDiedError, match="exited with code 3") as caught:
+        actors.get(counter.crash.remote())
+    assert caught.value.reason == actors.DeathReason.CRASHED
+    assert "last words" in str(caught.value)
+    with pytest.raises(ActorDiedError):
+        actors.get(counter.add.remote())
+    told = actors.get(died)
+    assert (told.incarnation, told.is_final) == (1, True)
+    assert actors.get(actors.watch(counter)) == told
+
+
+def test_a_constructors_error_reaches_every_caller() -> None:
+    counter = Counter.remote(1, 2)
+    for _ in range(2):
+        with pytest.raises(ActorDiedError, match="constructor failed") as caught:
+            actors.get(counter.add.remote())
+        assert isinstance(caught.value.__cause__, TypeError)
+    assert caught.value.reason == actors.DeathReason.CONSTRUCTOR_FAILED
+
+
+def test_a_restarted_actor_loses_its_state_and_the_call_that_had_begun() -> None:
+    counter = Counter.options(max_restarts=1).remote()
+    assert actors.get(counter.add.remote()) == 1
+    lost, later = counter.crash.remote(), [counter.add.remote() for _ in range(5)]
+    with pytest.raises(ActorUnavailableError, match="may have run"):
+        actors.get(lost)
+    assert actors.get(later) == [1, 2, 3, 4, 5]
+    with pytest.raises(ActorDiedError, match="restarted 1 times") as caught:
+        actors.get(counter.crash.remote())
+    assert caught.value.reason == actors.DeathReason.RESTARTS_EXCEEDED
+
+
+def test_a_call_that_may_be_retried_is_run_again_before_later_ones(
+    tmp_path: Path,
+) -> None:
+    counter = Counter.options(max_restarts=1, max_task_retries=1).remote()
+    again = counter.crash_once.remote(str(tmp_path / "mark"))
+    assert actors.get([again, counter.add.remote()]) == ["again", 1]
+
+
+def test_calls_fail_at_once_during_a_restart_if_told() -> None:
+    counter = Counter.options(max_restarts=-1, on_restart="fail").remote()
+    refs = [counter.crash.remote(), counter.add.remote()]
+    for ref in refs:
+        with pytest.raises(ActorUnavailableError):
+            actors.get(ref)
+
+
+def test_killed_is_dead_for_good_unless_told_otherwise() -> None:
+    counter = Counter.options(max_restarts=-1).remote()
+    pid = actors.get(counter.pid.remote())
+    died = actors.watch(counter)
+    actors.kill(counter, no_restart=False)
+    assert not actors.get(died).is_final
+    assert actors.get(counter.pid.remote()) != pid
+    actors.kill(counter)
+    with pytest.raises(ActorDiedError, match="killed") as caught:
+        actors.get(counter.add.remote())
+    assert caught.value.reason == actors.DeathReason.KILLED
+
+
+def test_exit_actor_is_an_end_that_was_meant() -> None:
+    counter = Counter.options(max_restarts=-1).remote()
+    with pytest.raises(ActorDiedError) as caught:
+        actors.get(counter.leave.remote())
+    assert caught.value.reason == actors.DeathReason.EXITED
+    with pytest.raises(RuntimeError, match="outside"):
+        actors.exit_actor()
+
+
+def test_a_named_actor_is_found_until_it_is_dead() -> None:
+    counter = Counter.options(name="n").remote(7)
+    assert actors.get_actor("n") == counter
+    with pytest.raises(NoSuchActorError):
+        actors.get_actor("n", namespace="other")
+    with pytest.raises(ActorAlreadyExistsError):
+        Counter.options(name="n").remote()
+    same = Counter.options(name="n", get_if_exists=True).remote(9)
+    assert actors.get(same.add.remote()) == 8
+    actors.kill(counter)
+    with pytest.raises(ActorDiedError):
+        actors.get(counter.add.remote())
+    with pytest.raises(NoSuchActorError):
+        actors.get_actor("n")
+    assert actors.get(Counter.options(name="n").remote().add.remote()) == 1
+
+
+def test_tasks_and_actors_use_handles_and_make_actors() -> None:
+    @actors.remote
+    def use(counter: Any) -> Any:
+        return actors.get(counter.add.remote(10))
+
+    @actors.remote
+    def make() -> Any:
+        counter = Counter.options(name="made").remote(5)
+        assert actors.get_actor("made") == counter
+        return counter, actors.get(counter.add.remote())
+
+    class Boss:
+        def __init__(self) -> None:
+            self.counter = Counter.remote(1)
+
+        def ask(self) -> Any:
+            return actors.get(self.counter.add.remote())
+
+    counter = Counter.remote(1)
+    assert actors.get(use.remote(counter)) == 11
+    made, count = actors.get(make.remote())
+    assert (count, actors.get(made.add.remote())) == (6, 7)
+    assert actors.get(actors.remote(Boss).remote().ask.remote()) == 2
+
+
+def test_async_methods_run_at_the_same_time() -> None:
+    class Signal:
+        def __init__(self) -> None:
+            self.event = asyncio.Event()
+
+        async def wait(self) -> str:
+            await self.event.wait()
+            return "set"
+
+        async def send(self) -> None:
+            self.event.set()
+
+        def thread(self) -> str:
+            return threading.current_thread().name
+
+    both = actors.remote(Signal).remote()
+    waiting = [both.wait.remote() for _ in range(50)]
+    actors.get(both.send.remote())
+    assert actors.get(waiting) == ["set"] * 50
+    assert actors.get(both.thread.remote()) != "actors-loop"
+
+
+def test_threads_and_concurrency_groups_run_at_the_same_time() -> None:
+    class Rendezvous:
+        def __init__(self) -> None:
+            self.barrier = threading.Barrier(2)
+
+        def meet(self) -> int:
+            return self.barrier.wait(10)
+
+        @actors.method(concurrency_group="io")
+        def meet_aside(self) -> int:
+            return self.barrier.wait(10)
+
+    wide = actors.remote(Rendezvous).options(
+        max_concurrency=2, concurrency_groups={"io": 1}
+    )
+    pair = wide.remote()
+    assert sorted(actors.get([pair.meet.remote(), pair.meet.remote()])) == [0, 1]
+    grouped = wide.options(max_concurrency=1).remote()
+    refs = [grouped.meet.remote(), grouped.meet_aside.remote()]
+    assert sorted(actors.get(refs)) == [0, 1]
+
+
+def test_a_full_mailbox_refuses_more_calls(tmp_path: Path) -> None:
+    counter = Counter.options(max_pending_calls=2).remote()
+    gate = str(tmp_path / "gate")
+    refs = [counter.wait_for.remote(gate), counter.add.remote()]
+    with pytest.raises(PendingCallsLimitExceeded, match="max_pending_calls"):
+        actors.get([counter.add.remote(), counter.add.remote()])
+    Path(gate).touch()
+    assert actors.get(refs)[1] == 1
+
+
+def test_a_cancelled_call_is_not_run(tmp_path: Path) -> None:
+    counter = Counter.remote()
+    gate = str(tmp_path / "gate")
+    first, second = counter.wait_for.remote(gate), counter.add.remote()
+    actors.cancel(second)
+    Path(gate).touch()
+    actors.get(first)
+    with pytest.raises(TaskCancelledError):
+        actors.get(second)
+    assert actors.get(counter.add.remote()) == 1
+
+
+def test_an_actor_that_is_killed_from_outside_says_by_what() -> None:
+    counter = Counter.remote()
+    os.kill(actors.get(counter.pid.remote()), signal.SIGKILL)
+    with pytest.raises(ActorDiedError, match="SIGKILL"):
+        actors.get(counter.add.remote())
+
+
+def test_wrong_use_is_told_at_the_call() -> None:
+    counter = Counter.remote()
+    with pytest.raises(AttributeError, match="nothing"):
+        counter.nothing.remote()
+    with pytest.raises(TypeError, match="remote"):
+        counter.add(1)
+    with pytest.raises(ConfigError, match="Unknown options"):
+        Counter.options(colour="red")
+    with pytest.raises(ConfigError, match="detached"):
+        Counter.options(lifetime="detached")
+    with pytest.raises(ConfigError, match="handle"):
+        actors.kill("counter")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="needs"):
+        Counter.options(num_cpus=100).remote()
+
+
+def test_the_directory_is_sound_after_all_this() -> None:
+    current: Any = known()
+    current._directory.check()
+    eventually(lambda: not current._directory.actors, what="all actors are released")

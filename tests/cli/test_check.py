@@ -1,0 +1,46 @@
+"""`actors check` tells what is wrong with a configuration, and what should be known."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.commands import actors
+
+EXPERIMENTAL = "provider {} is experimental: not tested against a real system"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "endpoint.toml").write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("provider", ["pbs", "htcondor"])
+def test_a_provider_that_met_no_real_system_is_called_experimental(
+    provider: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path, f'blocks.provider = "{provider}"')
+    result = actors("check", folder)
+    assert result.exit_code == 0
+    assert f"  note       {EXPERIMENTAL.format(provider)}\n" in result.stdout
+    answer = json.loads(actors("check", folder, "--json").stdout)
+    assert answer["notes"] == [EXPERIMENTAL.format(provider)]
+    assert answer["ok"]
+
+
+@pytest.mark.parametrize("provider", ["local", "slurm", "gridengine", "ssh"])
+def test_there_is_nothing_to_note_about_the_others(
+    provider: str, tmp_path: Path
+) -> None:
+    folder = write(tmp_path, f'blocks.provider = "{provider}"')
+    assert "\n  note " not in actors("check", folder).stdout
+    assert json.loads(actors("check", folder, "--json").stdout)["notes"] == []
+
+
+def test_a_wrong_configuration_has_problems_and_no_notes(tmp_path: Path) -> None:
+    folder = write(tmp_path, 'blocks.provider = "nobodys"')
+    result = actors("check", folder, "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert answer["notes"] == []
+    assert [problem["value"] for problem in answer["problems"]] == ['"nobodys"']

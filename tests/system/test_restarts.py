@@ -1,0 +1,166 @@
+"""Nothing accepted is lost, and nothing comes twice, whoever is killed.
+
+Real processes, real SIGKILL: of the interchange while tasks flow, and of clients, which
+later processes of the same name resume.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import actors
+from tests.endpoints import RunningEndpoint
+from tests.support import eventually
+from tests.system import tasks
+from tests.system.support import kill, lines
+
+pytestmark = pytest.mark.slow
+
+_REPOSITORY = Path(__file__).parents[2]
+
+
+def kill_interchange(endpoint: RunningEndpoint) -> None:
+    """Kill it, and wait for its successor."""
+    pid = endpoint.pid("interchange")
+    kill(pid)
+    eventually(
+        lambda: endpoint.pids("interchange") not in ([], [pid]), what="its successor"
+    )
+
+
+@pytest.mark.parametrize("durability", ["sync", "interval", "off"])
+def test_a_killed_interchange_costs_no_task_and_no_second_result(
+    tmp_path: Path, durability: str
+) -> None:
+    """A killed process loses nothing at any durability: the system has its writes."""
+    notes = tmp_path / "notes"
+    with (
+        RunningEndpoint(journal={"durability": durability}) as endpoint,
+        endpoint.executor() as executor,
+    ):
+        mine = [executor.submit(tasks.noted, str(notes), n, 0.001) for n in range(1500)]
+        ended: list[int] = []
+        for number, future in enumerate(mine):
+            future.add_done_callback(lambda _, n=number: ended.append(n))  # type: ignore[misc]
+        for done in (100, 500, 900):
+            eventually(lambda n=done: len(ended) >= n, what=f"{done} results")  # type: ignore[misc]
+            kill_interchange(endpoint)
+        assert [future.result(60) for future in mine] == list(range(1500))
+        assert sorted(ended) == list(range(1500))
+        # Managers and workers went on meanwhile: nothing was run a second time.
+        assert sorted(map(int, lines(notes))) == list(range(1500))
+
+
+def test_an_interchange_is_restored_from_snapshots_too(tmp_path: Path) -> None:
+    """The journal is made short by the command while the endpoint is down."""
+    gate = tmp_path / "gate"
+    with RunningEndpoint() as endpoint, endpoint.executor() as executor:
+        assert executor.submit(abs, -1).result(20) == 1
+        mine = [executor.submit(tasks.wait_for, str(gate), n) for n in range(5)]
+        eventually(
+            lambda: all(len(f.history) >= 2 for f in mine), what="them to be sent"
+        )
+        kill_interchange(endpoint)
+        endpoint.stop()
+        command = [sys.executable, "-m", "actors", "journal", "compact"]
+        subprocess.run([*command, endpoint.folder], check=True, cwd=_REPOSITORY)
+        gate.touch()
+        endpoint.start()
+        assert [future.result(60) for future in mine] == list(range(5))
+
+
+def run_client(endpoint: RunningEndpoint, script: str, *words: object) -> str:
+    """Run a client's script to its end, which may be a violent one."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), *map(str, words)],
+        cwd=_REPOSITORY,
+        env={**os.environ, "ACTORS_ADDRESS": str(endpoint.folder)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode in (0, -signal.SIGKILL), done.returncode
+    return done.stdout
+
+
+_DYING = """
+    import os, signal, sys
+    import actors
+    from tests.system import tasks
+
+    executor = actors.Executor(name="nightly")
+    notes, gate = sys.argv[1:]
+    first = executor.submit_keyed("monday", tasks.noted, notes, 1, 0.0)
+    assert first.result(20) == 1
+    executor.submit_keyed("tuesday", tasks.noted, notes, 2, 0.0).result(20)
+    executor.submit(tasks.wait_for, gate, 3)
+    if {detaches}:
+        executor.detach()
+    else:
+        # Once there is a result, all that was sent before is accepted.
+        executor.submit(abs, -1).result(20)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("detaches", [True, False])
+def test_a_later_process_finds_what_a_dead_one_has_left(
+    tmp_path: Path, *, detaches: bool
+) -> None:
+    notes, gate = tmp_path / "notes", tmp_path / "gate"
+    with RunningEndpoint() as endpoint:
+        run_client(endpoint, _DYING.format(detaches=detaches), notes, gate)
+        kill_interchange(endpoint)
+        with endpoint.executor(name="nightly", resume=True) as executor:
+            left = executor.resumed(20)
+            assert left["monday"].result(20) == 1
+            again = executor.submit_keyed("tuesday", tasks.noted, str(notes), 2, 0.0)
+            assert again is left["tuesday"]
+            assert again.result(20) == 2
+            gate.touch()
+            others = [f for key, f in left.items() if key not in ("monday", "tuesday")]
+            # (The dead one may not have got to acknowledging its last result.)
+            assert {future.result(20) for future in others} in ({3}, {1, 3})
+        # Who leaves in order leaves nothing.
+        with endpoint.executor(name="nightly", resume=True) as executor:
+            assert executor.resumed(20) == {}
+        assert sorted(lines(notes)) == ["1", "2"], "no keyed task ran twice"
+
+
+def test_two_processes_of_one_name_at_a_time_are_one_too_many() -> None:
+    with (
+        RunningEndpoint() as endpoint,
+        endpoint.executor(name="nightly") as executor,
+    ):
+        assert executor.submit(abs, -1).result(20) == 1
+        with endpoint.executor(name="nightly", patience=0.5) as rival:
+            error = rival.submit(abs, -2).exception(20)
+        assert isinstance(error, actors.ActorsError)
+        assert executor.submit(abs, -3).result(20) == 3
+
+
+@pytest.mark.parametrize("actor", ["interchange", "strategy", "provider"])
+def test_an_actor_that_is_stopped_by_a_signal_is_replaced(
+    tmp_path: Path, actor: str
+) -> None:
+    """By its heartbeats; and it is killed, so that it can harm nothing later."""
+    with (
+        RunningEndpoint(heartbeat={"period": 0.5, "threshold": 2.0}) as endpoint,
+        endpoint.executor() as executor,
+    ):
+        mine = [executor.submit(tasks.rest, 0.01) for _ in range(300)]
+        assert mine[0].result(20)
+        eventually(lambda: "runs at" in endpoint.log("run"), what="the root to be in")
+        pid = endpoint.pid(actor)
+        kill(pid, signal.SIGSTOP)
+        eventually(
+            lambda: endpoint.pids(actor) not in ([], [pid]), 20, what="its successor"
+        )
+        assert all(future.result(60) for future in mine)
+        assert f"{actor} does not answer" in endpoint.log("run")
