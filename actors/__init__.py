@@ -12,15 +12,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 from actors.errors import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorError,
     ActorsError,
+    ActorUnavailableError,
     AddressError,
     AdmissionRefused,
     ConfigError,
     GetTimeoutError,
     ManagerLost,
+    NoSuchActorError,
     NotSerializable,
     OutOfMemoryError,
     PayloadTooLarge,
+    PendingCallsLimitExceeded,
     RuntimeClosedError,
     TaskCancelledError,
     TaskFailed,
@@ -30,25 +36,36 @@ from actors.errors import (
 )
 
 if TYPE_CHECKING:
+    from actors.api.actor_class import method
+    from actors.api.actor_tools import exit_actor, get_actor, kill, watch
     from actors.api.executors import Executor
     from actors.api.objects import as_completed, cancel, get, put, wait
     from actors.api.remote import remote
     from actors.api.runtime import init, is_initialized, shutdown
+    from actors.logic.actor_life import DeathReason, Died
     from actors.refs import ObjectRef, ObjectRefGenerator
 
 __all__ = [
+    "ActorAlreadyExistsError",
+    "ActorDiedError",
+    "ActorError",
+    "ActorUnavailableError",
     "ActorsError",
     "AddressError",
     "AdmissionRefused",
     "ConfigError",
+    "DeathReason",
+    "Died",
     "Executor",
     "GetTimeoutError",
     "ManagerLost",
+    "NoSuchActorError",
     "NotSerializable",
     "ObjectRef",
     "ObjectRefGenerator",
     "OutOfMemoryError",
     "PayloadTooLarge",
+    "PendingCallsLimitExceeded",
     "RuntimeClosedError",
     "TaskCancelledError",
     "TaskFailed",
@@ -57,13 +74,18 @@ __all__ = [
     "WorkerCrashed",
     "as_completed",
     "cancel",
+    "exit_actor",
     "get",
+    "get_actor",
     "init",
     "is_initialized",
+    "kill",
+    "method",
     "put",
     "remote",
     "shutdown",
     "wait",
+    "watch",
 ]
 
 # Worker processes import this package, too, and must not load nng before they fork:
@@ -72,7 +94,14 @@ _LAZY = {
     "Executor": "actors.api.executors",
     "ObjectRef": "actors.refs",
     "ObjectRefGenerator": "actors.refs",
+    "DeathReason": "actors.logic.actor_life",
+    "Died": "actors.logic.actor_life",
     "as_completed": "actors.api.objects",
+    "exit_actor": "actors.api.actor_tools",
+    "get_actor": "actors.api.actor_tools",
+    "kill": "actors.api.actor_tools",
+    "method": "actors.api.actor_class",
+    "watch": "actors.api.actor_tools",
     "cancel": "actors.api.objects",
     "get": "actors.api.objects",
     "init": "actors.api.runtime",

@@ -831,7 +831,7 @@ class ActorOptions(Struct, frozen=True, array_like=True, gc=False):
     max_restarts: int = 0  # within `restart_period`; -1: any number
     restart_period: float = 0.0  # seconds; 0: for ever
     max_concurrency: int = 0  # calls at a time; 0: as usual for its class
-    groups: dict[str, int] = {}  # {concurrency group: calls at a time}
+    groups: list[Amount] = []  # concurrency groups, and calls at a time in each
     max_pending_calls: int = -1  # of one caller; -1: any number
     fails_on_restart: bool = False  # calls fail while it restarts, and do not wait
     num_cpus: float = 0.0  # from its start to its end, as all it needs

@@ -35,8 +35,11 @@ _IMPORT_HINT = (
 class Performer(Protocol):
     """What a worker does with the messages of its owner."""
 
-    def perform(self, run: Run | Call) -> Ran | Gave:
-        """Run a task in the main thread; whatever its code raises is its result."""
+    def perform(self, run: Run | Call) -> Ran | Gave | None:
+        """Run a task in the main thread; whatever its code raises is its result.
+
+        None: it goes on elsewhere, and whoever runs it says its result.
+        """
         ...
 
     def hear(self, message: Message) -> None:

@@ -43,6 +43,7 @@ from actors.messages import (
     FailureKind,
     FromWorker,
     Gave,
+    HostActor,
     Introduce,
     Message,
     Ran,
@@ -71,8 +72,8 @@ _MAX_BYTES_PER_FRAME = 65_536
 _MAX_RUN_BYTES = MAX_FRAME_BYTES - 2**20
 
 # What goes through the main pipe, and what of it is no task.
-_ForMain = Run | Call | Define | Introduce
-_Unnumbered = Define | Introduce
+_ForMain = Run | Call | Define | Introduce | HostActor
+_Unnumbered = Define | Introduce | HostActor
 
 _RECALL_FRAME = encode_frame([Recall()])
 
@@ -629,7 +630,7 @@ def _bytes_of(run: _ForMain) -> int:
             return len(function) + len(arguments.payload) + dependencies
         case Run(_, function, arguments):
             return len(function) + len(arguments)
-        case Define(_, function):
+        case Define(_, function) | HostActor(_, _, function):
             return len(function)
         case Introduce():
             return 0

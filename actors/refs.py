@@ -21,9 +21,10 @@ from concurrent.futures import Future
 from typing import Any, Generic, Protocol, TypeVar
 
 from actors.errors import ActorsError
-from actors.messages import TaskOptions, Value
+from actors.messages import ActorOptions, TaskOptions, Value
 
 __all__ = [
+    "Actors",
     "BorrowedRef",
     "Context",
     "ObjectRef",
@@ -198,8 +199,58 @@ class ObjectRefGenerator(Generic[T_co]):
         return ref
 
 
+class Actors(Protocol):
+    """What carries out calls on actors in this process.
+
+    An actor is named by its *anchor*, a ref that all handles on it hold.
+    """
+
+    def prepare(self, method: bytes, options: TaskOptions) -> Any:
+        """Look, once, at what all calls of a method have in common."""
+        ...
+
+    def call(
+        self,
+        anchor: Any,
+        spec: Any,
+        method: object,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        """Call a method; returns as `Context.submit` does."""
+        ...
+
+    def create(
+        self,
+        class_: bytes,
+        options: ActorOptions,
+        constructor: object,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[ObjectRef[Any], bytes]:
+        """Make an actor, or find it; return its anchor and its picture."""
+        ...
+
+    def find(self, name: str, namespace: str) -> tuple[ObjectRef[Any], bytes]:
+        """Return the anchor and the picture of the actor with a name."""
+        ...
+
+    def kill(self, anchor: Any, *, is_final: bool) -> None:
+        """Kill an actor's process."""
+        ...
+
+    def watch(self, anchor: Any) -> ObjectRef[Any]:
+        """Return a ref on what tells of the end of the actor's incarnation."""
+        ...
+
+
 class Context(Protocol):
     """What carries out calls on refs in this process."""
+
+    @property
+    def actors(self) -> Actors:
+        """What carries out calls on actors."""
+        ...
 
     def prepare(self, function: bytes, options: TaskOptions, name: str) -> Any:
         """Look, once, at what all calls of a pickled function have in common."""

@@ -156,8 +156,8 @@ class Worker:
                 continue
             result = perform(run)
             if (
-                result.seq == INITIALIZER_SEQ
-                and isinstance(result, Ran)
+                isinstance(result, Ran)
+                and result.seq == INITIALIZER_SEQ
                 and not result.is_success
             ):
                 with self._lock:

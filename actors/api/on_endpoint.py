@@ -34,7 +34,7 @@ from actors.errors import (
 from actors.logic.returns import call_and_list, call_and_split
 from actors.messages import DYNAMIC, STREAMING, TaskOptions
 from actors.payload import dump_arguments, dump_function
-from actors.refs import ObjectRef, ObjectRefGenerator, RefAstray
+from actors.refs import Actors, ObjectRef, ObjectRefGenerator, RefAstray
 
 __all__ = ["OnEndpoint", "connect"]
 
@@ -102,6 +102,18 @@ class OnEndpoint:
         self._connection = connection
 
     # Calls
+
+    @property
+    def actors(self) -> Actors:
+        """What carries out calls on actors: nothing, yet.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "Actors do not run on an endpoint yet; call actors.init() without an "
+            "address to have them here"
+        )
 
     def prepare(self, function: bytes, options: TaskOptions, name: str) -> _Spec:
         """Look at what all calls of a function have in common.

@@ -16,6 +16,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
+from actors.api.actor_class import ActorClass, actor_class
 from actors.api.options import Options, RemoteOptions, options_from
 from actors.api.runtime import runtime
 from actors.messages import DYNAMIC, STREAMING
@@ -26,6 +27,7 @@ __all__ = ["RemoteFunction", "RemoteGenerator", "RemoteMany", "remote"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
 
@@ -201,6 +203,8 @@ class RemoteMany(_Remote[P]):
 
 
 @overload
+def remote(class_: type[T], /) -> ActorClass[T]: ...  # type: ignore[overload-overlap]
+@overload
 def remote(function: Callable[P, Iterator[R]], /) -> RemoteGenerator[P, R]: ...  # type: ignore[overload-overlap]
 @overload
 def remote(function: Callable[P, R], /) -> RemoteFunction[P, R]: ...
@@ -223,15 +227,23 @@ def remote(
 
 
 def remote(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
-    """Make a function remote; bare, or with options.
+    """Make a function remote, or a class an actor's; bare, or with options.
 
     Raises:
         ConfigError: an option is unknown, or its value is wrong.
     """
-    chosen = options_from(options)
     if function is not None:
-        return _made(function, chosen)
-    return lambda decorated: _made(decorated, chosen)
+        return _remote(function, options)
+    if not options.keys() - Options.__dataclass_fields__.keys():
+        # A wrong value is told here and not when it is applied.
+        options_from(options)
+    return lambda decorated: _remote(decorated, options)
+
+
+def _remote(decorated: Callable[..., Any], options: dict[str, Any]) -> Any:
+    if inspect.isclass(decorated):
+        return actor_class(decorated, options)
+    return _made(decorated, options_from(options))
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:

@@ -24,6 +24,7 @@ from typing import Any
 
 import msgspec
 
+from actors.embedded.borrowed_actors import BorrowedActors
 from actors.embedded.outcomes import load_value
 from actors.embedded.payloads import (
     INLINE_BYTES,
@@ -129,6 +130,7 @@ class Borrower:
         self._running = 0  # seq of the task whose code runs now
         self._interrupted: set[int] = set()
         self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
+        self.actors = BorrowedActors(self)
 
     # Performing
 
@@ -264,7 +266,7 @@ class Borrower:
             if index >= first:
                 value = self._value(*dump_value(item, f"Item {index}"))
                 size = len(value.payload) + _MESSAGE_BYTES
-                self._say(Yielded(seq, index, value), size, now=True)
+                self.say(Yielded(seq, index, value), size, now=True)
 
     def _function(self, function: bytes) -> Callable[..., Any]:
         if not function.startswith(FUNCTION_MARK):
@@ -321,7 +323,7 @@ class Borrower:
                     counts.append(self._given.pop(number))
         if numbers:
             size = _MESSAGE_BYTES * len(numbers)
-            self._say(ReleaseRefs(numbers, counts), size, now=False)
+            self.say(ReleaseRefs(numbers, counts), size, now=False)
 
     def rest(self) -> None:
         """Let go of what the tasks so far have left behind."""
@@ -335,7 +337,7 @@ class Borrower:
         names = self._client.take_released()
         if names:
             size = _MESSAGE_BYTES * len(names)
-            self._say(ReleaseStored(names), size, now=False)
+            self.say(ReleaseStored(names), size, now=False)
 
     # Interrupts
 
@@ -381,7 +383,7 @@ class Borrower:
             self._interrupted.clear()
             raise KeyboardInterrupt("the task was cancelled, or its timeout is over")
 
-    def _say(self, message: Message, message_bytes: int, *, now: bool) -> None:
+    def say(self, message: Message, message_bytes: int, *, now: bool) -> None:
         """Send something; no interrupt comes in between."""
         if threading.get_ident() != self._main:
             self._worker.say(message, message_bytes, now=now)
@@ -417,6 +419,27 @@ class Borrower:
             NotSerializable: an argument cannot be pickled.
         """
         pickled, options = spec
+        arguments, dependencies = self.dump(function, args, kwargs)
+        refs = self.new_refs(options)
+        submit = SubmitTask(
+            [ref.number for ref in refs],
+            pickled,
+            arguments,
+            dependencies,
+            options,
+        )
+        size = _MESSAGE_BYTES + len(pickled) + len(arguments.payload)
+        self.say(submit, size, now=False)
+        return self.returned(refs, options)
+
+    def dump(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Value, list[int]]:
+        """Pickle the arguments of a call; return them and the refs among them.
+
+        Raises:
+            NotSerializable: an argument cannot be pickled.
+        """
         dependencies: list[ObjectRef[Any]] = []
         held: list[ObjectRef[Any]] = []
         dumped: bytes | Parts | None = NO_ARGUMENTS
@@ -425,26 +448,23 @@ class Borrower:
             if dumped is None:
                 dumped, dependencies, held = dump_call(function, args, kwargs)
         assert dumped is not None
-        arguments = self._value(dumped, held)
-        refs = [self._new_ref() for _ in range(max(1, options.num_returns))]
-        if options.num_returns == 0:
-            refs = []
-        submit = SubmitTask(
-            [ref.number for ref in refs],
-            pickled,
-            arguments,
-            [ref.number for ref in dependencies],
-            options,
-        )
-        size = _MESSAGE_BYTES + len(pickled) + len(arguments.payload)
-        self._say(submit, size, now=False)
+        return self._value(dumped, held), [ref.number for ref in dependencies]
+
+    def new_refs(self, options: TaskOptions) -> list[BorrowedRef[Any]]:
+        """Make the refs that a call with these options returns."""
+        count = 1 if options.num_returns < 0 else options.num_returns
+        return [self.new_ref() for _ in range(count)]
+
+    def returned(self, refs: list[BorrowedRef[Any]], options: TaskOptions) -> Any:
+        """Return what a call with these options returns."""
         if options.num_returns == STREAMING:
-            return self._generator(refs[0])
+            return self.generator_of(refs[0])
         if options.num_returns in (1, DYNAMIC):
             return refs[0]
         return refs or None
 
-    def _new_ref(self) -> BorrowedRef[Any]:
+    def new_ref(self) -> BorrowedRef[Any]:
+        """Make a ref of our own; the hub hears of it with what makes its value."""
         number = next(self._numbers)
         ref: BorrowedRef[Any] = BorrowedRef(number, self._gone.append)
         with self._lock:
@@ -452,25 +472,29 @@ class Borrower:
             self._refs[number] = ref
         return ref
 
-    def _generator(self, stream: BorrowedRef[Any]) -> ObjectRefGenerator[Any]:
+    def generator_of(self, stream: BorrowedRef[Any]) -> ObjectRefGenerator[Any]:
         indexes = itertools.count()
 
         def take() -> ObjectRef[Any] | None:
             index = next(indexes)
-            answer = self._ask(
+            answer = self.ask(
                 lambda request, blocks: NextItem(request, stream.number, index, blocks),
                 None,
             )
             assert isinstance(answer, Values)
             if not answer.values:
                 return None
-            self._begin_loading(answer.values)
-            (number,) = answer.values[0].refs
-            ref = self.arrive(number)
-            self._end_loading(answer.values)
-            return ref
+            return self.take_ref(answer.values[0])
 
         return ObjectRefGenerator(take)
+
+    def take_ref(self, value: Value) -> ObjectRef[Any]:
+        """Return the ref that was given to us in an answer."""
+        self._begin_loading([value])
+        (number,) = value.refs
+        ref = self.arrive(number)
+        self._end_loading([value])
+        return ref
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """Wait for all values and return them.
@@ -482,7 +506,7 @@ class Borrower:
         if not refs:
             return []
         numbers = [ref.number for ref in refs]
-        answer = self._ask(
+        answer = self.ask(
             lambda request, blocks: GetValues(request, numbers, blocks), timeout
         )
         if not isinstance(answer, Values):
@@ -508,7 +532,7 @@ class Borrower:
     ) -> list[bool]:
         """Wait until so many are known; tell of each whether it is."""
         numbers = [ref.number for ref in refs]
-        answer = self._ask(
+        answer = self.ask(
             lambda request, blocks: AwaitRefs(request, numbers, count, blocks),
             timeout,
             is_answered_late=True,
@@ -517,7 +541,7 @@ class Borrower:
         ready = set(answer.numbers)
         return [number in ready for number in numbers]
 
-    def _ask(
+    def ask(
         self,
         ask: Callable[[int, bool], Message],
         timeout: float | None,
@@ -538,9 +562,9 @@ class Borrower:
         self._waiters[request] = waiter
         try:
             message = ask(request, threading.get_ident() == self._main)
-            self._say(message, _MESSAGE_BYTES, now=True)
+            self.say(message, _MESSAGE_BYTES, now=True)
             if not waiter.bell.wait(timeout):
-                self._say(Abandon(request), _MESSAGE_BYTES, now=True)
+                self.say(Abandon(request), _MESSAGE_BYTES, now=True)
                 if is_answered_late:
                     waiter.bell.wait()
         except BaseException:
@@ -559,15 +583,15 @@ class Borrower:
             NotSerializable: it cannot be pickled.
         """
         sent = self._value(*dump_value(value, "Value"))
-        ref = self._new_ref()
+        ref = self.new_ref()
         size = _MESSAGE_BYTES + len(sent.payload)
-        self._say(PutValue(ref.number, sent), size, now=False)
+        self.say(PutValue(ref.number, sent), size, now=False)
         return ref
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         """Give up the task that brings a value."""
         message = CancelRef(ref.number, force, recursive)
-        self._say(message, _MESSAGE_BYTES, now=True)
+        self.say(message, _MESSAGE_BYTES, now=True)
 
     def subscribe(
         self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]

@@ -69,7 +69,7 @@ from actors.messages import (
 )
 from actors.refs import ObjectRef, Promise, Settled, StoredOutcome
 
-__all__ = ["Hub"]
+__all__ = ["Hub", "failure_of"]
 
 # Work that waits at a worker, in seconds and in tasks. Measured by tests/bench: more
 # gains nothing, less leaves workers idle between two frames.
@@ -155,7 +155,7 @@ class Hub:
         self.unended[task] = None
         task.ticket = next(self._tickets)
         if self._broken is not None:
-            self._end(task, self._broken)
+            self.end(task, self._broken)
         elif task.dependencies:
             self._await_dependencies(task)
         else:
@@ -167,8 +167,8 @@ class Hub:
             if promise.outcome is None:
                 task.missing += 1
                 self.when_known(promise, partial(self._dependency_known, task))
-            elif _failure_of(promise) is not None:
-                self._end(task, promise.outcome)
+            elif failure_of(promise) is not None:
+                self.end(task, promise.outcome)
                 return
         if not task.missing:
             self.waiting.append(task)
@@ -177,11 +177,11 @@ class Hub:
         task.missing -= 1
         if task.stage is not TaskStage.BLOCKED:
             return
-        if _failure_of(promise) is not None:
+        if failure_of(promise) is not None:
             assert promise.outcome is not None
-            self._end(task, promise.outcome)
+            self.end(task, promise.outcome)
         elif not task.missing and self._broken is not None:
-            self._end(task, self._broken)
+            self.end(task, self._broken)
         elif not task.missing:
             self.waiting.append(task)
 
@@ -295,7 +295,7 @@ class Hub:
             ):
                 runs.append(Run(seq, function, arguments))
             else:
-                runs.append(self._call(worker, task, seq, function))
+                runs.append(self.call_of(worker, task, seq, function))
                 if spec.options.timeout:
                     until = now + spec.options.timeout
                     heapq.heappush(self._deadlines, (until, task.ticket, seq, task))
@@ -303,7 +303,8 @@ class Hub:
         worker.next_seq = seq
         self.effects.append(SendTasks(worker.worker_id, runs))
 
-    def _call(self, worker: HubWorker, task: Task, seq: int, function: bytes) -> Call:
+    def call_of(self, worker: HubWorker, task: Task, seq: int, function: bytes) -> Call:
+        """Make the message for a task that is not simple; note what goes with it."""
         arguments = task.arguments
         sent = Value(arguments) if isinstance(arguments, bytes) else arguments.value
         values = [_value_of(promise) for promise in task.dependencies]
@@ -338,7 +339,7 @@ class Hub:
             runs.append(Define(key, spec.function))
         return FUNCTION_MARK + str(key).encode()
 
-    def _undo_giving(self, worker: HubWorker, task: Task) -> None:
+    def undo_giving(self, worker: HubWorker, task: Task) -> None:
         """Take back the refs and the memory that went to a worker with a task."""
         arguments = task.arguments
         values = [_value_of(promise) for promise in task.dependencies]
@@ -396,7 +397,7 @@ class Hub:
             self._fail(task, failed[0], is_retriable=gave.is_retriable)
         else:
             outcomes = [self.taken(worker, value) for value in gave.values]
-            self._end_with(task, outcomes)
+            self.end_with(task, outcomes)
         self._depth.observed(gave.ended_at - gave.began_at, 1)
         self._next_head(worker, now)
 
@@ -422,9 +423,9 @@ class Hub:
     def _fail(self, task: Task, value: Value, *, is_retriable: bool) -> None:
         failure = value.failure
         if task.is_cancelled:
-            self._end(task, cancelled(task))
+            self.end(task, cancelled(task))
         elif task.is_timed_out:
-            self._end(task, timed_out(task))
+            self.end(task, timed_out(task))
         elif (
             is_retriable
             and failure is not None
@@ -435,9 +436,9 @@ class Hub:
             task.own_failures += 1
             self.waiting.append(task)
         else:
-            self._end(task, Settled(value))
+            self.end(task, Settled(value))
 
-    def _end(self, task: Task, outcome: bytes | Settled) -> None:
+    def end(self, task: Task, outcome: bytes | Settled) -> None:
         """End a task with one outcome for all that it should return."""
         returns = task.returns
         if isinstance(returns, Stream):
@@ -445,12 +446,13 @@ class Hub:
             error: Promise = ObjectRef()
             error.outcome = outcome
             returns.add(error)
-            self._end_with(task, [_NOTHING])
+            self.end_with(task, [_NOTHING])
         else:
             count = 1 if isinstance(returns, Promise) else len(returns)
-            self._end_with(task, [outcome] * count)
+            self.end_with(task, [outcome] * count)
 
-    def _end_with(self, task: Task, outcomes: Sequence[bytes | Settled]) -> None:
+    def end_with(self, task: Task, outcomes: Sequence[bytes | Settled]) -> None:
+        """End a task with an outcome for each that it should return."""
         self.unended.pop(task, None)
         task.stage = TaskStage.ENDED
         returns = task.returns
@@ -532,7 +534,7 @@ class Hub:
         worker.backlog.clear()
         worker.backlog.extend(kept)
         for task in tasks:
-            self._undo_giving(worker, task)
+            self.undo_giving(worker, task)
         self._requeue(tasks)
         if had_backlog and not kept:
             self._next_head(worker, now)
@@ -547,9 +549,9 @@ class Hub:
         for task in tasks:
             task.worker = None
             if task.is_cancelled:
-                self._end(task, cancelled(task))
+                self.end(task, cancelled(task))
             elif self._broken is not None:
-                self._end(task, self._broken)
+                self.end(task, self._broken)
             else:
                 wanted.append(task)
         self.waiting.push_front(reversed(wanted))
@@ -574,12 +576,17 @@ class Hub:
             return False
         if task.stage is TaskStage.WAITING:
             self.waiting.withdraw(task)
-        self._end(task, cancelled(task))
+        self.end(task, cancelled(task))
         return True
 
     def _stop_running(self, task: Task, *, force: bool) -> None:
         worker: HubWorker = task.worker
-        if worker.head is not task:
+        if worker.worker_id in self.guests and not force:
+            # An actor's: what has not begun there hears of it when its turn comes.
+            self.effects.append(TellWorker(worker.worker_id, Interrupt(task.seq)))
+        elif worker.worker_id in self.guests:
+            self._kill(worker)
+        elif worker.head is not task:
             self._recall(worker)
         elif force:
             self._kill(worker)
@@ -646,7 +653,7 @@ class Hub:
             # What is at workers ends there, or when they die.
             for task in list(self.waiting):
                 self.waiting.withdraw(task)
-                self._end(task, self._broken)
+                self.end(task, self._broken)
 
     def started(self, worker_id: WorkerId, pid: int) -> None:
         """Note that a worker's process exists."""
@@ -690,14 +697,14 @@ class Hub:
         self, task: Task, death: WorkerDied, pid: int, *, no_memory: bool
     ) -> None:
         if task.is_cancelled:
-            self._end(task, cancelled(task))
+            self.end(task, cancelled(task))
         elif task.is_timed_out:
-            self._end(task, timed_out(task))
+            self.end(task, timed_out(task))
         elif self._broken is not None:
-            self._end(task, self._broken)
+            self.end(task, self._broken)
         elif task.crashes == task.spec.options.retries:
             task.crashes += 1
-            self._end(task, crashed(task, death, pid, no_memory=no_memory))
+            self.end(task, crashed(task, death, pid, no_memory=no_memory))
         else:
             task.crashes += 1
             self.waiting.push_front([task])
@@ -705,7 +712,7 @@ class Hub:
     def _refuse_waiting(self, why: str) -> None:
         for task in list(self.waiting):
             self.waiting.withdraw(task)
-            self._end(task, no_worker(task, why))
+            self.end(task, no_worker(task, why))
 
     def close(self, reason: str) -> None:
         """End every task, and have no more."""
@@ -720,7 +727,7 @@ class Hub:
     def refuse(self, task: Task, reason: str) -> None:
         """End a task that nobody will run."""
         task.stage = TaskStage.ENDED
-        self._end(task, closed(reason))
+        self.end(task, closed(reason))
 
     # Time
 
@@ -807,7 +814,8 @@ def _inner_of(promises: Iterable[Promise]) -> Iterator[Promise]:
             yield from promise.outcome.inner
 
 
-def _failure_of(promise: Promise) -> object:
+def failure_of(promise: Promise) -> object:
+    """Return why a ref has no value; None: it has one, or none yet."""
     outcome = promise.outcome
     return outcome.value.failure if isinstance(outcome, Settled) else None
 

@@ -5,8 +5,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from actors.errors import (
+    ActorAlreadyExistsError,
+    ActorDiedError,
+    ActorsError,
+    ActorUnavailableError,
     InitializerFailedError,
+    NoSuchActorError,
     OutOfMemoryError,
+    PendingCallsLimitExceeded,
     RuntimeClosedError,
     TaskCancelledError,
     TaskFailed,
@@ -33,6 +39,13 @@ _CLASSES: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.CLOSED: RuntimeClosedError,
     FailureKind.LOST: TaskLost,
     FailureKind.INITIALIZER_FAILED: InitializerFailedError,
+}
+
+# Those that have a message and no more.
+_SHORT: dict[FailureKind, type[ActorsError]] = {
+    FailureKind.PENDING_LIMIT: PendingCallsLimitExceeded,
+    FailureKind.NAME_TAKEN: ActorAlreadyExistsError,
+    FailureKind.NO_SUCH_ACTOR: NoSuchActorError,
 }
 
 
@@ -88,6 +101,16 @@ def _load_inline(payload: bytes) -> Any:
 
 def error_of(payload: bytes, failure: Failure) -> BaseException:
     """Return the exception to raise for a failure."""
+    if failure.kind is FailureKind.ACTOR_DIED:
+        died = ActorDiedError(failure.message, failure.detail, failure.reason)
+        if payload:
+            # What its constructor raised.
+            died.__cause__ = load_exception(payload, failure.detail)
+        return died
+    if failure.kind is FailureKind.ACTOR_UNAVAILABLE:
+        return ActorUnavailableError(failure.message, failure.detail, failure.reason)
+    if failure.kind in _SHORT:
+        return _SHORT[failure.kind](failure.message)
     if payload:
         return load_exception(payload, failure.detail)
     return _CLASSES.get(failure.kind, TaskFailed)(failure.message, failure.detail)

@@ -62,12 +62,12 @@ class Requests:
     """Carries out what workers say, on a hub."""
 
     def __init__(self, hub: Hub) -> None:
-        self._hub = hub
+        self.hub = hub
         self._specs: dict[tuple[bytes, bytes], CallSpec] = {}
 
     def take(self, worker_id: WorkerId, message: FromWorker) -> None:
         """Carry out what a worker says."""
-        hub = self._hub
+        hub = self.hub
         worker = hub.workers.get(worker_id) or hub.guests.get(worker_id)
         if worker is None:
             return
@@ -75,13 +75,13 @@ class Requests:
             case SubmitTask():
                 self._submit(worker, message)
             case PutValue(number, value):
-                promise = self._made(worker, number)
-                promise.outcome = self._hub.taken(worker, value)
+                promise = self.made(worker, number)
+                promise.outcome = self.hub.taken(worker, value)
             case GetValues(request, numbers, blocks):
-                promises = [self._ref(worker, number) for number in numbers]
+                promises = [self.ref_of(worker, number) for number in numbers]
                 self._ask(worker, _Request(request, promises, 0, blocks=blocks))
             case AwaitRefs(request, numbers, count, blocks):
-                promises = [self._ref(worker, number) for number in numbers]
+                promises = [self.ref_of(worker, number) for number in numbers]
                 self._ask(worker, _Request(request, promises, count, blocks=blocks))
             case NextItem():
                 self._next_item(worker, message)
@@ -91,42 +91,43 @@ class Requests:
                 for number, count in zip(numbers, counts, strict=True):
                     worker.let_go(number, count)
             case CancelRef(number, force, recursive):
-                ref = self._ref(worker, number)
-                self._hub.cancel(ref, force=force, recursive=recursive)
+                ref = self.ref_of(worker, number)
+                self.hub.cancel(ref, force=force, recursive=recursive)
 
-    def _ref(self, worker: HubWorker, number: int) -> Promise:
+    def ref_of(self, worker: HubWorker, number: int) -> Promise:
+        """Return a ref that a worker holds."""
         entry = worker.holds.get(number)
         if entry is None:
             raise BrokenInvariant(f"{worker.worker_id} does not hold ref {number}")
         promise: Promise = entry[0]
         return promise
 
-    def _made(
+    def made(
         self, worker: HubWorker, number: int, ref: Promise | None = None
     ) -> Promise:
         """Take note of a ref that a worker has made, and holds."""
         promise = ObjectRef() if ref is None else ref
         promise.number = number
-        self._hub.numbered[number] = promise
+        self.hub.numbered[number] = promise
         worker.hold(promise)
         return promise
 
     def _submit(self, worker: HubWorker, asked: SubmitTask) -> None:
-        hub, options = self._hub, asked.options
+        hub, options = self.hub, asked.options
         returns: Promise | list[Promise]
         if options.num_returns == STREAMING:
-            returns = self._made(worker, asked.numbers[0], Stream())
+            returns = self.made(worker, asked.numbers[0], Stream())
         elif options.num_returns in (1, DYNAMIC):
-            returns = self._made(worker, asked.numbers[0])
+            returns = self.made(worker, asked.numbers[0])
         else:
-            returns = [self._made(worker, number) for number in asked.numbers]
+            returns = [self.made(worker, number) for number in asked.numbers]
         arguments = asked.arguments
-        held = [self._ref(worker, number) for number in arguments.refs]
+        held = [self.ref_of(worker, number) for number in arguments.refs]
         task = Task(
             self._spec(asked.function, options),
-            self._hub.taken(worker, msgspec.structs.replace(arguments, refs=[])),
+            self.arguments_of(worker, arguments),
             returns,
-            [self._ref(worker, number) for number in asked.dependencies],
+            [self.ref_of(worker, number) for number in asked.dependencies],
             held,
         )
         promises = [returns] if isinstance(returns, Promise) else returns
@@ -136,6 +137,10 @@ class Requests:
         if head is not None:
             head.children = (head.children or []) + promises
         hub.accept(task)
+
+    def arguments_of(self, worker: HubWorker, sent: Value) -> bytes | Settled:
+        """Take over the arguments of a call; the refs in them are its own affair."""
+        return self.hub.taken(worker, msgspec.structs.replace(sent, refs=[]))
 
     def _spec(self, function: bytes, options: TaskOptions) -> CallSpec:
         key = (function, repr(options).encode())
@@ -156,9 +161,9 @@ class Requests:
             self._answer(worker, asked, was_blocked=False)
             return
         for promise in unknown:
-            self._hub.when_known(promise, partial(self._known, worker, asked))
+            self.hub.when_known(promise, partial(self._known, worker, asked))
         if asked.blocks:
-            self._hub.block(worker, unknown)
+            self.hub.block(worker, unknown)
 
     def _give_up(self, worker: HubWorker, request: int) -> None:
         asked = worker.requests.get(request)
@@ -170,7 +175,7 @@ class Requests:
             return
         del worker.requests[request]
         if asked.blocks:
-            self._hub.unblock(worker)
+            self.hub.unblock(worker)
 
     def _known(self, worker: HubWorker, asked: _Request, _: Promise) -> None:
         asked.missing -= 1
@@ -181,7 +186,7 @@ class Requests:
         if worker.requests.pop(asked.request, None) is None:
             return  # given up, or the worker is dead
         if was_blocked:
-            self._hub.unblock(worker)
+            self.hub.unblock(worker)
         answer: Values | ReadyRefs
         if asked.count:
             known = [p.number for p in asked.promises if p.outcome is not None]
@@ -189,7 +194,7 @@ class Requests:
         else:
             values = [self._given(worker, promise) for promise in asked.promises]
             answer = Values(asked.request, values)
-        self._hub.effects.append(TellWorker(worker.worker_id, answer))
+        self.hub.effects.append(TellWorker(worker.worker_id, answer))
 
     def _given(self, worker: HubWorker, promise: Promise) -> Value:
         outcome = promise.outcome
@@ -197,14 +202,14 @@ class Requests:
         if not isinstance(outcome, Settled):
             return Value(outcome)
         for inner in outcome.inner:
-            self._hub.give_ref(worker, inner)
+            self.hub.give_ref(worker, inner)
         if outcome.value.is_stored:
             pin = PinStored(worker.worker_id, outcome.value.payload)
-            self._hub.effects.append(pin)
+            self.hub.effects.append(pin)
         return outcome.value
 
     def _next_item(self, worker: HubWorker, asked: NextItem) -> None:
-        stream = self._ref(worker, asked.number)
+        stream = self.ref_of(worker, asked.number)
         assert isinstance(stream, Stream)
         waits = _Request(asked.request, [], 0, blocks=asked.blocks)
         worker.requests[asked.request] = waits
@@ -222,14 +227,14 @@ class Requests:
             )
             stream.item_waiters.append(again)
             if waits.blocks and not was_blocked:
-                self._hub.block(worker, [stream])
+                self.hub.block(worker, [stream])
             return
         del worker.requests[waits.request]
         if was_blocked:
-            self._hub.unblock(worker)
+            self.hub.unblock(worker)
         values = []
         if item is not None:
-            number = self._hub.give_ref(worker, item)
+            number = self.hub.give_ref(worker, item)
             values.append(Value(b"", [number]))
         answer = Values(waits.request, values)
-        self._hub.effects.append(TellWorker(worker.worker_id, answer))
+        self.hub.effects.append(TellWorker(worker.worker_id, answer))

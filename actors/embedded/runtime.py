@@ -27,6 +27,10 @@ from typing import Any
 
 import msgspec
 
+from actors.embedded.actor_calls import ActorCall
+from actors.embedded.actor_requests import ACTOR_REQUESTS, ActorRequests
+from actors.embedded.directory import Directory, StartHost
+from actors.embedded.driver_actors import DriverActors
 from actors.embedded.hub import Hub
 from actors.embedded.outcomes import load_all
 from actors.embedded.output import Lines
@@ -73,7 +77,9 @@ from actors.logic.workers import (
 from actors.messages import (
     DYNAMIC,
     STREAMING,
+    ActorExits,
     Failure,
+    FromWorker,
     Gave,
     ReleaseStored,
     TaskOptions,
@@ -98,6 +104,7 @@ logger = logging.getLogger(__name__)
 
 # What workers run, see `forkserver.Program`.
 _PROGRAM = "actors.embedded.borrower:run_borrower"
+_HOST_PROGRAM = "actors.embedded.host:run_host"
 
 # So many tasks are put into the inbox before a round is run for them. Measured, no-op
 # tasks a second: 32: 90,000; 64: 108,000; 128: 122,000; 256: 151,000; 512: not more.
@@ -161,6 +168,9 @@ class Embedded:
             initializer,
         )
         self._requests = Requests(self._hub)
+        self._directory = Directory(self._hub, random.Random(), self.wake)
+        self._actor_requests = ActorRequests(self._directory, self._requests)
+        self.actors = DriverActors(self, self._directory)
         self._pool = Pool(None, program=program)
         self._inbox: deque[Task | Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -229,9 +239,10 @@ class Embedded:
             if self.is_over:
                 return
             hub.place(now)
+            self._directory.place(now)
             if hub.effects:
                 self._carry_out()
-        wake_at = hub.wake_at
+        wake_at = min(hub.wake_at, self._directory.wake_at)
         if longest > 0:
             until = min(wake_at, self._look_at)
             longest = max(0.0, min(longest, until - now, _LONGEST_SLEEP))
@@ -246,6 +257,7 @@ class Embedded:
         if wake_at <= now:
             hub.tick(now)
         hub.place(now)
+        self._directory.place(now)
         if hub.effects:
             self._carry_out()
         while hub.released:
@@ -272,11 +284,16 @@ class Embedded:
             item = inbox.popleft()
             if type(item) is Task:
                 hub.accept(item)
+            elif type(item) is ActorCall:
+                self._directory.accept(item)
             else:
                 item()  # type: ignore[operator]
 
     def _take(self, event: WorkerEvent, now: float) -> None:
         hub = self._hub
+        if event.worker_id in hub.guests:
+            self._take_of_actor(event, now)
+            return
         match event:
             case TasksRan(worker_id, results):
                 hub.ran(worker_id, results, now)
@@ -288,7 +305,7 @@ class Embedded:
                 for name in names:
                     self._store.release(name, worker_id)
             case WorkerSaid(worker_id, message):
-                self._requests.take(worker_id, message)
+                self._say_to_hub(worker_id, message)
             case TasksRecalled(worker_id, seqs):
                 hub.recalled(worker_id, seqs, now)
             case WorkerStarted(worker_id, pid):
@@ -300,6 +317,35 @@ class Embedded:
                 hub.died(event, now, no_memory=self._has_memory_run_out(event))
                 self._carry_out()
                 self._store.forget(worker_id)
+
+    def _take_of_actor(self, event: WorkerEvent, now: float) -> None:
+        directory = self._directory
+        match event:
+            case TasksRan(worker_id, results):
+                directory.ran(worker_id, results)
+            case WorkerSaid(worker_id, Gave() as gave):
+                directory.gave(worker_id, gave)
+            case WorkerSaid(worker_id, Yielded() as item):
+                directory.yielded(worker_id, item)
+            case WorkerSaid(worker_id, ActorExits()):
+                directory.exits(worker_id)
+            case WorkerSaid(worker_id, ReleaseStored(names)):
+                for name in names:
+                    self._store.release(name, worker_id)
+            case WorkerSaid(worker_id, message):
+                self._say_to_hub(worker_id, message)
+            case WorkerStarted(worker_id, pid):
+                self._hub.guests[worker_id].pid = pid
+            case WorkerDied(worker_id):
+                directory.died(event, now, no_memory=self._has_memory_run_out(event))
+                self._carry_out()
+                self._store.forget(worker_id)
+
+    def _say_to_hub(self, worker_id: WorkerId, message: FromWorker) -> None:
+        if isinstance(message, ACTOR_REQUESTS):
+            self._actor_requests.take(worker_id, message)
+        else:
+            self._requests.take(worker_id, message)
 
     def _has_memory_run_out(self, death: WorkerDied) -> bool:
         """Whether the kernel says that it killed somebody for that since we looked."""
@@ -335,6 +381,8 @@ class Embedded:
                 pool.recall(worker_id)
             case StartWorker(worker_id):
                 self._start(worker_id)
+            case StartHost(worker_id):
+                self._start(worker_id, _HOST_PROGRAM)
             case StopWorker(worker_id):
                 pool.stop(worker_id)
             case KillWorker(worker_id):
@@ -342,14 +390,17 @@ class Embedded:
             case _:
                 raise AssertionError(f"nobody carries out {effect}")
 
-    def _start(self, worker_id: WorkerId) -> None:
+    def _start(self, worker_id: WorkerId, program: str = "") -> None:
         try:
-            self._pool.start(worker_id)
+            self._pool.start(worker_id, program)
         except OSError as error:
             # No descriptors left, for instance: as if it had died at once.
             why = f"cannot start a worker: {error}"
             death = WorkerDied(worker_id, None, None, 0, 0.0, 0, why)
-            self._hub.died(death, time.monotonic())
+            if program:
+                self._directory.died(death, time.monotonic())
+            else:
+                self._hub.died(death, time.monotonic())
 
     # What workers print
 
@@ -440,13 +491,13 @@ class Embedded:
             if dumped is None:
                 dumped, dependencies, held = dump_call(function, args, kwargs)
         assert dumped is not None
-        arguments = dumped if isinstance(dumped, bytes) else self._store_parts(dumped)
+        arguments = dumped if isinstance(dumped, bytes) else self.store_parts(dumped)
         if spec.options.num_returns in _ONE_REF:
             ref: ObjectRef[Any] = ObjectRef()
             ref.task = task = Task(spec, arguments, ref, dependencies, held)
             if waiter is not None:
                 ref.waiters = [waiter]
-            self._enqueue(task)
+            self.enqueue(task)
             return ref
         return self._submit_other(Task(spec, arguments, [], dependencies, held))
 
@@ -456,18 +507,24 @@ class Embedded:
             stream = Stream()
             stream.task = task
             task.returns = stream
-            self._enqueue(task)
-            return ObjectRefGenerator(lambda: self._next_item(stream))
+            self.enqueue(task)
+            return ObjectRefGenerator(lambda: self.next_item(stream))
         refs: list[ObjectRef[Any]] = []
         for _ in range(task.spec.options.num_returns):
             ref: ObjectRef[Any] = ObjectRef()
             ref.task = task
             refs.append(ref)
         task.returns = [*refs]
-        self._enqueue(task)
+        self.enqueue(task)
         return refs or None
 
-    def _enqueue(self, task: Task) -> None:
+    def enqueue(self, task: Task, *, is_urgent: bool = False) -> None:
+        """Take a task; send it at once if nothing else is likely to come with it.
+
+        Args:
+            task: new.
+            is_urgent: whether what would run it is idle; a worker is looked for anyway.
+        """
         inbox = self._inbox
         inbox.append(task)
         if self.is_over:
@@ -476,13 +533,13 @@ class Embedded:
         if len(inbox) >= TASKS_PER_ROUND:
             self._nudged_at = time.monotonic()
             self._helm.nudge()
-        elif self._hub.idle:
+        elif is_urgent or self._hub.idle:
             now = time.monotonic()
             if now - self._nudged_at > BURST_PERIOD or self._helm.is_taken:
                 self._nudged_at = now
                 self._helm.nudge()
 
-    def _command(self, command: Callable[[], object]) -> None:
+    def command(self, command: Callable[[], object]) -> None:
         """Have something done in the next round, which is soon."""
         self._inbox.append(command)
         self._helm.nudge()
@@ -494,7 +551,7 @@ class Embedded:
         with self._close_lock:
             self._give_up_inbox()
 
-    def _store_parts(self, parts: Parts, held: Sequence[Promise] = ()) -> StoredOutcome:
+    def store_parts(self, parts: Parts, held: Sequence[Promise] = ()) -> StoredOutcome:
         handle = _encode(self._store.write(parts))
         numbers = [ref.number for ref in held]
         value = Value(handle, numbers, is_stored=True)
@@ -560,7 +617,7 @@ class Embedded:
             # us, the thread steers soon.
             bell = threading.Event()
             unknown = [ref for ref in refs if ref.outcome is None]
-            self._command(partial(self._call_at_first, unknown, bell.set))
+            self.command(partial(self._call_at_first, unknown, bell.set))
             left = deadline - time.monotonic()
             bell.wait(None if left == math.inf else max(0.0, left))
 
@@ -574,7 +631,7 @@ class Embedded:
         for ref in refs:
             self._hub.when_known(ref, lambda _: callback())
 
-    def _next_item(self, stream: Stream) -> ObjectRef[Any] | None:
+    def next_item(self, stream: Stream) -> ObjectRef[Any] | None:
         def is_there() -> bool:
             return bool(stream.items) or stream.outcome is not None
 
@@ -583,7 +640,7 @@ class Embedded:
             if is_there():
                 break
             bell = threading.Event()
-            self._command(partial(stream.call_at_next, bell.set))
+            self.command(partial(stream.call_at_next, bell.set))
             bell.wait()
         item = stream.take()
         assert item is None or isinstance(item, ObjectRef)
@@ -598,7 +655,7 @@ class Embedded:
         dumped, held = dump_value(value, "Value")
         ref: ObjectRef[Any] = ObjectRef()
         if not isinstance(dumped, bytes):
-            ref.outcome = self._store_parts(dumped, held)
+            ref.outcome = self.store_parts(dumped, held)
         elif held:
             numbers = [inner.number for inner in held]
             ref.outcome = Settled(Value(dumped, numbers), held)
@@ -608,7 +665,7 @@ class Embedded:
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         """Give up the task that brings a value."""
-        self._command(lambda: self._hub.cancel(ref, force=force, recursive=recursive))
+        self.command(lambda: self._hub.cancel(ref, force=force, recursive=recursive))
 
     def subscribe(
         self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]
@@ -618,7 +675,7 @@ class Embedded:
         def tell() -> None:
             self._helm.leave_to_thread(lambda: callback(ref))
 
-        self._command(partial(self._call_at_first, [ref], tell))
+        self.command(partial(self._call_at_first, [ref], tell))
 
     def number_of(self, ref: ObjectRef[Any]) -> int:
         """Return the ref's name in other processes."""
@@ -638,7 +695,7 @@ class Embedded:
 
     def close(self, reason: str = "the runtime was shut down") -> None:
         """End all tasks and workers; twice is once."""
-        self._command(lambda: self._finish(reason))
+        self.command(lambda: self._finish(reason))
         self.join()
 
     def leave(self, *, cancel_waiting: bool = False) -> None:
@@ -656,7 +713,7 @@ class Embedded:
                     self._hub.cancel_waiting(task)
             self._is_left = True
 
-        self._command(begin)
+        self.command(begin)
 
     def join(self) -> None:
         """Wait until the workers have ended, after `close` or `leave`."""
@@ -672,7 +729,7 @@ class Embedded:
             bell.set()
 
         bell = threading.Event()
-        self._command(cancel)
+        self.command(cancel)
         self._helm.steer(bell.is_set)
         bell.wait()
         return answer[0]
@@ -701,6 +758,7 @@ class Embedded:
         if not self.is_over:
             self._closing_reason = reason
             self.is_over = True
+            self._directory.close()
             self._hub.close(reason)
             if self._log_to_driver:
                 self._show_output()

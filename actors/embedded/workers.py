@@ -8,7 +8,15 @@ from typing import Any
 from actors.embedded.resources import Need
 from actors.embedded.tasks import Task
 from actors.logic.turn import Effect
-from actors.messages import Call, Define, Introduce, Message, Run, WorkerId
+from actors.messages import (
+    Call,
+    Define,
+    HostActor,
+    Introduce,
+    Message,
+    Run,
+    WorkerId,
+)
 from actors.refs import Promise
 
 __all__ = [
@@ -23,7 +31,7 @@ __all__ = [
 
 
 # What the hub sends to a worker's main thread.
-ForWorker = Run | Call | Define | Introduce
+ForWorker = Run | Call | Define | Introduce | HostActor
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ def test_a_bug_in_a_round_ends_every_wait(
     runtime: Embedded, caplog: pytest.LogCaptureFixture
 ) -> None:
     ref = call(runtime, time.sleep, 1000)
-    runtime._command(lambda: 1 / 0)
+    runtime.command(lambda: 1 / 0)
     with pytest.raises(RuntimeClosedError, match="broke: ZeroDivisionError: division"):
         runtime.get([ref], None)
     with pytest.raises(RuntimeClosedError):

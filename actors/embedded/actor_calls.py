@@ -1,0 +1,134 @@
+"""An actor as the directory keeps it, and a call of one of its methods."""
+
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from actors.embedded.resources import Need
+from actors.embedded.tasks import CallSpec, Task
+from actors.embedded.workers import HubWorker
+from actors.logic.actor_life import ActorLife
+from actors.messages import METHOD_MARK, ActorOptions, TaskOptions
+from actors.refs import ObjectRef, Promise, Settled
+
+__all__ = ["CONSTRUCTOR", "Actor", "ActorCall", "Anchor"]
+
+# What stands for the class itself in place of a method's name.
+CONSTRUCTOR = METHOD_MARK + b"__init__"
+
+
+class Anchor(ObjectRef[None]):
+    """What all handles on an actor hold: when it goes, nobody wants the actor.
+
+    It is a ref, and so its holders in all processes are counted as those of any ref
+    are. Its outcome is known once the constructor has returned.
+    """
+
+    __slots__ = ("actor",)
+
+    def __init__(self, actor: "Actor") -> None:
+        super().__init__()
+        self.actor = actor
+        actor.anchor = weakref.ref(self)
+
+    def __del__(self) -> None:
+        self.actor.unwanted(self.actor)
+
+
+class Actor:
+    """One actor, from the wish for it until its death is known."""
+
+    __slots__ = (
+        "__weakref__",
+        "actor_id",
+        "anchor",
+        "class_",
+        "creation",
+        "gpus",
+        "host",
+        "is_exiting",
+        "is_killed",
+        "is_released",
+        "lanes",
+        "last_words",
+        "life",
+        "message",
+        "need",
+        "options",
+        "pending",
+        "sent",
+        "unwanted",
+        "watchers",
+        "window",
+    )
+
+    def __init__(
+        self,
+        actor_id: str,
+        class_: bytes,
+        options: ActorOptions,
+        life: ActorLife,
+        unwanted: Any,
+    ) -> None:
+        self.actor_id = actor_id
+        self.class_ = class_
+        self.options = options
+        self.life = life
+        self.unwanted = unwanted  # called, in any thread, when the last handle goes
+        self.anchor: Any = None  # a weak reference
+        self.creation: ActorCall | None = None  # of the constructor
+        self.host: HubWorker | None = None  # its process
+        # {caller: its calls that were not sent}, in order
+        self.lanes: dict[str, deque[ActorCall]] = {}
+        self.sent: dict[int, ActorCall] = {}  # {seq: call}: at the process
+        self.pending: dict[str, int] = {}  # {caller: calls without an outcome}
+        self.watchers: list[Promise] = []  # that learn of this incarnation's end
+        self.window = 0  # calls at the process, at most
+        self.need = Need.of(
+            TaskOptions(
+                num_cpus=options.num_cpus,
+                num_gpus=options.num_gpus,
+                resources=options.resources,
+            )
+        )
+        self.gpus: list[int] | None = None  # taken with its need; None: not taken
+        self.is_killed = False  # for good
+        self.is_exiting = False  # it said so
+        self.is_released = False  # nobody has a handle
+        self.message = ""  # how it died, for people
+        self.last_words = ""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        name = f" {self.options.name!r}" if self.options.name else ""
+        return f"Actor {self.options.class_name}{name} ({self.actor_id})"
+
+
+class ActorCall(Task):
+    """One call of a method; it keeps its actor wanted.
+
+    Args:
+        anchor: of the actor; None: it is the constructor.
+        actor: whose.
+        caller: who calls: "" for the program itself, or a worker's id.
+    """
+
+    __slots__ = ("actor", "anchor", "caller")
+
+    def __init__(
+        self,
+        actor: Actor,
+        anchor: Promise | None,
+        caller: str,
+        spec: CallSpec,
+        arguments: bytes | Settled,
+        returns: Promise | list[Promise],
+        dependencies: Sequence[Promise] = (),
+        held: Sequence[Promise] = (),
+    ) -> None:
+        super().__init__(spec, arguments, returns, dependencies, held)
+        self.actor = actor
+        self.anchor = anchor
+        self.caller = caller

@@ -1,0 +1,119 @@
+"""What a worker, or an actor, asks of the directory. Pure."""
+
+from actors.embedded.actor_calls import Actor, ActorCall, Anchor
+from actors.embedded.directory import Directory
+from actors.embedded.requests import Requests
+from actors.embedded.streams import Stream
+from actors.embedded.tasks import CallSpec
+from actors.embedded.workers import HubWorker, TellWorker
+from actors.errors import BrokenInvariant
+from actors.messages import (
+    DYNAMIC,
+    STREAMING,
+    CallActor,
+    CreateActor,
+    FindActor,
+    KillActor,
+    Value,
+    Values,
+    WatchActor,
+    WorkerId,
+)
+from actors.refs import Promise, Settled
+
+__all__ = ["ACTOR_REQUESTS", "ActorRequests"]
+
+ACTOR_REQUESTS = (CallActor, CreateActor, FindActor, KillActor, WatchActor)
+
+_Request = CallActor | CreateActor | FindActor | KillActor | WatchActor
+
+
+class ActorRequests:
+    """Carries them out.
+
+    Args:
+        directory: of the program.
+        requests: what knows the refs of workers.
+    """
+
+    def __init__(self, directory: Directory, requests: Requests) -> None:
+        self._directory = directory
+        self._requests = requests
+        self._hub = requests.hub
+
+    def take(self, worker_id: WorkerId, message: _Request) -> None:
+        """Carry out what a worker says."""
+        hub = self._hub
+        worker = hub.workers.get(worker_id) or hub.guests.get(worker_id)
+        if worker is None:
+            return
+        match message:
+            case CallActor():
+                self._call(worker, message)
+            case CreateActor():
+                self._create(worker, message)
+            case FindActor(request, name, namespace):
+                self._answer(worker, request, self._directory.find(name, namespace))
+            case KillActor(number, is_final):
+                self._directory.kill(self._actor(worker, number), is_final=is_final)
+            case WatchActor(number, actor):
+                promise = self._requests.made(worker, number)
+                self._directory.watch(self._actor(worker, actor), promise)
+
+    def _actor(self, worker: HubWorker, number: int) -> Actor:
+        anchor = self._requests.ref_of(worker, number)
+        if not isinstance(anchor, Anchor):
+            raise BrokenInvariant(f"{worker.worker_id}: ref {number} is no actor's")
+        return anchor.actor
+
+    def _create(self, worker: HubWorker, asked: CreateActor) -> None:
+        arguments = asked.arguments
+        held = [self._requests.ref_of(worker, number) for number in arguments.refs]
+        dependencies = [self._requests.ref_of(worker, n) for n in asked.dependencies]
+        anchor = self._directory.prepare(
+            asked.class_,
+            asked.options,
+            self._requests.arguments_of(worker, arguments),
+            dependencies,
+            held,
+        )
+        made = self._directory.admit(anchor)
+        if asked.request:
+            self._answer(worker, asked.request, made)
+        else:
+            assert isinstance(made, Anchor), "only a name can be taken"
+            self._requests.made(worker, asked.number, made)
+
+    def _answer(self, worker: HubWorker, request: int, found: Anchor | Settled) -> None:
+        if isinstance(found, Anchor):
+            number = self._hub.give_ref(worker, found)
+            value = Value(found.actor.options.picture, [number])
+        else:
+            value = found.value
+        answer = Values(request, [value])
+        self._hub.effects.append(TellWorker(worker.worker_id, answer))
+
+    def _call(self, worker: HubWorker, asked: CallActor) -> None:
+        options, requests = asked.options, self._requests
+        anchor = requests.ref_of(worker, asked.actor)
+        returns: Promise | list[Promise]
+        if options.num_returns == STREAMING:
+            returns = requests.made(worker, asked.numbers[0], Stream())
+        elif options.num_returns in (1, DYNAMIC):
+            returns = requests.made(worker, asked.numbers[0])
+        else:
+            returns = [requests.made(worker, number) for number in asked.numbers]
+        held = [requests.ref_of(worker, number) for number in asked.arguments.refs]
+        call = ActorCall(
+            self._actor(worker, asked.actor),
+            anchor,
+            worker.worker_id,
+            CallSpec(asked.method, options, options.name),
+            requests.arguments_of(worker, asked.arguments),
+            returns,
+            [requests.ref_of(worker, number) for number in asked.dependencies],
+            held,
+        )
+        for promise in [returns] if isinstance(returns, Promise) else returns:
+            promise.task = call
+        self._directory.accept(call)

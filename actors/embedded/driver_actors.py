@@ -1,0 +1,164 @@
+"""Actors as seen from the program itself."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from actors.embedded.actor_calls import Actor, ActorCall, Anchor
+from actors.embedded.directory import Directory
+from actors.embedded.outcomes import load_value
+from actors.embedded.payloads import NO_ARGUMENTS, Parts, dump_arguments, dump_call
+from actors.embedded.resources import Need
+from actors.embedded.streams import Stream
+from actors.embedded.tasks import CallSpec, Task
+from actors.errors import PendingCallsLimitExceeded, RuntimeClosedError
+from actors.logic.actor_life import LifeState
+from actors.messages import DYNAMIC, STREAMING, ActorOptions, TaskOptions
+from actors.refs import ObjectRef, ObjectRefGenerator, Promise, Settled
+
+__all__ = ["DriverActors"]
+
+_ONE_REF = (1, DYNAMIC)
+
+
+class _Runtime(Protocol):
+    """What is needed of `Embedded`."""
+
+    is_over: bool
+
+    def enqueue(self, task: Task, *, is_urgent: bool = False) -> None: ...
+    def command(self, command: Callable[[], object]) -> None: ...
+    def steer(self, is_done: Callable[[], bool], timeout: float | None) -> None: ...
+    def store_parts(self, parts: Parts) -> Settled: ...
+    def next_item(self, stream: Stream) -> ObjectRef[Any] | None: ...
+    def load_stored(self, handle: bytes) -> Any: ...
+    def refuse_if_impossible(self, need: Need, name: str) -> None: ...
+
+
+class DriverActors:
+    """See `actors.refs.Actors`."""
+
+    def __init__(self, runtime: _Runtime, directory: Directory) -> None:
+        self._runtime = runtime
+        self._directory = directory
+
+    def prepare(self, method: bytes, options: TaskOptions) -> CallSpec:
+        return CallSpec(method, options, options.name)
+
+    def call(
+        self,
+        anchor: Anchor,
+        spec: CallSpec,
+        method: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        actor = anchor.actor
+        if self._runtime.is_over:
+            raise RuntimeClosedError("The runtime was shut down; call actors.init()")
+        if actor.options.max_pending_calls >= 0:
+            self._refuse_if_full(actor)
+        arguments, dependencies, held = self._dump(method, args, kwargs)
+        # Alone at an idle actor: it is likely to be waited for. With others: they can
+        # go together.
+        is_urgent = not actor.sent and actor.life.state is LifeState.ALIVE
+        if spec.options.num_returns in _ONE_REF:
+            ref: ObjectRef[Any] = ObjectRef()
+            ref.task = call = ActorCall(
+                actor, anchor, "", spec, arguments, ref, dependencies, held
+            )
+            self._runtime.enqueue(call, is_urgent=is_urgent)
+            return ref
+        call = ActorCall(actor, anchor, "", spec, arguments, [], dependencies, held)
+        if spec.options.num_returns == STREAMING:
+            stream = Stream()
+            stream.task, call.returns = call, stream
+            self._runtime.enqueue(call, is_urgent=is_urgent)
+            return ObjectRefGenerator(lambda: self._runtime.next_item(stream))
+        refs: list[ObjectRef[Any]] = [
+            ObjectRef() for _ in range(spec.options.num_returns)
+        ]
+        for ref in refs:
+            ref.task = call
+        call.returns = [*refs]
+        self._runtime.enqueue(call, is_urgent=is_urgent)
+        return refs or None
+
+    def _refuse_if_full(self, actor: Actor) -> None:
+        limit = actor.options.max_pending_calls
+        if actor.pending.get("", 0) >= limit:
+            # What has come in meanwhile makes room.
+            self._in_round(lambda: None)
+        if actor.pending.get("", 0) >= limit:
+            raise PendingCallsLimitExceeded(
+                f"{limit} calls wait at {actor.title}, which is its max_pending_calls; "
+                "get some results first"
+            )
+
+    def _dump(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes | Settled, Sequence[Promise], Sequence[Promise]]:
+        dependencies: Sequence[Promise] = ()
+        held: Sequence[Promise] = ()
+        dumped: bytes | Parts | None = NO_ARGUMENTS
+        if args or kwargs:
+            dumped = dump_arguments(args, kwargs)
+            if dumped is None:
+                dumped, dependencies, held = dump_call(function, args, kwargs)
+        assert dumped is not None
+        if isinstance(dumped, bytes):
+            return dumped, dependencies, held
+        return self._runtime.store_parts(dumped), dependencies, held
+
+    def create(
+        self,
+        class_: bytes,
+        options: ActorOptions,
+        constructor: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> tuple[ObjectRef[Any], bytes]:
+        if self._runtime.is_over:
+            raise RuntimeClosedError("The runtime was shut down; call actors.init()")
+        arguments, dependencies, held = self._dump(constructor, args, kwargs)
+        directory = self._directory
+        anchor = directory.prepare(class_, options, arguments, dependencies, held)
+        self._runtime.refuse_if_impossible(anchor.actor.need, options.class_name)
+        if not options.name:
+            self._runtime.command(lambda: directory.admit(anchor))
+            return anchor, options.picture
+        return self._found(self._in_round(lambda: directory.admit(anchor)))
+
+    def find(self, name: str, namespace: str) -> tuple[ObjectRef[Any], bytes]:
+        found = self._in_round(lambda: self._directory.find(name, namespace))
+        return self._found(found)
+
+    def _found(self, found: Any) -> tuple[ObjectRef[Any], bytes]:
+        if isinstance(found, Settled):
+            load_value(found.value, self._runtime.load_stored)
+        assert isinstance(found, Anchor)
+        return found, found.actor.options.picture
+
+    def kill(self, anchor: Anchor, *, is_final: bool) -> None:
+        actor = anchor.actor
+        self._runtime.command(lambda: self._directory.kill(actor, is_final=is_final))
+
+    def watch(self, anchor: Anchor) -> ObjectRef[Any]:
+        ref: ObjectRef[Any] = ObjectRef()
+        actor = anchor.actor
+        self._runtime.command(lambda: self._directory.watch(actor, ref))
+        return ref
+
+    def _in_round(self, work: Callable[[], Any]) -> Any:
+        """Have something done in a round, and wait for it."""
+        answers: list[Any] = []
+        bell = threading.Event()
+
+        def answer() -> None:
+            answers.append(work())
+            bell.set()
+
+        self._runtime.command(answer)
+        self._runtime.steer(bell.is_set, None)
+        bell.wait()
+        return answers[0]
