@@ -51,8 +51,9 @@ def status(address: str | None, *, how: Asking) -> None:
                     rss_bytes, cpu_seconds
         clients     list: client_id, host, pid, is_connected, unfinished,
                     unacknowledged
-        members     list of services and operators: kind, member_id, host, pid, silent
-        relayed     list: age, event (the strategy's decisions, restarts), oldest first
+        members     list of services and operators: kind, member_id, host,
+                    pid, silent
+        relayed     list: age, event (scaling, restarts), oldest first
     Keys may be added; these stay.
 
     \b
