@@ -335,7 +335,7 @@ class Runtime:
         # Directly: `selectors` takes longer for the smallest round than we do.
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], object]] = {}  # {descriptor: reader}
-        self._signal = Signal()
+        self._signals = [Signal()]  # the one that all links use, until we close
         self._ports: dict[str, _Port] = {}  # {peer: port}
         self._by_link: dict[Link, _Port] = {}
         self._to_flush: dict[_Port, None] = {}
@@ -355,7 +355,7 @@ class Runtime:
         self._is_door_blamed = False
         self._door: Door | None = None
         self._publisher: Publisher | None = None
-        self._watch(self._signal.fileno(), self._read_signal)
+        self._watch(self._signals[0].fileno(), self._read_signal)
         if recorder is not None:
             self._watch(recorder.fileno(), self._read_recorder)
         for source in sources:
@@ -414,6 +414,10 @@ class Runtime:
         if self._publisher is not None:
             self._publisher.close()
         self._epoll.close()
+        # Let go of what would otherwise wait for the garbage collector: the signal's
+        # descriptor is closed by whoever lets go of it last.
+        self._callbacks.clear()
+        self._signals.clear()
 
     # One round
 
@@ -647,7 +651,7 @@ class Runtime:
             serving.address.link(serving.actor, link_id),
             serving.security,
             serving.max_frame_bytes,
-            self._signal,
+            self._signals[0],
         )
         port = self._add_port(admission.peer, link, serving.decoder(newcomer), now)
         self._undialed.append(port)
@@ -706,7 +710,7 @@ class Runtime:
                 how.address.link(how.actor, answer.link),
                 how.security,
                 how.max_frame_bytes,
-                self._signal,
+                self._signals[0],
             )
             self._add_port(door, link, how.decoder, time.monotonic())
         self._tell(Answered(door, answer))
@@ -761,7 +765,7 @@ class Runtime:
         self._tell(LinkClosed(port.peer))
 
     def _read_signal(self) -> None:
-        for link, change in self._signal.drain():
+        for link, change in self._signals[0].drain():
             port = self._by_link.get(link)
             if port is not None and change == "down":
                 while port.link in self._by_link and self._read_link(port):
