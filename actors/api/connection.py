@@ -363,6 +363,11 @@ class Connection:
         self._is_leaving = True
         self._leave_if_done()
 
+    def join(self) -> None:
+        """Wait until the connection has ended; in its own thread do nothing."""
+        if threading.current_thread() is not self.thread:
+            self.thread.join()
+
     def _leave_if_done(self) -> None:
         # Both who empties the futures and who asks to leave look: one of them sees it.
         if self._is_leaving and not self._futures:

@@ -1,24 +1,21 @@
 """EmbeddedExecutor: `concurrent.futures` on worker processes of its own."""
 
-import logging
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.executors import Executor
-from actors.api.initializer import Initializer, InitializerFailed
+from actors.api.initializer import Initializer
 from actors.embedded.outcomes import load
 from actors.embedded.runtime import Embedded
 from actors.embedded.tasks import CallSpec, TaskStage
 from actors.errors import (
     InitializerFailedError,
     NotSerializable,
-    TaskFailed,
 )
 from actors.messages import FailureKind, TaskOptions
 from actors.payload import CallDumper, dump_call, dump_function, is_reference
@@ -26,31 +23,12 @@ from actors.refs import ObjectRef, Promise, Settled
 
 __all__ = ["EmbeddedExecutor"]
 
-logger = logging.getLogger(__name__)
-
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _PROGRAM = "actors.api.worker:run_borrower"
 _MAX_WORKERS = 512
 _ENDED = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED})
-
-# Runtimes to drain at the interpreter's end, as in `concurrent.futures`.
-_runtimes: "weakref.WeakSet[Embedded]" = weakref.WeakSet()
-_exit = threading.Event()
-
-
-def _drain_at_exit() -> None:
-    _exit.set()
-    runtimes = list(_runtimes)
-    for runtime in runtimes:
-        runtime.leave()
-    for runtime in runtimes:
-        runtime.join()
-
-
-# Before the interpreter waits for threads that are no daemons, and before `atexit`.
-threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 class _LocalFuture(Future[Any]):
@@ -195,8 +173,6 @@ class EmbeddedExecutor(Executor):
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or len(os.sched_getaffinity(0))
         self._options = TaskOptions(retries=retries, priority=priority)
-        self._is_shut_down = False
-        self._lock = threading.Lock()
         self._dumper = CallDumper()
         self._spec: tuple[bytes, CallSpec] | None = None  # of the last function
         # An initializer that can be imported is called as a worker starts. One that
@@ -208,7 +184,6 @@ class EmbeddedExecutor(Executor):
             first = dump_call(initializer, initargs, {})
             if not is_reference(first[0], initializer):
                 first, self._rider = None, Initializer(initializer, initargs)
-        self._broken: TaskFailed | None = None
         self._runtime = Embedded(
             self._max_workers,
             {},
@@ -216,9 +191,7 @@ class EmbeddedExecutor(Executor):
             program=_PROGRAM,
             initializer=first,
         )
-        _runtimes.add(self._runtime)
-        # An executor that is dropped ends its workers once its tasks have ended.
-        weakref.finalize(self, self._runtime.leave).atexit = False
+        self._begin(self._runtime)
 
     def submit(
         self,
@@ -236,12 +209,7 @@ class EmbeddedExecutor(Executor):
             BrokenProcessPool: the initializer has failed.
         """
         with self._lock:
-            if self._is_shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            if _exit.is_set():
-                raise RuntimeError(
-                    "cannot schedule new futures after interpreter shutdown"
-                )
+            self._refuse_if_over()
             why = self._runtime.broken or self._broken
             if why is not None:
                 raise InitializerFailedError(why.message, why.detail)
@@ -255,16 +223,8 @@ class EmbeddedExecutor(Executor):
             except NotSerializable as error:
                 future.set_exception(error)
         if self._rider is not None:
-            note_failure = weakref.WeakMethod(self._note_failure)
-            future.add_done_callback(lambda ended: _call_if_alive(note_failure, ended))
+            self._break_with(future)
         return future
-
-    def _note_failure(self, future: "Future[Any]") -> None:
-        """Break if it is the initializer that failed."""
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, InitializerFailed) and self._broken is None:
-            self._broken = error
-            logger.error("%s", error)
 
     def _prepared(self, function: Callable[..., Any]) -> CallSpec:
         if self._rider is None:
@@ -291,12 +251,3 @@ class EmbeddedExecutor(Executor):
         self._runtime.leave(cancel_waiting=cancel_futures)
         if wait:
             self._runtime.join()
-
-
-def _call_if_alive(
-    method: Callable[[], Callable[["Future[Any]"], None] | None], future: "Future[Any]"
-) -> None:
-    """Call a method of an executor, which futures must not keep alive."""
-    alive = method()
-    if alive is not None:
-        alive(future)

@@ -1,12 +1,8 @@
 """Executor: `concurrent.futures` on an endpoint."""
 
 import functools
-import logging
 import os
-import threading
-import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.addressing import find_entrance
@@ -19,32 +15,12 @@ from actors.messages import TaskOptions
 
 __all__ = ["EndpointExecutor"]
 
-logger = logging.getLogger(__name__)
-
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 # Ids of tasks have at most 200: a name and a key, or a name and a number. Chosen.
 _MOST_CHARACTERS = 100
 _MOST_KEY_CHARACTERS = 90
-
-# Connections to drain at the interpreter's end. As in `concurrent.futures`: a thread
-# that ran on would find a dead interpreter.
-_connections: "weakref.WeakSet[Connection]" = weakref.WeakSet()
-_exit = threading.Event()
-
-
-def _drain_at_exit() -> None:
-    _exit.set()
-    connections = list(_connections)
-    for connection in connections:
-        connection.leave()
-    for connection in connections:
-        connection.thread.join()
-
-
-# Before the interpreter waits for threads that are no daemons, and before `atexit`.
-threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
 
 
 class EndpointExecutor(Executor):
@@ -114,9 +90,6 @@ class EndpointExecutor(Executor):
         self._max_workers = max_workers or os.cpu_count() or 1
         self._options = TaskOptions(retries=retries, priority=priority)
         self._initializer = Initializer(initializer, initargs) if initializer else None
-        self._broken: InitializerFailed | None = None
-        self._is_shut_down = False
-        self._lock = threading.Lock()
         entrance = find_entrance(address, "client", credentials=credentials)
         self._connection = Connection(
             entrance,
@@ -127,9 +100,7 @@ class EndpointExecutor(Executor):
         )
         self._name = name
         self._resumes = resume
-        _connections.add(self._connection)
-        # An executor that is dropped ends its thread once its tasks have ended.
-        weakref.finalize(self, self._connection.leave).atexit = False
+        self._begin(self._connection)
 
     def submit(
         self,
@@ -216,8 +187,7 @@ class EndpointExecutor(Executor):
         with self._lock:
             self._is_shut_down = True
         self._connection.detach()
-        if threading.current_thread() is not self._connection.thread:
-            self._connection.thread.join()
+        self._connection.join()
 
     def _submit(
         self,
@@ -232,28 +202,15 @@ class EndpointExecutor(Executor):
         if key:
             submit = functools.partial(connection.submit_keyed, key)
         with self._lock:
-            if self._is_shut_down:
-                raise RuntimeError("cannot schedule new futures after shutdown")
-            if _exit.is_set():
-                raise RuntimeError(
-                    "cannot schedule new futures after interpreter shutdown"
-                )
+            self._refuse_if_over()
             if self._broken is not None:
                 raise InitializerFailed(self._broken.message)
             if self._initializer is None:
                 return submit(function, args, kwargs, options)
             function = self._initializer.before(function)
             future = submit(function, args, kwargs, options)
-        note_failure = weakref.WeakMethod(self._note_failure)
-        future.add_done_callback(lambda ended: _call_if_alive(note_failure, ended))
+        self._break_with(future)
         return future
-
-    def _note_failure(self, future: "Future[Any]") -> None:
-        """Break if it is the initializer that failed."""
-        error = None if future.cancelled() else future.exception()
-        if isinstance(error, InitializerFailed) and self._broken is None:
-            self._broken = error
-            logger.error("%s", error)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and leave the endpoint when all have ended.
@@ -268,14 +225,5 @@ class EndpointExecutor(Executor):
         if cancel_futures:
             self._connection.cancel_waiting()
         self._connection.leave()
-        if wait and threading.current_thread() is not self._connection.thread:
-            self._connection.thread.join()
-
-
-def _call_if_alive(
-    method: Callable[[], Callable[["Future[Any]"], None] | None], future: "Future[Any]"
-) -> None:
-    """Call a method of an executor, which futures must not keep alive."""
-    alive = method()
-    if alive is not None:
-        alive(future)
+        if wait:
+            self._connection.join()

@@ -2,12 +2,17 @@
 
 import functools
 import importlib
+import logging
 import os
+import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor as StandardExecutor
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from actors.address import ADDRESS_VARIABLE
+from actors.api.initializer import InitializerFailed
 from actors.logic.chunks import chunked, flattened, run_chunk
 
 if TYPE_CHECKING:
@@ -15,7 +20,40 @@ if TYPE_CHECKING:
 
 __all__ = ["Executor"]
 
+logger = logging.getLogger(__name__)
+
 Result = TypeVar("Result")
+
+
+class _Backend(Protocol):
+    """Where an executor's calls go: something with a thread of its own."""
+
+    def leave(self) -> None:
+        """End once every task has ended, and return at once."""
+        ...
+
+    def join(self) -> None:
+        """Wait until it has ended; in its own thread do nothing."""
+        ...
+
+
+# To drain at the interpreter's end. As in `concurrent.futures`: a thread that ran on
+# would find a dead interpreter.
+_backends: "weakref.WeakSet[_Backend]" = weakref.WeakSet()
+_exit = threading.Event()
+
+
+def _drain_at_exit() -> None:
+    _exit.set()
+    backends = list(_backends)
+    for backend in backends:
+        backend.leave()
+    for backend in backends:
+        backend.join()
+
+
+# Before the interpreter waits for threads that are no daemons, and before `atexit`.
+threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
 
 # By name: each imports this; and who stays at home need not pay for nng's import.
 _HERE = ("actors.api.embedded_executor", "EmbeddedExecutor")
@@ -58,6 +96,35 @@ class Executor(StandardExecutor):
             chosen = getattr(importlib.import_module(module), name)
         return super().__new__(chosen)
 
+    # For the two of them
+
+    def _begin(self, backend: _Backend) -> None:
+        """Begin to take calls for a backend, which ends after us."""
+        self._is_shut_down = False
+        self._broken: InitializerFailed | None = None
+        self._lock = threading.Lock()  # around a submission, and around the shutdown
+        _backends.add(backend)
+        # An executor that is dropped ends its thread once its tasks have ended.
+        weakref.finalize(self, backend.leave).atexit = False
+
+    def _refuse_if_over(self) -> None:
+        """With the lock held: raise RuntimeError if nothing can be submitted."""
+        if self._is_shut_down:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if _exit.is_set():
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    def _break_with(self, future: "Future[Any]") -> None:
+        """Break if a future tells that the initializer has failed."""
+        note_failure = weakref.WeakMethod(self._note_failure)
+        future.add_done_callback(lambda ended: _call_if_alive(note_failure, ended))
+
+    def _note_failure(self, future: "Future[Any]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if isinstance(error, InitializerFailed) and self._broken is None:
+            self._broken = error
+            logger.error("%s", error)
+
     def map(
         self,
         fn: Callable[..., Result],
@@ -85,3 +152,12 @@ class Executor(StandardExecutor):
         chunks = chunked(zip(*iterables, strict=False), chunksize)
         results = super().map(functools.partial(run_chunk, fn), chunks, timeout=timeout)
         return flattened(results)
+
+
+def _call_if_alive(
+    method: Callable[[], Callable[["Future[Any]"], None] | None], future: "Future[Any]"
+) -> None:
+    """Call a method of an executor, which futures must not keep alive."""
+    alive = method()
+    if alive is not None:
+        alive(future)

@@ -254,7 +254,7 @@ class OnEndpoint:
         """Leave the endpoint; tasks that have not ended are given up."""
         self._connection.cancel_waiting()
         self._connection.leave()
-        self._connection.thread.join()
+        self._connection.join()
 
 
 def connect(
