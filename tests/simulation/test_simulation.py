@@ -29,6 +29,7 @@ REGRESSIONS = [
     934,  # blocks that were asked about and stayed were launched again
     2958,  # a cancelled task's history ended with its worker's death
     6388,  # a held manager that was away could not be resumed, and came back held
+    12924,  # the interchange was down when the operator wanted to resume a manager
 ]
 
 

@@ -57,6 +57,8 @@ DIAL_TIMEOUT = 10.0
 INTERCHANGE_ROUNDS = 5
 # How long the troubles last, and how long everything may take to come to rest.
 TROUBLE, PATIENCE = 20.0, 2000.0
+# How often an operator tries to reach an interchange that is down.
+OPERATOR_PERIOD = 1.0
 # What may happen to somebody.
 KINDS = (
     "link",
@@ -442,7 +444,15 @@ class World:
         self.interchange.tell(command, f"operator:{name}")
 
     def _end_of_trouble(self) -> None:
-        """Resume whatever is held, once the interchange has heard all commands."""
+        """See to it that nothing stays held, once the interchange listens."""
+        if self.interchange.is_alive:
+            # It may have commands of before the end to hear first.
+            self.interchange.happens(lambda: self.heart.after(0.0, self._resume_all))
+        else:
+            # What is held stays held when it dies; an operator, too, tries again.
+            self.heart.after(OPERATOR_PERIOD, self._end_of_trouble)
+
+    def _resume_all(self) -> None:
         held = list(self.center.fleet.held)
         for name in held:
             # One that is gone meanwhile is not known any more: nothing is lost.
@@ -462,12 +472,7 @@ class World:
         if self.faults:
             for _ in range(chance.choice((0, 2, 6, 20))):
                 heart.after(chance.uniform(0, TROUBLE), self.disturb)
-            heart.after(
-                TROUBLE,
-                lambda: self.interchange.happens(
-                    lambda: heart.after(0.0, self._end_of_trouble)
-                ),
-            )
+            heart.after(TROUBLE, self._end_of_trouble)
         deadline = self.now + PATIENCE
         look_at = self._trouble_until
         while self.now < deadline:
