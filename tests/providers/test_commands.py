@@ -1,6 +1,5 @@
 """A command that hangs is no answer, and leaves nothing behind."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from providers import ProviderUnavailable
 from providers.commands import require_commands, run_command
 from tests.providers.conftest import marked_processes
+from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -23,12 +23,11 @@ def test_a_command_that_says_nothing_has_failed_without_a_word() -> None:
 
 
 def test_a_command_that_hangs_is_killed_with_what_it_started(mark: str) -> None:
-    began = time.monotonic()
     with pytest.raises(ProviderUnavailable, match="sh did not answer within 0.2 s"):
         # A wrapper script, whose child holds the pipes.
         run_command(["sh", "-c", "sleep 600; true"], 0.2)
-    assert time.monotonic() - began < 60
-    assert marked_processes(mark) == []
+    # The child was killed, too, but only its own parent could wait for its end.
+    eventually(lambda: not marked_processes(mark), what="the child to end")
 
 
 def test_a_command_that_is_not_there_is_no_answer() -> None:
