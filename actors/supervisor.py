@@ -8,6 +8,9 @@ their start, and the supervisor itself ends with the reason.
     stopped ──StartChild──► starting ──ChildStarted──► running ──ChildEnded──► (restart)
     running ──StopChild(ask)──► stopping ──after `patience`, StopChild(kill)──► stopped
 
+A *dispensable* child never costs the others anything: it has a budget and waits of its
+own, and when that is used up it alone is given up.
+
 Pure; a shell makes the processes. A restart goes through the clock, and a stop request
 that comes first overtakes it.
 """
@@ -21,7 +24,7 @@ from typing import Any, Literal
 
 from actors.logic.restarts import RestartBudget
 from actors.logic.turn import Admission, Effect, Turn
-from actors.messages import ActorRestarted, Hello
+from actors.messages import ActorRestarted, Hello, Notice
 
 __all__ = [
     "AllStopped",
@@ -48,6 +51,7 @@ class SupervisorSettings:
         max_restarts: more than this within `period` is too much.
         period: seconds.
         patience: seconds between asking a child to stop and killing it.
+        dispensable: those of the children that the others can do without.
     """
 
     children: Sequence[str]
@@ -55,6 +59,7 @@ class SupervisorSettings:
     max_restarts: int = 5
     period: float = 30.0
     patience: float = 5.0
+    dispensable: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +126,21 @@ class _State(enum.Enum):
     STOPPED = "stopped"
     RUNNING = "running"
     STOPPING = "stopping"
+    GIVEN_UP = "given up"
 
 
 class _Child:
-    __slots__ = ("kill_at", "name", "pid", "restarts", "state")
+    __slots__ = ("budget", "kill_at", "name", "pid", "restart_at", "restarts", "state")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, budget: RestartBudget | None, now: float) -> None:
         self.name = name
         self.state = _State.STOPPED
         self.kill_at = math.inf
         self.restarts = 0
         self.pid = 0
+        # Of a dispensable one.
+        self.budget = budget
+        self.restart_at = now
 
 
 class Supervisor:
@@ -141,11 +150,19 @@ class Supervisor:
         self, settings: SupervisorSettings, chance: random.Random, now: float
     ) -> None:
         self.settings = settings
-        self.children = {name: _Child(name) for name in settings.children}
         self.is_stopping = False
         self._reason = ""
         self._is_over = False
-        self._budget = RestartBudget(settings.max_restarts, settings.period, chance)
+
+        def budget() -> RestartBudget:
+            return RestartBudget(settings.max_restarts, settings.period, chance)
+
+        self._budget = budget()
+        dispensable = settings.dispensable
+        self.children = {
+            name: _Child(name, budget() if name in dispensable else None, now)
+            for name in settings.children
+        }
         self._restart_at = now
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
@@ -169,7 +186,7 @@ class Supervisor:
         turn = Turn()
         if self._start_at() <= now:
             for child in self.children.values():
-                if child.state is _State.STOPPED:
+                if child.state is _State.STOPPED and self._restarts_at(child) <= now:
                     child.state = _State.RUNNING
                     turn.effects.append(StartChild(child.name))
         for child in self.children.values():
@@ -184,14 +201,14 @@ class Supervisor:
 
     def _start_at(self) -> float:
         """When the stopped ones start, in order: once nobody is on the way down."""
-        states = {child.state for child in self.children.values()}
-        if (
-            self.is_stopping
-            or _State.STOPPING in states
-            or _State.STOPPED not in states
-        ):
+        children = self.children.values()
+        if self.is_stopping or any(c.state is _State.STOPPING for c in children):
             return math.inf
-        return self._restart_at
+        stopped = (c for c in children if c.state is _State.STOPPED)
+        return min(map(self._restarts_at, stopped), default=math.inf)
+
+    def _restarts_at(self, child: _Child) -> float:
+        return child.restart_at if child.budget is not None else self._restart_at
 
     def stop(self, reason: str, now: float, turn: Turn, *, hurry: bool = False) -> None:
         """Stop all children; a second request with `hurry` kills them at once."""
@@ -200,7 +217,7 @@ class Supervisor:
             self._reason = reason
         if hurry:
             for child in self.children.values():
-                if child.state is not _State.STOPPED:
+                if child.state in (_State.RUNNING, _State.STOPPING):
                     child.state, child.kill_at = _State.STOPPING, math.inf
                     turn.effects.append(StopChild(child.name, is_kill=True))
         self._stop_next(now, turn)
@@ -233,6 +250,9 @@ class Supervisor:
         if was_asked:
             # It went down for another's sake, and starts again with it.
             return
+        if child.budget is not None:
+            self._lost(child, child.budget, how, now, turn, is_hopeless=is_hopeless)
+            return
         if is_hopeless:
             self.stop(f"{child.name} cannot run: {how}", now, turn)
             return
@@ -252,6 +272,27 @@ class Supervisor:
         for other in self._affected(child):
             if other.state is _State.RUNNING:
                 self._ask(other, now, turn)
+
+    def _lost(
+        self,
+        child: _Child,
+        budget: RestartBudget,
+        how: str,
+        now: float,
+        turn: Turn,
+        *,
+        is_hopeless: bool,
+    ) -> None:
+        """Restart a dispensable child, or do without it; the others go on."""
+        delay = None if is_hopeless else budget.crashed(now)
+        if delay is None:
+            child.state = _State.GIVEN_UP
+            text = f"{child.name} is given up, everything else goes on: {how}"
+            turn.events.append(Notice("error", text))
+            return
+        child.restarts += 1
+        child.restart_at = now + delay
+        turn.events.append(ActorRestarted(child.name, how, child.restarts))
 
     def _affected(self, child: _Child) -> list[_Child]:
         """Those that go down with a child, last started first."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actors.logic.turn import Turn
-from actors.messages import PROTOCOL, ActorRestarted, Hello
+from actors.messages import PROTOCOL, ActorRestarted, Hello, Notice
 from actors.supervisor import (
     AllStopped,
     ChildEnded,
@@ -35,8 +35,11 @@ class Group:
         max_restarts: int = 3,
         period: float = 30.0,
         children: Sequence[str] = CHILDREN,
+        dispensable: Sequence[str] = (),
     ) -> None:
-        settings = SupervisorSettings(children, scope, max_restarts, period, PATIENCE)
+        settings = SupervisorSettings(
+            children, scope, max_restarts, period, PATIENCE, dispensable
+        )
         self.machine = Supervisor(settings, random.Random(0), 100.0)
         self.now = 100.0
         self.alive: dict[str, int] = {}  # {name: pid}
@@ -239,6 +242,74 @@ def test_a_child_that_cannot_run_is_not_started_again(group: Group) -> None:
     group.ends("c")
     group.ends("a")
     assert group.said()[-1] == "all stopped: b cannot run: exit code 3"
+
+
+# Those that can be done without
+
+
+@pytest.fixture
+def dispensing() -> Group:
+    """Three running children; the last is dispensable."""
+    group = Group(dispensable=["c"])
+    assert group.said() == ["start a", "start b", "start c"]
+    return group
+
+
+def test_a_dispensable_child_is_restarted_on_its_own_account(dispensing: Group) -> None:
+    for _ in range(3):
+        assert dispensing.ends("c").events
+        dispensing.wait(2.0)
+        assert dispensing.said() == ["start c"]
+    # The others have all their restarts left.
+    for _ in range(3):
+        dispensing.ends("a")
+        dispensing.wait(2.0)
+        assert dispensing.said() == ["start a"]
+
+
+def test_a_dispensable_child_is_given_up_alone(dispensing: Group) -> None:
+    for _ in range(3):
+        dispensing.ends("c")
+        dispensing.wait(2.0)
+    dispensing.said()
+    turn = dispensing.ends("c", "signal 11 (SIGSEGV)")
+    text = "c is given up, everything else goes on: signal 11 (SIGSEGV)"
+    assert turn.events == [Notice("error", text)]
+    dispensing.wait(100.0)
+    assert dispensing.said() == []
+    dispensing.ends("a")
+    dispensing.wait(2.0)
+    assert dispensing.said() == ["start a"]
+
+
+def test_the_wait_of_a_dispensable_child_is_its_own(dispensing: Group) -> None:
+    for _ in range(3):
+        dispensing.ends("c")
+        dispensing.wait(dispensing.machine.wake_at - dispensing.now)
+    dispensing.said()
+    dispensing.ends("a")
+    due = dispensing.machine.wake_at
+    dispensing.wait(due - dispensing.now)
+    assert dispensing.said() == ["start a"]
+
+
+def test_a_dispensable_child_that_cannot_run_stops_nobody(dispensing: Group) -> None:
+    del dispensing.alive["c"]
+    dispensing.obey(dispensing.tell(ChildEnded("c", "exit code 78", is_hopeless=True)))
+    dispensing.wait(100.0)
+    assert dispensing.said() == []
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_a_child_that_was_given_up_is_not_waited_for(
+    dispensing: Group, hurry: bool
+) -> None:
+    del dispensing.alive["c"]
+    dispensing.obey(dispensing.tell(ChildEnded("c", "exit code 78", is_hopeless=True)))
+    dispensing.stop(hurry=hurry)
+    for name in ("b", "a"):
+        dispensing.ends(name)
+    assert dispensing.said()[-1] == "all stopped: "
 
 
 # Stopping

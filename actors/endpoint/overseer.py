@@ -1,10 +1,12 @@
 """Overseer: the machine of an endpoint's root process. Pure.
 
-It supervises the three service actors, and is a member of the interchange, where it
-tells of restarts and hears from operators that the endpoint should stop.
+It supervises the three service actors, and whatever else was asked for. It is a member
+of the interchange, where it tells of restarts and hears from operators that the
+endpoint should stop.
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import (
     PROTOCOL,
     ActorRestarted,
+    AnyEvent,
     Hello,
     Relay,
     ReplaceActor,
@@ -45,16 +48,32 @@ class KillSilent(Effect):
 
 
 class Overseer:
-    """The machine; see the module's docstring."""
+    """The machine; see the module's docstring.
+
+    Args:
+        hello: how to introduce ourselves.
+        chance: for the waits between restarts and between knocks.
+        now: monotonic seconds.
+        patience: seconds between asking an actor to stop and killing it.
+        dispensable: further children; the endpoint goes on if one cannot run.
+    """
 
     def __init__(
-        self, hello: Hello, chance: random.Random, now: float, *, patience: float
+        self,
+        hello: Hello,
+        chance: random.Random,
+        now: float,
+        *,
+        patience: float,
+        dispensable: Sequence[str] = (),
     ) -> None:
-        settings = SupervisorSettings(ACTORS, patience=patience)
+        settings = SupervisorSettings(
+            (*ACTORS, *dispensable), patience=patience, dispensable=dispensable
+        )
         self.supervisor = Supervisor(settings, chance, now)
         self.membership = Membership("interchange", lambda: hello, chance)
         self._is_ready = False
-        self._untold: list[ActorRestarted] = []  # until there is somebody to tell
+        self._untold: list[AnyEvent] = []  # until there is somebody to tell
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: the root process has no door."""
@@ -107,10 +126,9 @@ class Overseer:
             turn.effects.append(KillSilent(actor, reason))
 
     def _note_restarts(self, theirs: Turn, now: float, turn: Turn) -> None:
-        restarted = [e for e in theirs.events if isinstance(e, ActorRestarted)]
-        self._untold += restarted
+        self._untold += theirs.events
         # The link to a dead interchange may still look open: its successor is told.
-        if not any(event.actor == "interchange" for event in self._untold):
+        if not any(_is_of_interchange(event) for event in self._untold):
             self._tell_restarts(now, turn)
 
     def _tell_restarts(self, now: float, turn: Turn) -> None:
@@ -121,6 +139,10 @@ class Overseer:
     def check(self) -> None:
         """Raise AssertionError if the state contradicts itself."""
         self.supervisor.check()
+
+
+def _is_of_interchange(event: AnyEvent) -> bool:
+    return isinstance(event, ActorRestarted) and event.actor == "interchange"
 
 
 def overseer_hello(
