@@ -17,8 +17,10 @@ import re
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from actors.log_lines import LogRecord, read_record
 
 __all__ = ["Line", "LogReader"]
 
@@ -43,11 +45,15 @@ class Line:
         at: seconds since 1970, as far as is known.
         source: who wrote it.
         text: without the line's end.
+        record: what a program wrote for programs; `text` is how people read it.
+        is_more: the further text of the record before it.
     """
 
     at: float
     source: str = field(compare=False)
     text: str = field(compare=False)
+    record: LogRecord | None = field(default=None, compare=False)
+    is_more: bool = field(default=False, compare=False)
 
 
 class LogReader:
@@ -147,7 +153,7 @@ class _LogFile:
                 return
         yield from self.new_lines()
         if self._rest and not whole:
-            yield self._line(self._rest, self._at or time.time())
+            yield from self._lines(self._rest, self._at or time.time())
 
     def new_lines(self) -> Iterator[Line]:
         """Give the whole lines written since the last call."""
@@ -158,7 +164,7 @@ class _LogFile:
             # Not beyond what `stat` saw: a writer may be faster than we are.
             while self._offset < now.st_size:
                 for line in self._read_lines(now.st_size):
-                    yield self._line(line, now.st_mtime)
+                    yield from self._lines(line, now.st_mtime)
         except OSError:  # gone, or not ours to read
             return
 
@@ -175,9 +181,18 @@ class _LogFile:
             self._rest = b""
         return lines
 
-    def _line(self, line: bytes, changed_at: float) -> Line:
+    def _lines(self, line: bytes, changed_at: float) -> Iterator[Line]:
         text = line.decode("utf-8", "replace").rstrip("\r")
-        at = _time_of(text)
+        record = read_record(text)
+        if record is None:
+            yield self._line(text, _time_of(text), changed_at)
+            return
+        first, *more = record.lines()
+        yield replace(self._line(first, record.at, changed_at), record=record)
+        for rest in more:
+            yield Line(self._at, self.source, rest, is_more=True)
+
+    def _line(self, text: str, at: float | None, changed_at: float) -> Line:
         if at is not None:
             self._is_dated = True
         elif not self._is_dated:

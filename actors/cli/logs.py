@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import click
+import msgspec
 
 from actors.api.addressing import ADDRESS_VARIABLE
 from actors.cli.log_files import Line, LogReader
 from actors.config import EndpointPaths
 from actors.errors import AddressError, ConfigError
+from actors.log_lines import utc_text
 
 __all__ = ["logs"]
 
@@ -53,8 +55,14 @@ def _line_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int
     show_default=True,
     help="Begin with the last N lines.",
 )
+@click.option("--json", "is_json", is_flag=True, help="Print an object per line.")
 def logs(
-    address: str | None, *, names: tuple[str, ...], follow: bool, count: int | None
+    address: str | None,
+    *,
+    names: tuple[str, ...],
+    follow: bool,
+    count: int | None,
+    is_json: bool,
 ) -> None:
     """Show what an endpoint's processes wrote.
 
@@ -64,6 +72,10 @@ def logs(
 
     ADDRESS is the endpoint's folder; left out, it is what ACTORS_ADDRESS says. The
     endpoint need not run. With --follow, Ctrl-C ends it with exit code 130.
+
+    With --json each line is an object with "source", who wrote it, "time" in UTC, and
+    "message"; of an endpoint with [log] format = "json" also "level", "logger",
+    "actor", "pid" and, if there is one, "exception".
 
     \b
     Examples:
@@ -76,9 +88,10 @@ def logs(
     if not reader.sources and not follow:
         raise _nothing(paths, names)
     try:
-        _print(reader.last_lines(count, whole=follow))
+        show = _print_objects if is_json else _print
+        show(reader.last_lines(count, whole=follow))
         while follow and not _is_reader_gone(_POLL_PERIOD):
-            _print(reader.new_lines())
+            show(reader.new_lines())
     except KeyboardInterrupt:
         click.get_current_context().exit(_INTERRUPTED)
     except BrokenPipeError:
@@ -118,6 +131,16 @@ def _nothing(paths: EndpointPaths, names: tuple[str, ...]) -> click.ClickExcepti
 def _print(lines: Iterable[Line]) -> None:
     for line in lines:
         click.echo(f"{line.source} | {line.text}")
+
+
+def _print_objects(lines: Iterable[Line]) -> None:
+    for line in lines:
+        if line.is_more:
+            continue
+        written = {"time": utc_text(line.at), "message": line.text}
+        if line.record is not None:
+            written = msgspec.to_builtins(line.record)
+        click.echo(msgspec.json.encode({"source": line.source, **written}))
 
 
 def _is_reader_gone(timeout: float) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "HeartbeatConfig",
     "JournalConfig",
     "LimitsConfig",
+    "LogConfig",
     "ResultsConfig",
     "StrategyConfig",
     "TransportConfig",
@@ -242,6 +243,18 @@ class JournalConfig(_Section, frozen=True, kw_only=True):
     ] = "sync"
 
 
+class LogConfig(_Section, frozen=True, kw_only=True):
+    """What the endpoint's own processes write of their work."""
+
+    format: Annotated[
+        Literal["text", "json"],
+        _says(
+            '"text": lines for people; "json": an object per line. What tasks print is '
+            "left as it is"
+        ),
+    ] = "text"
+
+
 class EndpointConfig(_Section, frozen=True, kw_only=True):
     """A whole `endpoint.toml`; without any key it is a working endpoint."""
 
@@ -262,6 +275,7 @@ class EndpointConfig(_Section, frozen=True, kw_only=True):
     results: ResultsConfig = ResultsConfig()
     limits: LimitsConfig = LimitsConfig()
     journal: JournalConfig = JournalConfig()
+    log: LogConfig = LogConfig()
     # Any: its shape is the provider's own; nobody here looks inside.
     provider_options: Annotated[
         dict[str, Any],

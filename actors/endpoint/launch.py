@@ -17,6 +17,7 @@ from pathlib import Path
 from actors.endpoint.surroundings import Surroundings
 from actors.errors import ActorsError
 from actors.journal import JournalFailed
+from actors.log_lines import log_to_stderr
 from actors.messages import BlockId
 from actors.process import die_with_parent, name_process
 
@@ -46,17 +47,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.parent:
         die_with_parent(options.parent)
     name_process(f"actors-{options.actor}")
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    log_to_stderr("text")
     # Each actor imports what it needs and no more: an endpoint's first result waits
     # for these imports.
     process = importlib.import_module(f"actors.endpoint.{options.actor}_process")
     code: int
     try:
         around = Surroundings.of(options.folder)
+        style = around.config.log.format
+        log_to_stderr(style, actor=options.actor, block=options.block)
         match options.actor:
             case "manager":
                 code = process.run(around, BlockId(options.block), options.node)

@@ -35,6 +35,7 @@ from actors.endpoint.surroundings import (
     python_version,
 )
 from actors.errors import ActorsError, ConfigError
+from actors.log_lines import log_to_stderr, read_record
 from actors.logic.turn import Effect
 from actors.messages import to_member
 from actors.process import ProcessIdentity, ProcessWatch, become_subreaper
@@ -82,6 +83,8 @@ def run_endpoint(
         AlreadyRunning: the folder is in use.
     """
     config = load_config(path)
+    if config.log.format == "json":
+        log_to_stderr("json", level=logging.getLogger().level, actor="supervisor")
     paths = EndpointPaths.of(path, config.transport.socket_dir)
     paths.make_folders()
     with _locked(paths):
@@ -244,7 +247,10 @@ class _Root:
         """Return what an actor that failed wrote last, for whoever reads only us."""
         log = self._around.paths.logs / f"{name}.log"
         lines = log.read_text(errors="replace").splitlines()
-        return f": {lines[-1].rpartition(' ERROR ')[2]}" if lines else ""
+        if not lines:
+            return ""
+        record = read_record(lines[-1])
+        return f": {record.message if record else lines[-1].rpartition(' ERROR ')[2]}"
 
     def _watch(self, child: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
         watch = _EndWatch(child.pid, self._runtime, ended)

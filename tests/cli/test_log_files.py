@@ -3,6 +3,8 @@
 However files come, grow, or shrink meanwhile.
 """
 
+import datetime
+import json
 import os
 import random
 from pathlib import Path
@@ -109,6 +111,24 @@ def test_a_traceback_stays_with_its_line(folder: Path) -> None:
     write(folder / "logs/b.log", f"{LATE} later")
     early = [f"{EARLY} it broke", "Traceback", "  line 1"]
     assert last(folder) == [*early, f"{LATE} later"]
+
+
+def test_what_programs_shall_read_is_shown_as_people_do(folder: Path) -> None:
+    record = {
+        "time": datetime.datetime.fromisoformat("2026-01-01T10:00:01.5")
+        .astimezone(datetime.UTC)
+        .isoformat(),
+        "level": "error",
+        "logger": "x",
+        "message": "it broke",
+        "exception": "Traceback\nValueError",
+    }
+    line = json.dumps(record, separators=(",", ":"))
+    write(folder / "logs/a.log", line)
+    write(folder / "logs/b.log", f"{EARLY} early", f"{LATE} late")
+    shown = "2026-01-01 10:00:01,500 ERROR x: it broke"
+    early, late = f"{EARLY} early", f"{LATE} late"
+    assert last(folder) == [early, shown, "Traceback", "ValueError", late]
 
 
 def test_lines_without_any_time_come_at_their_files_last_change(folder: Path) -> None:

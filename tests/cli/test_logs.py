@@ -1,5 +1,6 @@
 """Promise: `actors logs` shows what all processes wrote, and ends without a noise."""
 
+import json
 import os
 import signal
 import subprocess
@@ -51,6 +52,27 @@ def test_only_the_last_lines_are_shown(lab: Path) -> None:
     result = actors("logs", lab, "-n", "1", "--actor", "block-1")
     assert result.stdout == "block-1.0-w1 | three\n"
     assert actors("logs", lab, "-n", 0).stdout == ""
+
+
+def test_programs_get_an_object_per_line(lab: Path) -> None:
+    record = {
+        "time": "2100-01-01T10:00:00.500000Z",
+        "level": "error",
+        "logger": "x",
+        "message": "it broke",
+        "actor": "strategy",
+        "pid": 7,
+        "exception": "Traceback\nValueError",
+    }
+    line = json.dumps(record, separators=(",", ":"))
+    (lab / "logs/strategy.log").write_text(f"{line}\n")
+    result = actors("logs", lab, "--json")
+    assert result.exit_code == 0
+    first, *_, told = [json.loads(line) for line in result.stdout.splitlines()]
+    assert (first["source"], first["message"]) == ("interchange", LINE)
+    assert first["time"].endswith("Z")
+    assert told == {"source": "strategy", **record}
+    assert len(result.stdout.splitlines()) == 5
 
 
 @pytest.mark.parametrize("count", ["-1", "x", "1.5", ""])
@@ -129,6 +151,27 @@ def test_a_pipe_that_breaks_makes_no_noise(lab: Path) -> None:
     shell = subprocess.run(command, shell=True, capture_output=True, check=True)
     assert shell.stdout.decode() == f"interchange | {LINE}\n"
     assert shell.stderr == b""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_leftovers")
+def test_every_process_of_an_endpoint_logs_json_if_asked_to() -> None:
+    with RunningEndpoint(log={"format": "json"}) as endpoint:
+        endpoint.await_workers(2)
+        os.kill(endpoint.pid("strategy"), signal.SIGKILL)
+        eventually(lambda: "strategy ended" in endpoint.log("run"))
+        eventually(lambda: endpoint.log("strategy").count("is up") == 2)
+        paths = endpoint.paths
+        files = [*paths.logs.glob("*.log"), *paths.blocks.glob("*/node-0.stderr")]
+        written = {
+            record["actor"]
+            for file in files
+            for record in map(json.loads, file.read_text().splitlines())
+        }
+        assert written == {"interchange", "strategy", "provider", "manager"}
+        told = [json.loads(x) for x in endpoint.log("run").splitlines() if x[0] == "{"]
+        (told,) = [t for t in told if "SIGKILL" in t["message"]]
+        assert (told["actor"], told["level"]) == ("supervisor", "info")
 
 
 @pytest.mark.slow

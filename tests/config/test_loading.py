@@ -227,9 +227,8 @@ UNKNOWN = [
     (
         '"two words" = 1',
         (
-            '"two words" 1 is not a known key; the top of the file knows blocks, '
-            "heartbeat, journal, limits, name, provider_options, results, strategy, "
-            "transport, workers"
+            '"two words" 1 is not a known key; the top of the file knows '
+            + ", ".join(sorted(EndpointConfig.__struct_fields__))
         ),
     ),
 ]
