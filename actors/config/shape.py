@@ -241,6 +241,13 @@ class JournalConfig(_Section, frozen=True, kw_only=True):
             '"off": not synced at all'
         ),
     ] = "sync"
+    interval: Annotated[
+        float,
+        _period(
+            'Seconds between two syncs with durability "interval": what a loss of '
+            "power may cost"
+        ),
+    ] = 1.0
 
 
 class LogConfig(_Section, frozen=True, kw_only=True):

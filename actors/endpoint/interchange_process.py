@@ -7,7 +7,7 @@ from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.recorder import JournalRecorder
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
-from actors.journal import Journal, JournalConfig
+from actors.journal import Journal
 from actors.logic.records import InterchangeRecord, decode_record, encode_record
 from actors.messages import from_member
 from actors.runtime import Inbox, Runtime, Serving
@@ -46,7 +46,7 @@ def run(around: Surroundings) -> int:
         around.paths.journals / "interchange",
         encode=encode_record,
         decode=decode_record,
-        config=JournalConfig(durability=config.journal.durability),
+        config=around.journal_config,
     ) as journal:
         machine.restore(journal.replay(), time.monotonic())
         if machine.ledger.entries or machine.clients:

@@ -39,7 +39,7 @@ from actors.endpoint.recorder import JournalRecorder
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
-from actors.journal import Journal, JournalConfig
+from actors.journal import Journal
 from actors.logic.turn import Effect
 from actors.messages import BlockId, BlockState, strategy_to_provider, to_member
 from actors.runtime import Inbox, Runtime, Serving
@@ -249,7 +249,7 @@ def run(around: Surroundings) -> int:
         around.paths.journals / "provider",
         encode=msgspec.msgpack.Encoder().encode,
         decode=decoder.decode,
-        config=JournalConfig(durability=config.journal.durability),
+        config=around.journal_config,
     ) as journal:
         for record in journal.replay():
             machine.replay(record)

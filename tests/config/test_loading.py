@@ -222,7 +222,7 @@ UNKNOWN = [
     ),
     (
         "[journal]\ncolour = 1",
-        "[journal] colour 1 is not a known key; [journal] knows durability",
+        "[journal] colour 1 is not a known key; [journal] knows durability, interval",
     ),
     (
         '"two words" = 1',
