@@ -465,6 +465,7 @@ class Command(Message, frozen=True, array_like=True, tag=True, gc=False):
         "status",
         "hold",
         "resume",
+        "quiesce",
         "drain",
         "scale",
         "cancel",
@@ -473,7 +474,8 @@ class Command(Message, frozen=True, array_like=True, tag=True, gc=False):
         "story",
     ]
     # Blocks, managers or tasks, as the verb asks; of "tasks" a text that ids or names
-    # contain, "" for any, and then the labels of the states that are wanted, none: all.
+    # contain, "" for any, and then the labels of the states that are wanted, none: all;
+    # "resume" of nobody undoes "quiesce".
     names: list[str] = []
     number: int = 0  # of blocks; of "tasks" how many at most
 
@@ -489,6 +491,12 @@ class ReplaceActor(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Kill a service that does not answer, and start another."""
 
     actor: str
+    reason: str
+
+
+class Quiesce(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Take and place no more tasks: the endpoint stops."""
+
     reason: str
 
 
@@ -560,6 +568,7 @@ class LoadReported(Event, frozen=True, tag="load_reported"):
     leased: int  # tasks with managers
     finished: int  # since the epoch began
     blocks: list[BlockLoad]
+    is_quiesced: bool = False  # what waits shall not run now
 
 
 class TaskEnded(Event, frozen=True, tag="task_ended"):
@@ -938,7 +947,7 @@ FromProvider = BlocksReported | Relay | Heartbeat | Goodbye
 ToProvider = Heartbeat | Reregister | Goodbye
 FromOperator = Command | Heartbeat | Goodbye
 ToOperator = Answer | Heartbeat | Reregister | Goodbye
-FromSupervisor = Relay | Heartbeat | Goodbye
+FromSupervisor = Relay | Quiesce | Heartbeat | Goodbye
 ToSupervisor = StopEndpoint | ReplaceActor | Heartbeat | Reregister | Goodbye
 ScaleOrder = LaunchBlocks | CancelBlocks | Heartbeat | Goodbye
 ToWorker = (

@@ -364,6 +364,7 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "ListTasks",
         "NextItem",
         "PutValue",
+        "Quiesce",
         "Ran",
         "ReadyRefs",
         "Recall",

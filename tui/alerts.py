@@ -111,6 +111,8 @@ def _of_blocks(status: Snapshot) -> Iterator[Alert]:
         )
     if len(bad) > _NAMED:
         yield Alert("error", f"{len(bad) - _NAMED} blocks before it failed, too")
+    if status.is_quiesced:
+        yield Alert("info", "Quiesced: no task is taken or started", "z resumes it")
     held = [b.block_id for b in status.blocks if b.is_held]
     if held:
         names = ", ".join(held[:_NAMED]) + ("" if len(held) <= _NAMED else ", ...")
@@ -140,7 +142,7 @@ def _of_tasks(status: Snapshot) -> Iterator[Alert]:
     waiting = status.tasks.get("waiting-for-nodes", 0)
     states = [b.state for b in status.blocks if BlockState(b.state).is_active]
     usable = any(m.state == "ready" for m in status.managers)
-    if waiting and not usable:
+    if waiting and not usable and not status.is_quiesced:
         if not states:
             yield Alert(
                 "error",

@@ -102,6 +102,7 @@ class Dashboard(App[None]):
         Binding("tab", "next(1)", "Next screen", show=False, priority=True),
         Binding("shift+tab", "next(-1)", "Last screen", show=False, priority=True),
         Binding("s", "scale", "Scale", show=False),
+        Binding("z", "quiesce", "Quiesce or resume", show=False),
         Binding("S", "stop", "Stop", show=False),
         Binding("question_mark", "help", "Help"),
         Binding("q", "quit", "Quit"),
@@ -182,6 +183,11 @@ class Dashboard(App[None]):
                 lambda name=name: self.action_open(name),
             )
         yield SystemCommand("Scale", "Start or end blocks now", self.action_scale)
+        yield SystemCommand(
+            "Quiesce or resume",
+            "Take and start no tasks, or take and start them again",
+            self.action_quiesce,
+        )
         yield SystemCommand("Stop", "Stop the endpoint", self.action_stop)
 
     # Orders
@@ -210,6 +216,12 @@ class Dashboard(App[None]):
                 self._confirm("scale", [], number)
 
         self.push_screen(HowMany.of(self.view), given)
+
+    def action_quiesce(self) -> None:
+        """Quiesce the endpoint, or resume it if it is quiesced."""
+        status = self.view.status
+        is_quiesced = status is not None and status.is_quiesced
+        self._confirm("resume" if is_quiesced else "quiesce", [], 0)
 
     def action_stop(self) -> None:
         """Stop the endpoint."""

@@ -13,7 +13,7 @@ __all__ = ["Help"]
 
 _TEXT = """\
 Screens      1 to 7, Tab, Shift-Tab, or a click
-Everywhere   s scale   S stop the endpoint   q quit
+Everywhere   s scale   z quiesce   S stop the endpoint   q quit
              Ctrl-P all commands, themes among them
 In a list    arrows or j k, PgUp PgDn, Home End or g G
              Space marks rows, Esc unmarks them

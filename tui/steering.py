@@ -17,7 +17,7 @@ from tui.view import View
 
 __all__ = ["Confirm", "Confirmation", "HowMany", "OrderVerb", "consequences"]
 
-OrderVerb = Literal["hold", "resume", "drain", "scale", "cancel", "stop"]
+OrderVerb = Literal["hold", "resume", "quiesce", "drain", "scale", "cancel", "stop"]
 
 # Names that a question lists; the others are counted. Chosen.
 _NAMED = 5
@@ -55,6 +55,15 @@ def consequences(
                 "They get no more tasks until they are resumed. What they have goes on."
             )
             return Confirmation(f"Hold {listed}?", text, "Hold")
+        case "quiesce":
+            text = (
+                "No task is taken or started until it is resumed; what clients submit "
+                "waits with them. What runs goes on, and results are delivered."
+            )
+            return Confirmation(f"Quiesce {view.name}?", text, "Quiesce")
+        case "resume" if not names:
+            text = "Tasks are taken and started again, those that wait at once."
+            return Confirmation(f"Resume {view.name}?", text, "Resume")
         case "resume":
             text = "They take tasks again. A block that drains goes on draining."
             return Confirmation(f"Resume {listed}?", text, "Resume")

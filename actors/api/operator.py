@@ -36,7 +36,16 @@ __all__ = [
 ]
 
 Verb = Literal[
-    "status", "hold", "resume", "drain", "scale", "cancel", "stop", "tasks", "story"
+    "status",
+    "hold",
+    "resume",
+    "quiesce",
+    "drain",
+    "scale",
+    "cancel",
+    "stop",
+    "tasks",
+    "story",
 ]
 
 # Seconds that an answer may take. Chosen: an endpoint that is just starting takes one

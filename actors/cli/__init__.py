@@ -28,6 +28,7 @@ _COMMANDS = {
     "tui": "tui.command:tui",
     "stop": "actors.cli.stop:stop",
     "hold": "actors.cli.steer:hold",
+    "quiesce": "actors.cli.steer:quiesce",
     "resume": "actors.cli.steer:resume",
     "drain": "actors.cli.steer:drain",
     "scale": "actors.cli.steer:scale",

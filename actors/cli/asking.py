@@ -115,7 +115,9 @@ def asking(
 address_argument = click.argument("address", metavar="[ADDRESS]", required=False)
 
 
-def split_address(words: Sequence[str], what: str) -> tuple[str | None, Sequence[str]]:
+def split_address(
+    words: Sequence[str], what: str = ""
+) -> tuple[str | None, Sequence[str]]:
     """Tell the ADDRESS from what follows it.
 
     The first word is the address if it looks like one (a url, a path with a slash, a
@@ -123,7 +125,7 @@ def split_address(words: Sequence[str], what: str) -> tuple[str | None, Sequence
 
     Args:
         words: of the command line.
-        what: must follow, for the message: "NAME...".
+        what: must follow, for the message: "NAME..."; empty: nothing need.
 
     Returns:
         The address, None if it stands in the environment; and the other words.
@@ -135,7 +137,7 @@ def split_address(words: Sequence[str], what: str) -> tuple[str | None, Sequence
     rest = words
     if words and (_is_address(words[0]) or not os.environ.get(ADDRESS_VARIABLE)):
         address, rest = words[0], words[1:]
-    if not rest:
+    if what and not rest:
         hint = ""
         if words and not _is_address(words[0]):
             hint = f"; {ADDRESS_VARIABLE} is not set, so {words[0]} is the ADDRESS"

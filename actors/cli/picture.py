@@ -35,6 +35,8 @@ def draw(snapshot: Snapshot, columns: int) -> str:
         Lines without colours and control characters, whatever names came in.
     """
     lines = [_headline(snapshot)]
+    if snapshot.is_quiesced:
+        lines.append("quiesced: takes and starts no tasks until `actors resume`")
     lines += ["", *_table(_tasks(snapshot), columns, right=range(6))]
     lines += ["", *_draw_blocks(snapshot.blocks, columns)]
     for manager in snapshot.managers:

@@ -54,6 +54,7 @@ def status(address: str | None, *, how: Asking) -> None:
         members     list of services and operators: kind, member_id, host,
                     pid, silent
         relayed     list: age, event (scaling, restarts), oldest first
+        is_quiesced whether no tasks are taken or started until `actors resume`
     Keys may be added; these stay.
 
     \b

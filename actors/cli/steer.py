@@ -1,10 +1,10 @@
-"""`actors hold`, `resume`, `drain`, `scale`, `cancel`: tell an endpoint what to do."""
+"""`actors hold`, `quiesce`, `resume`, `drain`, `scale`, `cancel`: steer it."""
 
 import click
 
-from actors.cli.asking import Asking, asking, split_address
+from actors.cli.asking import Asking, address_argument, asking, split_address
 
-__all__ = ["cancel", "drain", "hold", "resume", "scale"]
+__all__ = ["cancel", "drain", "hold", "quiesce", "resume", "scale"]
 
 # Chosen: what max_blocks in endpoint.toml may be at most.
 _MOST_BLOCKS = 1_000_000
@@ -34,10 +34,35 @@ def hold(words: tuple[str, ...], *, how: Asking) -> None:
 
 
 @click.command()
-@_names
+@address_argument
+@asking()
+def quiesce(address: str | None, *, how: Asking) -> None:
+    """Take no tasks and start none, until the endpoint is resumed.
+
+    Tasks that managers have already go on, and results are delivered. What waits is on
+    disk, as far as [journal] durability says; what clients submit stays with them, in
+    the state waiting-for-endpoint. No blocks are started, and idle ones end as usual.
+    The endpoint stays quiesced when it is restarted. `actors status` tells.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was done and 1 if not.
+
+    \b
+    Example, before a maintenance:
+        actors quiesce lab
+        actors status lab       # until nothing runs
+        actors stop lab
+        actors run lab
+        actors resume lab
+    """  # noqa: D301 (click wants the character backspace)
+    how.steer(address, "quiesce")
+
+
+@click.command()
+@click.argument("words", metavar="[ADDRESS] [NAME...]", nargs=-1)
 @asking()
 def resume(words: tuple[str, ...], *, how: Asking) -> None:
-    """Let held blocks or managers take tasks again.
+    """Undo `quiesce`; or, with NAMEs, let held blocks or managers take tasks again.
 
     A block that drains goes on draining.
 
@@ -45,10 +70,11 @@ def resume(words: tuple[str, ...], *, how: Asking) -> None:
     is what ACTORS_ADDRESS says. The exit code is 0 if it was done and 1 if not.
 
     \b
-    Example:
+    Examples:
+        actors resume lab
         actors resume lab block-1
     """  # noqa: D301 (click wants the character backspace)
-    address, names = split_address(words, "NAME...")
+    address, names = split_address(words)
     how.steer(address, "resume", names)
 
 

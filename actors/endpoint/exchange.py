@@ -107,6 +107,7 @@ class Exchange(abc.ABC):
         self.failed = 0
         self.cancelled = 0
         self._load_changed = True  # the strategy should hear of it soon
+        self.is_ending = False  # the endpoint stops: tasks are for its successor
 
     @abc.abstractmethod
     def _send(self, peer: str, message: Message, now: float, turn: Turn) -> None:
@@ -132,6 +133,9 @@ class Exchange(abc.ABC):
             again = [done[t.task_id] for t in tasks if t.task_id in done]
             if again:
                 self._send(client.peer, Results(again), now, turn)
+        if self.fleet.is_quiesced or self.is_ending:
+            self._put_off(tasks, fresh, client, turn)
+            return
         if not entries:
             self._load_changed = True
         room = max(0, self.settings.max_queued_tasks - len(entries))
@@ -145,6 +149,16 @@ class Exchange(abc.ABC):
         if len(fresh) > room:
             self._refuse_tasks(fresh[room:], client, now, turn)
         self.place(now, turn)
+
+    def _put_off(
+        self, tasks: list[Task], fresh: list[Task], client: ClientEntry, turn: Turn
+    ) -> None:
+        """Leave new tasks to their client, which says them again when it comes back."""
+        client.is_put_off = client.is_put_off or bool(fresh)
+        put_off = {t.task_id for t in fresh}
+        known = [t.task_id for t in tasks if t.task_id not in put_off]
+        if known:
+            self._promise(client.peer, Accepted(known), turn)
 
     def _refuse_tasks(
         self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
@@ -278,7 +292,7 @@ class Exchange(abc.ABC):
 
     def place(self, now: float, turn: Turn) -> None:
         """Lease what waits to those who have room."""
-        if not self.ledger.waiting:
+        if not self.ledger.waiting or self.fleet.is_quiesced or self.is_ending:
             return
         for manager, count in self.fleet.shares(lambda: self.ledger.waiting):
             leases = self.ledger.lease(

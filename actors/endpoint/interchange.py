@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from actors.endpoint.exchange import Exchange, InterchangeSettings
-from actors.endpoint.restoration import Restoration, take_snapshot
+from actors.endpoint.restoration import Restoration, steering_record, take_snapshot
 from actors.endpoint.steering import Steering
 from actors.errors import BrokenInvariant
 from actors.logic.clients import ClientEntry
@@ -20,7 +20,6 @@ from actors.logic.fleet import ManagerEntry
 from actors.logic.liveness import Liveness
 from actors.logic.records import (
     ClientAdmitted,
-    FleetSteered,
     InterchangeRecord,
     ManagerAdmitted,
     TasksForgotten,
@@ -64,6 +63,7 @@ from actors.messages import (
     MemberLeft,
     MemberRefused,
     Message,
+    Quiesce,
     Relay,
     ReplaceActor,
     Report,
@@ -306,6 +306,7 @@ class Interchange(Exchange):
         if client is None:
             client = self.clients[client_id] = ClientEntry(client_id, hello.instance)
         client.instance = hello.instance
+        client.is_put_off = False
         client.gone_at = math.inf
         client.is_leaving = False
         if client.unacknowledged:
@@ -424,7 +425,13 @@ class Interchange(Exchange):
                 self._send(sender, self.blocks_held(held), now, turn)
             case Command():
                 answer = self._steering.obey(message, now, turn)
-                self._send(sender, answer, now, turn)
+                if turn.records:
+                    # What an operator was told to be so stays so, also without power.
+                    self._promise(sender, answer, turn)
+                else:
+                    self._send(sender, answer, now, turn)
+            case Quiesce():
+                self.is_ending = True
             case Goodbye(reason):
                 self._leave(sender, reason, turn, is_lost=False)
             case Heartbeat():
@@ -528,8 +535,23 @@ class Interchange(Exchange):
 
     def note_steering(self, turn: Turn) -> None:
         """Record what gets no tasks."""
-        fleet = self.fleet
-        turn.records.append(FleetSteered(sorted(fleet.held), sorted(fleet.retired)))
+        turn.records.append(steering_record(self.fleet))
+
+    def quiesce(self, turn: Turn) -> None:
+        """Take no task and hand none out, until `resume`; what runs goes on."""
+        self.fleet.is_quiesced = True
+        self._load_changed = True
+        self.note_steering(turn)
+
+    def resume(self, now: float, turn: Turn) -> None:
+        """Undo `quiesce`, and have clients say again what was not taken."""
+        self.fleet.is_quiesced = False
+        self._load_changed = True
+        self.note_steering(turn)
+        for client in self.clients.values():
+            if client.is_put_off:
+                turn.sends.append((client.peer, Reregister("tasks are taken again")))
+        self.place(now, turn)
 
     # Members
 
@@ -607,6 +629,7 @@ class Interchange(Exchange):
                 self.ledger.leased,
                 self.finished,
                 self.fleet.loads(now),
+                self.fleet.is_quiesced,
             )
         )
 

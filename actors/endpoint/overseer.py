@@ -17,6 +17,7 @@ from actors.messages import (
     ActorRestarted,
     AnyEvent,
     Hello,
+    Quiesce,
     Relay,
     ReplaceActor,
     StopEndpoint,
@@ -74,6 +75,7 @@ class Overseer:
         self.membership = Membership("interchange", lambda: hello, chance)
         self._is_ready = False
         self._untold: list[AnyEvent] = []  # until there is somebody to tell
+        self._has_quiesced = False
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: the root process has no door."""
@@ -100,6 +102,10 @@ class Overseer:
                 theirs = self.supervisor.handle(message, sender, now)
                 turn.effects += theirs.effects
                 self._note_restarts(theirs, now, turn)
+        if self.supervisor.is_stopping and not self._has_quiesced:
+            # What came in now would be handed to managers that are about to end.
+            self._has_quiesced = True
+            self.membership.send(Quiesce("the endpoint stops"), now, turn)
         return turn
 
     def tick(self, now: float) -> Turn:

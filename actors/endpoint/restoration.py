@@ -28,7 +28,13 @@ from actors.logic.records import (
 )
 from actors.messages import ClientId, ManagerId, Outcome, Task, TaskId
 
-__all__ = ["Restorable", "Restoration", "put_back_record", "take_snapshot"]
+__all__ = [
+    "Restorable",
+    "Restoration",
+    "put_back_record",
+    "steering_record",
+    "take_snapshot",
+]
 
 # Tasks, or outcomes, in one portion of a snapshot. Chosen: a portion of small ones
 # takes about a millisecond.
@@ -100,8 +106,9 @@ class Restoration:
                 fleet.managers[record.manager_id] = manager
             case ManagerRemoved(manager_id):
                 fleet.managers.pop(manager_id, None)
-            case FleetSteered(held, retired):
+            case FleetSteered(held, retired, is_quiesced):
                 fleet.held, fleet.retired = set(held), set(retired)
+                fleet.is_quiesced = is_quiesced
 
     def finish(self, now: float) -> None:
         """Build what follows from the table; call it after the last record.
@@ -157,6 +164,11 @@ class Restoration:
         self._holders.pop(task_id, None)
 
 
+def steering_record(fleet: Fleet) -> FleetSteered:
+    """Write down what gets no tasks."""
+    return FleetSteered(sorted(fleet.held), sorted(fleet.retired), fleet.is_quiesced)
+
+
 def put_back_record(entry: Entry) -> TaskPutBack:
     """Write down all that attempts have left behind with a task."""
     return TaskPutBack(
@@ -176,7 +188,7 @@ def take_snapshot(exchange: Restorable) -> Iterator[list[InterchangeRecord]]:
     """
     fleet = exchange.fleet
     yield [
-        FleetSteered(sorted(fleet.held), sorted(fleet.retired)),
+        steering_record(fleet),
         *(
             ManagerAdmitted(
                 m.manager_id, m.instance, m.block_id, m.slots, m.host, m.pid

@@ -74,6 +74,8 @@ class Steered(Protocol):
     def drain(self, manager: ManagerEntry, now: float, turn: Turn) -> None: ...
     def note_steering(self, turn: Turn) -> None: ...
     def place(self, now: float, turn: Turn) -> None: ...
+    def quiesce(self, turn: Turn) -> None: ...
+    def resume(self, now: float, turn: Turn) -> None: ...
     def retire(
         self, block_ids: Iterable[BlockId], now: float, turn: Turn, *, if_busy: bool
     ) -> list[BlockId]: ...
@@ -167,6 +169,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     clients: list[ClientPicture]
     members: list[MemberPicture] = []
     relayed: list[Relayed] = []  # oldest first
+    is_quiesced: bool = False  # no tasks are taken or handed out until it is resumed
 
 
 class Steering:
@@ -181,6 +184,10 @@ class Steering:
             case "status":
                 body = msgspec.json.encode(self.snapshot(now))
                 return Answer(command.request_id, True, "", body)
+            case "quiesce":
+                done, text = self._quiesce(turn)
+            case "resume" if not command.names:
+                done, text = self._resume(now, turn)
             case "hold" | "resume" | "drain":
                 done, text = self._on_members(command, now, turn)
             case "scale":
@@ -219,6 +226,7 @@ class Steering:
             self._draw_clients(),
             self._draw_members(now),
             [Relayed(now - at, event) for at, event in interchange.relayed],
+            interchange.fleet.is_quiesced,
         )
 
     def _task_counts(self) -> dict[str, int]:
@@ -374,6 +382,25 @@ class Steering:
         if command.verb == "resume":
             self._interchange.place(now, turn)
         return True, f"{_DONE[command.verb]}: {', '.join(command.names)}"
+
+    def _quiesce(self, turn: Turn) -> tuple[bool, str]:
+        ledger = self._interchange.ledger
+        self._interchange.quiesce(turn)
+        return True, (
+            f"quiesced: tasks with managers ({ledger.leased}) go on, those that wait "
+            f"({ledger.waiting}) do so until it is resumed, and no new ones are taken"
+        )
+
+    def _resume(self, now: float, turn: Turn) -> tuple[bool, str]:
+        fleet = self._interchange.fleet
+        if not fleet.is_quiesced:
+            held = ", ".join(sorted(fleet.held)) or "none"
+            return False, (
+                "the endpoint is not quiesced; name the blocks or managers that shall "
+                f"be resumed; held are: {held}"
+            )
+        self._interchange.resume(now, turn)
+        return True, "resumed: tasks are taken and handed out again"
 
     def _drain_block(self, block_id: BlockId, now: float, turn: Turn) -> None:
         interchange = self._interchange

@@ -347,4 +347,5 @@ class Strategy:
 
 
 def _tasks(load: LoadReported) -> int:
-    return load.waiting + load.leased
+    # No block is started for what shall not run.
+    return load.leased + (0 if load.is_quiesced else load.waiting)

@@ -15,6 +15,7 @@ class ClientEntry:
         "gone_at",
         "instance",
         "is_leaving",
+        "is_put_off",
         "unacknowledged",
         "unfinished",
     )
@@ -26,6 +27,7 @@ class ClientEntry:
         self.unfinished = 0  # its tasks in the ledger
         self.gone_at = math.inf  # since when its link is closed
         self.is_leaving = False  # nobody will come for its results
+        self.is_put_off = False  # it has tasks that were not taken: call it back
 
     @property
     def peer(self) -> str:

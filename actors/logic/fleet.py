@@ -60,12 +60,13 @@ class ManagerEntry:
 
 
 class Fleet:
-    """All managers, and which of them are held."""
+    """All managers, and which of them, or whether all, are held."""
 
     def __init__(self) -> None:
         self.managers: dict[ManagerId, ManagerEntry] = {}
         self.held: set[str] = set()  # manager ids and block ids that get nothing
         self.retired: set[BlockId] = set()  # blocks that end: nobody joins from there
+        self.is_quiesced = False  # by an operator: no task is taken, nor handed out
 
     def is_usable(self, manager: ManagerEntry) -> bool:
         """Tell whether a manager may get leases."""

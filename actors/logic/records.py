@@ -130,6 +130,7 @@ class FleetSteered(Record, frozen=True, array_like=True, tag=True, gc=False):
 
     held: list[str]  # manager ids and block ids
     retired: list[BlockId]
+    is_quiesced: bool = False  # nobody gets any, and none are taken
 
 
 InterchangeRecord = (

@@ -2,6 +2,7 @@
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -133,6 +134,11 @@ def test_a_missing_service_and_bad_frames_stand_in_the_first_line() -> None:
 )
 def test_uptime_is_told_in_units_that_matter(seconds: float, text: str) -> None:
     assert draw(snapshot(uptime=seconds), 80).startswith(f"lab: up {text},")
+
+
+def test_a_quiesced_endpoint_says_so_at_once() -> None:
+    quiesced = msgspec.structs.replace(snapshot(), is_quiesced=True)
+    assert draw(quiesced, 80).splitlines()[1].startswith("quiesced: ")
 
 
 def test_what_operators_did_to_a_block_is_seen() -> None:

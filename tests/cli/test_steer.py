@@ -196,6 +196,27 @@ def test_blocks_come_and_go_as_asked(
     assert executor.submit(abs, -1).result(10) == 1
 
 
+def test_a_quiesced_endpoint_takes_nothing_until_it_is_resumed(
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
+) -> None:
+    folder, gate = shared_endpoint.folder, tmp_path / "gate"
+    runs = executor.submit(wait_for, str(gate))
+    eventually(runs.running, what="the task to run")
+    assert done("quiesce", folder).startswith("quiesced: tasks with managers (1) go on")
+    late = executor.submit(abs, -4)
+    gate.touch()
+    assert runs.result(20) is None
+    assert done("status", folder).splitlines()[1].startswith("quiesced: ")
+    tasks = status(shared_endpoint)["tasks"]
+    assert sum(tasks[s] for s in tasks if s.startswith("waiting")) == 0
+    assert late.history[-1].state is TaskState.WAITING_FOR_ENDPOINT
+    assert done("resume", folder).startswith("resumed")
+    assert late.result(20) == 4
+    again = actors("resume", folder)
+    assert again.exit_code == 1
+    assert "is not quiesced" in again.stderr
+
+
 def test_a_drained_block_finishes_and_ends_in_order(
     shared_endpoint: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
 ) -> None:

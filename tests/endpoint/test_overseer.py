@@ -15,6 +15,7 @@ from actors.logic.turn import Answered, Knock, LinkClosed, Turn
 from actors.messages import (
     ActorRestarted,
     Heartbeat,
+    Quiesce,
     Relay,
     ReplaceActor,
     StopEndpoint,
@@ -99,6 +100,18 @@ def test_an_operator_may_stop_the_endpoint(root: Root) -> None:
     for name in reversed(ACTORS):
         turn = root.crash(name)
     assert all_of(turn.effects, AllStopped) == [AllStopped("")]
+
+
+def test_before_all_stops_no_more_tasks_are_taken(root: Root) -> None:
+    """Whatever stops it: what came in late would go to managers that end."""
+    assert sent_to(root.tell(StopAll()), DOOR, Quiesce)
+    assert not sent_to(root.tell(StopAll()), DOOR, Quiesce), "once"
+
+
+def test_when_it_gives_up_no_more_tasks_are_taken_either(root: Root) -> None:
+    turn = root.tell(ChildEnded("provider", "exit code 78", is_hopeless=True))
+    assert sent_to(turn, DOOR, Quiesce)
+    assert StopChild("strategy", is_kill=False) in turn.effects
 
 
 def test_a_signal_may_stop_it_and_a_second_one_in_a_hurry(root: Root) -> None:

@@ -6,7 +6,7 @@ records behind it, must give the same.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +24,7 @@ from actors.messages import (
     AckResults,
     CancelTasks,
     ClientId,
+    Command,
     Failure,
     FailureKind,
     Finished,
@@ -94,7 +95,7 @@ class Recorded(Talk):
 
     def act(self, choice: int) -> None:
         """Let something happen; which thing, and to whom, is in the number."""
-        choice, kind = divmod(choice, 16)
+        choice, kind = divmod(choice, 17)
         client = CLIENTS[choice % 2]
         manager_id = MANAGERS[choice // 2 % 2]
         number = choice // 4
@@ -138,6 +139,11 @@ class Recorded(Talk):
                 held = [(str(t), self.attempt(t)) for t in leases[: number % 3]]
                 again = manager_hello(manager_id, f"b-{manager_id}", held=held)
                 self.keep(self.ask(again)[1])
+            case 16:
+                self.keep(self.ask(hello("operator", "o"))[1])
+                verb: Literal["quiesce", "resume"]
+                verb = "resume" if self.machine.fleet.is_quiesced else "quiesce"
+                self.keep(self.tell(Command("r", verb), "operator:o"))
 
     def finish(self, entry: Entry, manager_id: str, kind: int, number: int) -> None:
         name, attempt = entry.task.task_id, entry.attempt
@@ -198,6 +204,7 @@ def essence(machine: Interchange) -> dict[str, Any]:
         },
         "held": machine.fleet.held,
         "retired": machine.fleet.retired,
+        "is_quiesced": machine.fleet.is_quiesced,
     }
 
 

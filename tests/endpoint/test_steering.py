@@ -1,15 +1,17 @@
 """Operators get what they ask for, or a sentence that says why not."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import pytest
 
+from actors.api.operator import Verb
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.steering import Snapshot
 from actors.logic.liveness import Tempo
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
+    Accepted,
     Answer,
     Block,
     BlockId,
@@ -24,6 +26,7 @@ from actors.messages import (
     Heartbeat,
     Lease,
     Report,
+    Reregister,
     Results,
     ScaleTo,
     Stop,
@@ -47,9 +50,6 @@ from tests.endpoint.talk import (
 )
 
 OPERATOR, MANAGER, CLIENT = "operator:o1", "manager:m1", "client:c1"
-Verb = Literal[
-    "status", "hold", "resume", "drain", "scale", "cancel", "stop", "tasks", "story"
-]
 
 
 class Desk(Talk):
@@ -126,8 +126,16 @@ def test_holding_does_not_disturb_what_runs(desk: Desk) -> None:
     assert sent_to(desk.tell(Finished([outcome()]), MANAGER), CLIENT, Results)
 
 
-@pytest.mark.parametrize("verb", ["hold", "resume", "drain"])
-@pytest.mark.parametrize("names", [["m1", "m7"], []])
+@pytest.mark.parametrize(
+    ("verb", "names"),
+    [
+        ("hold", ["m1", "m7"]),
+        ("hold", []),
+        ("resume", ["m1", "m7"]),
+        ("drain", ["m1", "m7"]),
+        ("drain", []),
+    ],
+)
 def test_unknown_names_are_answered_with_the_known_ones(
     desk: Desk, verb: Verb, names: list[str]
 ) -> None:
@@ -164,6 +172,68 @@ def test_a_drained_block_without_managers_is_the_strategys_to_end(desk: Desk) ->
     _, turn = desk.command("drain", "block-2")
     held = sent_to(turn, "strategy:strategy", BlocksHeld)
     assert held == [BlocksHeld([BlockId("block-2")])]
+
+
+# Quiesce
+
+
+def test_the_quiesced_hand_out_nothing_and_what_runs_goes_on(desk: Desk) -> None:
+    desk.submit("t1", "t2")
+    desk.command("quiesce")
+    turn = desk.tell(Finished([outcome("t1")]), MANAGER)
+    assert sent_to(turn, CLIENT, Results)
+    assert not sent_to(turn, MANAGER, Lease)
+    assert not sent_to(desk.tell(Report(5, []), MANAGER), MANAGER, Lease)
+    answer, turn = desk.command("resume")
+    assert answer.is_done
+    assert [t.task_id for t in only(sent_to(turn, MANAGER, Lease)).tasks] == ["t2"]
+
+
+def test_the_quiesced_leave_new_tasks_to_their_client_and_call_it_back(
+    desk: Desk,
+) -> None:
+    desk.submit("t1")
+    desk.command("quiesce")
+    turn = desk.submit("t1", "t2")
+    accepted = only(sent_to(turn, CLIENT, Accepted))
+    assert accepted.task_ids == ["t1"], "it was taken before, and is said again"
+    assert TaskId("t2") not in desk.machine.ledger.entries
+    _, turn = desk.command("resume")
+    assert sent_to(turn, CLIENT, Reregister)
+    desk.tell(LinkClosed(CLIENT))
+    desk.admit(hello("client", "c1", pid=5))
+    turn = desk.submit("t2")
+    assert only(sent_to(turn, CLIENT, Accepted)).task_ids == ["t2"]
+    desk.command("quiesce")
+    assert not sent_to(desk.command("resume")[1], CLIENT, Reregister), "none put off"
+
+
+def test_the_quiesced_tell_finished_tasks_again(desk: Desk) -> None:
+    desk.submit("t1")
+    desk.tell(Finished([outcome("t1")]), MANAGER)
+    desk.command("quiesce")
+    assert sent_to(desk.submit("t1"), CLIENT, Results)
+
+
+def test_that_it_is_quiesced_is_on_disk_before_it_is_said(desk: Desk) -> None:
+    _, turn = desk.command("quiesce")
+    assert only(turn.records).is_quiesced
+    assert only(turn.promises)[0] == OPERATOR
+    assert desk.status().is_quiesced
+    desk.command("resume")
+    assert not desk.status().is_quiesced
+
+
+def test_what_is_not_quiesced_cannot_be_resumed(desk: Desk) -> None:
+    desk.command("hold", "m1")
+    answer, _ = desk.command("resume")
+    assert (answer.is_done, answer.text) == (
+        False,
+        (
+            "the endpoint is not quiesced; name the blocks or managers that shall be "
+            "resumed; held are: m1"
+        ),
+    )
 
 
 # Scale, cancel, stop

@@ -83,13 +83,15 @@ class Desk(Talk):
         waiting: int = 0,
         leased: int = 0,
         blocks: dict[BlockId, tuple[int, float]] | None = None,
+        *,
+        is_quiesced: bool = False,
     ) -> Turn:
         """Tell the load; blocks are {id: (leases, idle)} with a manager each."""
         loads = [
             BlockLoad(block_id, 1, 2, leases, idle, False)
             for block_id, (leases, idle) in (blocks or {}).items()
         ]
-        load = LoadReported(waiting, leased, 0, loads)
+        load = LoadReported(waiting, leased, 0, loads, is_quiesced)
         return self.tell(Published("e", 1, 0.0, INTERCHANGE, load), "events")
 
     def stay(self, seconds: float, **load: Any) -> Turn:
@@ -164,6 +166,14 @@ def test_tasks_without_slots_are_answered_at_once(desk: Desk) -> None:
     decided = only(told(turn))
     assert (decided.action, decided.count) == ("launch", 2)
     assert "0 slots / 3 tasks is below parallelism 1" in decided.reason
+
+
+def test_no_block_is_started_for_what_shall_not_run(desk: Desk) -> None:
+    desk.blocks()
+    assert not orders(desk.load(waiting=5, is_quiesced=True))
+    assert not orders(desk.stay(12, waiting=5, is_quiesced=True))
+    desk.load(waiting=5)
+    assert orders(desk.wait(0.0))
 
 
 def test_ordered_blocks_count_before_they_are_reported(desk: Desk) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
+from actors.api.operator import Verb
 from actors.api.session import Session, SessionSettings
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.manager import Manager, ManagerSettings
@@ -412,7 +413,10 @@ class World:
         chance = self.chance
         fleet = self.center.fleet
         names: list[str] = [*fleet.managers, *self.center.blocks]
-        match chance.choice(("hold", "resume", "drain", "scale", "cancel", "status")):
+        verbs = ("hold", "resume", "quiesce", "drain", "scale", "cancel", "status")
+        match chance.choice(verbs):
+            case "quiesce" as verb:
+                self.command(verb)
             case "hold" | "resume" | "drain" as verb if names:
                 self.command(verb, [chance.choice(names)])
             case "scale":
@@ -430,7 +434,7 @@ class World:
 
     def command(
         self,
-        verb: Literal["status", "hold", "resume", "drain", "scale", "cancel", "stop"],
+        verb: Verb,
         names: list[str] | None = None,
         number: int = 0,
     ) -> None:
@@ -453,7 +457,10 @@ class World:
             self.heart.after(OPERATOR_PERIOD, self._end_of_trouble)
 
     def _resume_all(self) -> None:
-        held = list(self.center.fleet.held)
+        fleet = self.center.fleet
+        if fleet.is_quiesced:
+            self.command("resume")
+        held = list(fleet.held)
         for name in held:
             # One that is gone meanwhile is not known any more: nothing is lost.
             self.command("resume", [name])

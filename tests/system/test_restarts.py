@@ -17,7 +17,7 @@ import actors
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 from tests.system import tasks
-from tests.system.support import kill, lines
+from tests.system.support import kill, lines, order, picture
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +72,34 @@ def test_an_interchange_is_restored_from_snapshots_too(tmp_path: Path) -> None:
         gate.touch()
         endpoint.start()
         assert [future.result(60) for future in mine] == list(range(5))
+
+
+def test_the_quiesced_stays_so_until_it_is_resumed_whoever_dies(
+    tmp_path: Path,
+) -> None:
+    gate = tmp_path / "gate"
+    with RunningEndpoint() as endpoint, endpoint.executor() as executor:
+        mine = [executor.submit(tasks.wait_for, str(gate), n) for n in range(5)]
+        eventually(
+            lambda: all(len(f.history) >= 2 for f in mine), what="them to be sent"
+        )
+        order(endpoint, "quiesce")
+        late = executor.submit(abs, -1)
+        kill_interchange(endpoint)
+        assert picture(endpoint).is_quiesced
+        endpoint.stop()
+        gate.touch()
+        endpoint.start()
+        assert picture(endpoint).is_quiesced
+        eventually(
+            lambda: any(c.is_connected for c in picture(endpoint).clients),
+            20,
+            "the client",
+        )
+        assert picture(endpoint).tasks["waiting-for-nodes"] == 5, "the late one stays"
+        order(endpoint, "resume")
+        assert [future.result(60) for future in mine] == list(range(5))
+        assert late.result(60) == 1
 
 
 def run_client(endpoint: RunningEndpoint, script: str, *words: object) -> str:

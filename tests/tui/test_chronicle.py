@@ -182,6 +182,13 @@ def test_waiting_tasks_are_explained(states: list[str], words: str) -> None:
     assert words in alerts(snapshot((5, 0, 0, 0, 0, 0), blocks, []))
 
 
+def test_a_quiesced_endpoint_is_no_trouble_but_said() -> None:
+    whole = msgspec.structs.replace(
+        snapshot((5, 0, 0, 0, 0, 0), [], []), is_quiesced=True
+    )
+    assert alerts(whole) == "info Quiesced: no task is taken or started"
+
+
 def test_the_worst_comes_first_and_many_failures_are_counted() -> None:
     blocks = [block(n, "failed", message=f"node {n}") for n in range(9)]
     text = alerts(snapshot((0, 0, 0, 1, 9, 0), blocks, [manager(1, "away")]))

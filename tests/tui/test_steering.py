@@ -3,6 +3,8 @@
 Here against a source that answers as it is told; `test_real` steers an endpoint.
 """
 
+import dataclasses
+
 import msgspec
 import pytest
 from textual.containers import Vertical
@@ -111,6 +113,25 @@ def test_stop_says_what_is_given_up() -> None:
     question, _ = steer(desk, "S", "y")
     assert "28 tasks unfinished, 8 of them running" in question
     assert desk.orders == [("stop", [], 0)]
+
+
+def test_an_endpoint_is_quiesced_and_resumed_by_one_key() -> None:
+    desk = Desk()
+    question, _ = steer(desk, "z", "y")
+    assert "No task is taken or started until it is resumed" in question
+    assert desk.orders == [("quiesce", [], 0)]
+
+    async def script(pilot: Pilot[None], app: Dashboard) -> None:
+        await pilot.press("z")
+        await settle(pilot)
+        assert "Tasks are taken and started again" in screen(app)
+        await pilot.press("y")
+
+    view = normal()
+    assert view.status is not None
+    status = msgspec.structs.replace(view.status, is_quiesced=True)
+    play(dataclasses.replace(view, status=status), script, source=desk)
+    assert desk.orders[1:] == [("resume", [], 0)]
 
 
 def test_a_refusal_is_shown_with_its_reason() -> None:
