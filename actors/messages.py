@@ -111,6 +111,22 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     retries: int = 3  # starts allowed after a lost worker, manager or block
     priority: int = 0  # higher goes first
     name: str = ""  # for people
+    actor: "ActorWork | None" = None  # None: any worker may run it
+
+
+class ActorWork(Struct, frozen=True, array_like=True, gc=False):
+    """What a task has to do with an actor, if it is no call of a function.
+
+    "create"   function: the class; arguments: its constructor's
+    "call"     function: METHOD_MARK and a name; arguments: the method's
+    "find"     function: the name; arguments: the namespace, both UTF-8
+    "command"  arguments: a `Command`; for the endpoint's own actors
+
+    The outcome's payload is pickled as any other's.
+    """
+
+    actor_id: str
+    verb: Literal["command"]
 
 
 class Leased(Struct, frozen=True, array_like=True, gc=False):
@@ -991,8 +1007,8 @@ def encode_frame(messages: Sequence[Message]) -> bytes:
     return _encoder.encode(messages)
 
 
-def encode_one(message: Hello | DoorAnswer) -> bytes:
-    """Encode one door message."""
+def encode_one(message: Hello | DoorAnswer | Command) -> bytes:
+    """Encode one message that stands alone."""
     return _encoder.encode(message)
 
 
@@ -1052,6 +1068,7 @@ to_worker: Decoder[list[ToWorker]] = Decoder(list[ToWorker])
 from_worker: Decoder[list[FromWorker]] = Decoder(list[FromWorker])
 hello: Decoder[Hello] = Decoder(Hello)
 door_answer: Decoder[DoorAnswer] = Decoder(DoorAnswer)
+command: Decoder[Command] = Decoder(Command)
 published: Decoder[list[Published]] = Decoder(list[Published])
 
 

@@ -143,7 +143,7 @@ class ActorHandle(Generic[T]):
         return f"ActorHandle({self._picture.class_name})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, ActorHandle) and other._anchor is self._anchor
+        return isinstance(other, ActorHandle) and other._anchor == self._anchor
 
     def __hash__(self) -> int:
         return hash(self._anchor)

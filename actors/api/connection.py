@@ -49,6 +49,7 @@ from actors.errors import (
 from actors.helm import Helm
 from actors.logic.turn import Effect, Exit
 from actors.messages import (
+    ActorWork,
     ClientId,
     Delta,
     Failure,
@@ -297,8 +298,18 @@ class Connection:
         arguments: bytes,
         options: TaskOptions,
         task_id: TaskId | None = None,
+        *,
+        actor: ActorWork | None = None,
     ) -> TaskFuture:
-        """Send a call that is pickled already; None: give it an id."""
+        """Send a call that is pickled already.
+
+        Args:
+            function_bytes: pickled, or what stands for it in a word on an actor.
+            arguments: pickled.
+            options: how to run it.
+            task_id: None: give it one.
+            actor: whom it is for; None: any worker.
+        """
         now = time.time()
         task_id = task_id or self._next_task_id()
         future = TaskFuture(task_id, now, self)
@@ -317,6 +328,7 @@ class Connection:
             options.retries,
             options.priority,
             options.name,
+            actor,
         )
         self._submissions.put(future)
         # The user may well wait for one that is alone. Those that follow are sent

@@ -24,6 +24,7 @@ from typing import Any
 
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
+from actors.api.endpoint_actors import EndpointActors
 from actors.api.task_future import TaskFuture
 from actors.errors import (
     ConfigError,
@@ -32,7 +33,7 @@ from actors.errors import (
     TaskCancelledError,
 )
 from actors.logic.returns import call_and_list, call_and_split
-from actors.messages import DYNAMIC, STREAMING, TaskOptions
+from actors.messages import DYNAMIC, STREAMING, ActorWork, TaskOptions
 from actors.payload import dump_arguments, dump_function
 from actors.refs import Actors, ObjectRef, ObjectRefGenerator, RefAstray
 
@@ -100,20 +101,9 @@ class OnEndpoint:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.actors: Actors = EndpointActors(self)
 
     # Calls
-
-    @property
-    def actors(self) -> Actors:
-        """What carries out calls on actors: nothing, yet.
-
-        Raises:
-            ConfigError: always.
-        """
-        raise ConfigError(
-            "Actors do not run on an endpoint yet; call actors.init() without an "
-            "address to have them here"
-        )
 
     def prepare(self, function: bytes, options: TaskOptions, name: str) -> _Spec:
         """Look at what all calls of a function have in common.
@@ -165,6 +155,19 @@ class OnEndpoint:
                 ) from error
             raise
         return self._connection.send(spec.function, arguments, spec.options)
+
+    def send_work(
+        self, work: ActorWork, function: bytes, arguments: bytes, options: TaskOptions
+    ) -> TaskFuture:
+        """Send what is for an actor."""
+        return self._connection.send(function, arguments, options, actor=work)
+
+    @staticmethod
+    def ref_on(
+        future: "Future[Any]", change: Callable[[Any], Any] | None = None
+    ) -> ObjectRef[Any]:
+        """Return a ref on a future's result, or on what becomes of that."""
+        return _ref_on(future if change is None else _then(future, change))
 
     @staticmethod
     def _refs(spec: _Spec, future: "Future[Any]") -> Any:
@@ -358,8 +361,10 @@ def _pass_on(
         promise.set_running_or_notify_cancel()
         return
     error = source.exception()
+    result = None
     try:
-        result = None if error else change(source.result())
+        if error is None:
+            result = change(source.result())
     except BaseException as reason:  # noqa: BLE001  for whoever waits
         error = reason
     _end(promise, result, error)

@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from actors.endpoint.restoration import put_back_record
+from actors.endpoint.roster import Roster
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Entry, Ledger
@@ -38,9 +39,11 @@ from actors.logic.turn import Turn
 from actors.messages import (
     Accepted,
     AckFinished,
+    Answer,
     BlockId,
     CancelTasks,
     ClientId,
+    Command,
     Delta,
     Drain,
     Failure,
@@ -103,6 +106,7 @@ class Exchange(abc.ABC):
         self.ledger = Ledger(settings.wall_offset)
         self.fleet = Fleet()
         self.clients: dict[ClientId, ClientEntry] = {}
+        self.roster = Roster(self)
         self.finished = 0  # since the start, whatever the end
         self.failed = 0
         self.cancelled = 0
@@ -121,6 +125,15 @@ class Exchange(abc.ABC):
     def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
         """End a membership."""
 
+    @property
+    def wall_offset(self) -> float:
+        """What to add to `now` to get seconds since 1970."""
+        return self.settings.wall_offset
+
+    @abc.abstractmethod
+    def obey(self, command: Command, now: float, turn: Turn) -> Answer:
+        """Do what an operator asks, or say why not."""
+
     # Clients
 
     def _submit(
@@ -134,21 +147,37 @@ class Exchange(abc.ABC):
             if again:
                 self._send(client.peer, Results(again), now, turn)
         if self.fleet.is_quiesced or self.is_ending:
+            orders = [t for t in fresh if t.actor and t.actor.verb == "command"]
+            fresh = [t for t in fresh if t not in orders]
             self._put_off(tasks, fresh, client, turn)
+            # `resume`, for one.
+            self._take_work(orders, client, now, turn)
             return
         if not entries:
             self._load_changed = True
         room = max(0, self.settings.max_queued_tasks - len(entries))
         accepted = fresh[:room]
+        for_actors = [t for t in accepted if t.actor is not None]
+        if for_actors:
+            accepted = [t for t in accepted if t.actor is None]
         if accepted:
             at = now + self.settings.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, accepted))
             count = self.ledger.accept(accepted, client.client_id, now)
             client.unfinished += count
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
+        self._take_work(for_actors, client, now, turn)
         if len(fresh) > room:
             self._refuse_tasks(fresh[room:], client, now, turn)
         self.place(now, turn)
+
+    def _take_work(
+        self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        """Take what is for actors."""
+        for task in tasks:
+            if task.actor is not None:
+                self.roster.take(task, task.actor, client, now, turn)
 
     def _put_off(
         self, tasks: list[Task], fresh: list[Task], client: ClientEntry, turn: Turn
@@ -159,6 +188,13 @@ class Exchange(abc.ABC):
         known = [t.task_id for t in tasks if t.task_id not in put_off]
         if known:
             self._promise(client.peer, Accepted(known), turn)
+
+    def answer(
+        self, outcome: Outcome, client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        """Give a client the outcome of a task that never waited."""
+        client.unfinished += 1
+        self._deliver([outcome], client, now, turn)
 
     def _refuse_tasks(
         self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn

@@ -38,6 +38,7 @@ from actors.messages import (
     PROTOCOL,
     AckResults,
     Adopted,
+    Answer,
     AnyEvent,
     Block,
     BlockChanged,
@@ -119,6 +120,10 @@ class Interchange(Exchange):
     @property
     def epoch(self) -> str:
         return self.settings.epoch
+
+    def obey(self, command: Command, now: float, turn: Turn) -> Answer:
+        """Do what an operator asks, or say why not."""
+        return self._steering.obey(command, now, turn)
 
     # What an earlier process left
 
@@ -424,7 +429,7 @@ class Interchange(Exchange):
                 held = self.retire(block_ids, now, turn, if_busy=if_busy)
                 self._send(sender, self.blocks_held(held), now, turn)
             case Command():
-                answer = self._steering.obey(message, now, turn)
+                answer = self.obey(message, now, turn)
                 if turn.records:
                     # What an operator was told to be so stays so, also without power.
                     self._promise(sender, answer, turn)
