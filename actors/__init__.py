@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from actors.api.objects import as_completed, cancel, get, put, wait
     from actors.api.remote import remote
     from actors.api.runtime import init, is_initialized, shutdown
+    from actors.api.supervisor import Child, Supervisor
     from actors.logic.actor_life import DeathReason, Died
     from actors.refs import ObjectRef, ObjectRefGenerator
 
@@ -53,6 +54,7 @@ __all__ = [
     "ActorsError",
     "AddressError",
     "AdmissionRefused",
+    "Child",
     "ConfigError",
     "DeathReason",
     "Died",
@@ -67,6 +69,7 @@ __all__ = [
     "PayloadTooLarge",
     "PendingCallsLimitExceeded",
     "RuntimeClosedError",
+    "Supervisor",
     "TaskCancelledError",
     "TaskFailed",
     "TaskLost",
@@ -91,11 +94,13 @@ __all__ = [
 # Worker processes import this package, too, and must not load nng before they fork:
 # what needs it is imported when it is asked for.
 _LAZY = {
+    "Child": "actors.api.supervisor",
     "Executor": "actors.api.executors",
     "ObjectRef": "actors.refs",
     "ObjectRefGenerator": "actors.refs",
     "DeathReason": "actors.logic.actor_life",
     "Died": "actors.logic.actor_life",
+    "Supervisor": "actors.api.supervisor",
     "as_completed": "actors.api.objects",
     "exit_actor": "actors.api.actor_tools",
     "get_actor": "actors.api.actor_tools",

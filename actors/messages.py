@@ -891,6 +891,35 @@ class CreateActor(Message, frozen=True, array_like=True, tag=True, gc=False):
     blocks: bool = False
 
 
+class GroupOptions(Struct, frozen=True, array_like=True, gc=False):
+    """How a supervisor keeps its children; see `actors.supervisor`."""
+
+    restart_scope: str
+    max_restarts: int  # within `period`
+    period: float  # seconds
+    patience: float  # seconds between asking a child to end and killing it
+    first_delay: float  # seconds before the first restart
+    longest_delay: float  # seconds before a restart, at most
+
+
+class SupervisedChild(Struct, frozen=True, array_like=True):
+    """An actor, or a group with a supervisor of its own."""
+
+    name: str
+    kind: str  # which of its ends call for a restart
+    actor: CreateActor | None = None
+    group: "Supervise | None" = None
+
+
+class Supervise(Message, frozen=True, array_like=True, tag=True):
+    """Start actors one after the other, and keep them as the options say."""
+
+    number: int  # of the ref that stands for the supervisor
+    started: int  # of the ref that is known when all have started
+    options: GroupOptions
+    children: list[SupervisedChild]
+
+
 class CallActor(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Call a method of an actor, like `SubmitTask`."""
 
@@ -921,6 +950,12 @@ class WatchActor(Message, frozen=True, array_like=True, tag=True, gc=False):
 
     number: int
     actor: int
+
+
+class StopGroup(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Stop a supervisor's children in reverse order, and then itself."""
+
+    number: int
 
 
 class ActorExits(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -997,6 +1032,8 @@ FromWorker = (
     | KillActor
     | WatchActor
     | ActorExits
+    | Supervise
+    | StopGroup
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from actors.errors import ActorsError
 from actors.messages import ActorOptions, TaskOptions, Value
+from actors.plans import GroupPlan, MadeGroup
 
 __all__ = [
     "Actors",
@@ -241,6 +242,14 @@ class Actors(Protocol):
 
     def watch(self, anchor: Any) -> ObjectRef[Any]:
         """Return a ref on what tells of the end of the actor's incarnation."""
+        ...
+
+    def supervise(self, plan: GroupPlan) -> "MadeGroup[ObjectRef[Any]]":
+        """Make a supervisor, and have it start its children."""
+        ...
+
+    def stop(self, anchor: Any) -> None:
+        """Have a supervisor stop its children, and end."""
         ...
 
 

@@ -7,22 +7,25 @@ their start, and the supervisor itself ends with the reason.
 
     stopped ──StartChild──► starting ──ChildStarted──► running ──ChildEnded──► (restart)
     running ──StopChild(ask)──► stopping ──after `patience`, StopChild(kill)──► stopped
+    running ──ChildEnded──► done, if its restart kind says that nobody wants it back
 
 A *dispensable* child never costs the others anything: it has a budget and waits of its
 own, and when that is used up it alone is given up.
 
 Pure; a shell makes the processes. A restart goes through the clock, and a stop request
-that comes first overtakes it.
+that comes first overtakes it. The children of an endpoint start without waiting for
+each other (`waits_for_start`); those of users' supervisors one after the other, as
+OTP's.
 """
 
 import enum
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from actors.logic.restarts import RestartBudget
+from actors.logic.restarts import RestartBudget, RestartKind, RestartScope
 from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import ActorRestarted, Hello, Notice
 
@@ -30,15 +33,13 @@ __all__ = [
     "AllStopped",
     "ChildEnded",
     "ChildStarted",
-    "RestartScope",
+    "ChildState",
     "StartChild",
     "StopAll",
     "StopChild",
     "Supervisor",
     "SupervisorSettings",
 ]
-
-RestartScope = Literal["one_for_one", "rest_for_one", "one_for_all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,11 @@ class SupervisorSettings:
         period: seconds.
         patience: seconds between asking a child to stop and killing it.
         dispensable: those of the children that the others can do without.
+        kinds: {name: which of its ends call for a restart}; left out: permanent.
+        first_delay: seconds before the first restart after a quiet period.
+        longest_delay: seconds before a restart, at most; default: half the period, at
+            most 5 s.
+        waits_for_start: whether each child starts only when the one before is up.
     """
 
     children: Sequence[str]
@@ -60,6 +66,10 @@ class SupervisorSettings:
     period: float = 30.0
     patience: float = 5.0
     dispensable: Sequence[str] = ()
+    kinds: Mapping[str, RestartKind] = field(default_factory=dict)
+    first_delay: float = 0.05
+    longest_delay: float | None = None
+    waits_for_start: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +112,13 @@ class ChildEnded:
         name: of the child.
         how: for people: "exit code 1", "signal 9 (SIGKILL)".
         is_hopeless: whether it said itself that a restart would not help.
+        is_normal: whether it meant to end.
     """
 
     name: str
     how: str
     is_hopeless: bool = False
+    is_normal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +134,21 @@ class StopAll:
     hurry: bool = False
 
 
-class _State(enum.Enum):
+class ChildState(enum.Enum):
+    """Where a child is in its life."""
+
     STOPPED = "stopped"
+    STARTING = "starting"
     RUNNING = "running"
     STOPPING = "stopping"
-    GIVEN_UP = "given up"
+    DONE = "done"  # it ended, and nobody wants it back, or it was given up
+
+
+# With a process, which nobody has asked to end.
+_UP = (ChildState.STARTING, ChildState.RUNNING)
+_ON_THE_WAY = (ChildState.STARTING, ChildState.STOPPING)
+# Without one.
+_DOWN = (ChildState.STOPPED, ChildState.DONE)
 
 
 class _Child:
@@ -134,7 +156,7 @@ class _Child:
 
     def __init__(self, name: str, budget: RestartBudget | None, now: float) -> None:
         self.name = name
-        self.state = _State.STOPPED
+        self.state = ChildState.STOPPED
         self.kill_at = math.inf
         self.restarts = 0
         self.pid = 0
@@ -151,11 +173,17 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         self.is_stopping = False
-        self._reason = ""
+        self.reason = ""  # why it stops; empty: it was asked to, or does not
         self._is_over = False
 
         def budget() -> RestartBudget:
-            return RestartBudget(settings.max_restarts, settings.period, chance)
+            return RestartBudget(
+                settings.max_restarts,
+                settings.period,
+                chance,
+                first_delay=settings.first_delay,
+                longest_delay=settings.longest_delay,
+            )
 
         self._budget = budget()
         dispensable = settings.dispensable
@@ -174,9 +202,12 @@ class Supervisor:
         turn = Turn()
         match message:
             case ChildStarted(name, pid):
-                self.children[name].pid = pid
-            case ChildEnded(name, how, is_hopeless):
-                self._ended(self.children[name], how, now, turn, is_hopeless)
+                child = self.children[name]
+                child.pid = pid
+                if child.state is ChildState.STARTING:
+                    child.state = ChildState.RUNNING
+            case ChildEnded():
+                self._ended(self.children[message.name], message, now, turn)
             case StopAll(reason, hurry):
                 self.stop(reason, now, turn, hurry=hurry)
         return turn
@@ -185,10 +216,15 @@ class Supervisor:
         """Start what is due, kill what was asked in vain."""
         turn = Turn()
         if self._start_at() <= now:
+            waits = self.settings.waits_for_start
             for child in self.children.values():
-                if child.state is _State.STOPPED and self._restarts_at(child) <= now:
-                    child.state = _State.RUNNING
+                if child.state is ChildState.STOPPED and (
+                    self._restarts_at(child) <= now
+                ):
+                    child.state = ChildState.STARTING if waits else ChildState.RUNNING
                     turn.effects.append(StartChild(child.name))
+                    if waits:
+                        break
         for child in self.children.values():
             if child.kill_at <= now:
                 child.kill_at = math.inf
@@ -200,61 +236,73 @@ class Supervisor:
         return min(self._start_at(), *(c.kill_at for c in self.children.values()))
 
     def _start_at(self) -> float:
-        """When the stopped ones start, in order: once nobody is on the way down."""
+        """When the stopped ones start, in order: once nobody is on the way."""
         children = self.children.values()
-        if self.is_stopping or any(c.state is _State.STOPPING for c in children):
+        if self.is_stopping or any(c.state in _ON_THE_WAY for c in children):
             return math.inf
-        stopped = (c for c in children if c.state is _State.STOPPED)
+        stopped = (c for c in children if c.state is ChildState.STOPPED)
         return min(map(self._restarts_at, stopped), default=math.inf)
 
     def _restarts_at(self, child: _Child) -> float:
         return child.restart_at if child.budget is not None else self._restart_at
 
+    @property
+    def is_up(self) -> bool:
+        """Whether all run that should."""
+        wanted = (ChildState.RUNNING, ChildState.DONE)
+        return all(child.state in wanted for child in self.children.values())
+
     def stop(self, reason: str, now: float, turn: Turn, *, hurry: bool = False) -> None:
         """Stop all children; a second request with `hurry` kills them at once."""
         if not self.is_stopping:
             self.is_stopping = True
-            self._reason = reason
+            self.reason = reason
         if hurry:
             for child in self.children.values():
-                if child.state in (_State.RUNNING, _State.STOPPING):
-                    child.state, child.kill_at = _State.STOPPING, math.inf
+                if child.state not in _DOWN:
+                    child.state, child.kill_at = ChildState.STOPPING, math.inf
                     turn.effects.append(StopChild(child.name, is_kill=True))
         self._stop_next(now, turn)
 
     def _stop_next(self, now: float, turn: Turn) -> None:
         """Ask the last one that still runs; each waits for those after it."""
         for child in reversed(self.children.values()):
-            if child.state is _State.STOPPING:
+            if child.state is ChildState.STOPPING:
                 return
-            if child.state is _State.RUNNING:
+            if child.state in _UP:
                 self._ask(child, now, turn)
                 return
         if not self._is_over:
             self._is_over = True
-            turn.effects.append(AllStopped(self._reason))
+            turn.effects.append(AllStopped(self.reason))
 
     def _ask(self, child: _Child, now: float, turn: Turn) -> None:
-        child.state = _State.STOPPING
+        child.state = ChildState.STOPPING
         child.kill_at = now + self.settings.patience
         turn.effects.append(StopChild(child.name, is_kill=False))
 
-    def _ended(
-        self, child: _Child, how: str, now: float, turn: Turn, is_hopeless: bool
-    ) -> None:
-        was_asked = child.state is _State.STOPPING
-        child.state, child.kill_at, child.pid = _State.STOPPED, math.inf, 0
+    def _ended(self, child: _Child, ended: ChildEnded, now: float, turn: Turn) -> None:
+        how = ended.how
+        kind = self._kind(child)
+        was_asked = child.state is ChildState.STOPPING
+        child.state, child.kill_at, child.pid = ChildState.STOPPED, math.inf, 0
         if self.is_stopping:
             self._stop_next(now, turn)
+            return
+        if kind == "temporary" and not ended.is_hopeless:
+            child.state = ChildState.DONE
             return
         if was_asked:
             # It went down for another's sake, and starts again with it.
             return
         if child.budget is not None:
-            self._lost(child, child.budget, how, now, turn, is_hopeless=is_hopeless)
+            self._lost(child, child.budget, ended, now, turn)
             return
-        if is_hopeless:
+        if ended.is_hopeless:
             self.stop(f"{child.name} cannot run: {how}", now, turn)
+            return
+        if kind == "transient" and ended.is_normal:
+            child.state = ChildState.DONE
             return
         delay = self._budget.crashed(now)
         if delay is None:
@@ -270,23 +318,28 @@ class Supervisor:
         turn.events.append(ActorRestarted(child.name, how, child.restarts))
         self._restart_at = max(self._restart_at, now + delay)
         for other in self._affected(child):
-            if other.state is _State.RUNNING:
+            if other.state in _UP:
                 self._ask(other, now, turn)
+            elif other.state is ChildState.DONE and self._kind(other) == "transient":
+                # As OTP's: what starts anew starts with all that it began with.
+                other.state = ChildState.STOPPED
+
+    def _kind(self, child: _Child) -> RestartKind:
+        return self.settings.kinds.get(child.name, "permanent")
 
     def _lost(
         self,
         child: _Child,
         budget: RestartBudget,
-        how: str,
+        ended: ChildEnded,
         now: float,
         turn: Turn,
-        *,
-        is_hopeless: bool,
     ) -> None:
         """Restart a dispensable child, or do without it; the others go on."""
-        delay = None if is_hopeless else budget.crashed(now)
+        how = ended.how
+        delay = None if ended.is_hopeless else budget.crashed(now)
         if delay is None:
-            child.state = _State.GIVEN_UP
+            child.state = ChildState.DONE
             text = f"{child.name} is given up, everything else goes on: {how}"
             turn.events.append(Notice("error", text))
             return
@@ -308,5 +361,5 @@ class Supervisor:
     def check(self) -> None:
         """Raise AssertionError if a child is in two minds."""
         for child in self.children.values():
-            if child.state is not _State.STOPPING:
+            if child.state is not ChildState.STOPPING:
                 assert child.kill_at == math.inf, child.name

@@ -2,18 +2,19 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from actors.logic.restarts import RestartScope
 from actors.logic.turn import Turn
 from actors.messages import PROTOCOL, ActorRestarted, Hello, Notice
 from actors.supervisor import (
     AllStopped,
     ChildEnded,
     ChildStarted,
-    RestartScope,
     StartChild,
     StopAll,
     StopChild,
@@ -35,10 +36,10 @@ class Group:
         max_restarts: int = 3,
         period: float = 30.0,
         children: Sequence[str] = CHILDREN,
-        dispensable: Sequence[str] = (),
+        **settings_: Any,
     ) -> None:
         settings = SupervisorSettings(
-            children, scope, max_restarts, period, PATIENCE, dispensable
+            children, scope, max_restarts, period, PATIENCE, **settings_
         )
         self.machine = Supervisor(settings, random.Random(0), 100.0)
         self.now = 100.0
@@ -58,7 +59,8 @@ class Group:
                     assert name not in self.alive, f"{name} was started twice"
                     self.pids += 1
                     self.alive[name] = self.pids
-                    self.obey(self.tell(ChildStarted(name, self.pids)))
+                    if not self.machine.settings.waits_for_start:
+                        self.comes_up(name)
                 case StopChild(name, is_kill):
                     self.log.append(f"{'kill' if is_kill else 'ask'} {name}")
                     self.asked.add(name)
@@ -79,10 +81,15 @@ class Group:
         self.now = until
         return whole
 
-    def ends(self, name: str, how: str = "exit code 1") -> Turn:
+    def comes_up(self, name: str) -> None:
+        self.obey(self.tell(ChildStarted(name, self.alive[name])))
+
+    def ends(
+        self, name: str, how: str = "exit code 1", *, is_normal: bool = False
+    ) -> Turn:
         del self.alive[name]
         self.asked.discard(name)
-        return self.obey(self.tell(ChildEnded(name, how)))
+        return self.obey(self.tell(ChildEnded(name, how, is_normal=is_normal)))
 
     def stop(self, reason: str = "", *, hurry: bool = False) -> Turn:
         return self.obey(self.tell(StopAll(reason, hurry)))
@@ -310,6 +317,80 @@ def test_a_child_that_was_given_up_is_not_waited_for(
     for name in ("b", "a"):
         dispensing.ends(name)
     assert dispensing.said()[-1] == "all stopped: "
+
+
+# Kinds of children
+
+
+def of_kinds(scope: RestartScope = "one_for_one") -> Group:
+    kinds = {"a": "permanent", "b": "transient", "c": "temporary"}
+    group = Group(scope, kinds=kinds)
+    group.said()
+    return group
+
+
+@pytest.mark.parametrize("is_normal", [False, True])
+def test_permanent_transient_and_temporary_ends(*, is_normal: bool) -> None:
+    group = of_kinds()
+    for name in CHILDREN:
+        group.ends(name, is_normal=is_normal)
+    group.wait(1.0)
+    assert group.said() == (["start a"] if is_normal else ["start a", "start b"])
+    assert group.machine.is_up
+
+
+def test_ends_that_call_for_no_restart_are_not_counted() -> None:
+    group = of_kinds()
+    for _ in range(3):
+        group.ends("a", is_normal=True)
+        group.wait(2.0)
+    group.ends("b", is_normal=True)
+    group.ends("c")
+    assert not group.machine.is_stopping
+
+
+def test_a_transient_child_that_ended_starts_anew_with_all_others() -> None:
+    group = of_kinds("one_for_all")
+    group.ends("b", is_normal=True)
+    group.ends("a")
+    assert group.said() == ["ask c"]
+    group.ends("c")
+    group.wait(1.0)
+    assert group.said() == ["start a", "start b"], "what is temporary never does"
+
+
+# Starting in order
+
+
+def test_each_child_waits_until_the_one_before_is_up() -> None:
+    group = Group(waits_for_start=True)
+    for name in CHILDREN:
+        assert group.said() == [f"start {name}"]
+        assert not group.machine.is_up
+        group.comes_up(name)
+        group.wait(0.0)
+    assert group.machine.is_up
+
+
+def test_one_that_ends_while_it_starts_is_started_again_before_the_next() -> None:
+    group = Group(waits_for_start=True)
+    group.comes_up("a")
+    group.wait(0.0)
+    group.ends("b")
+    group.wait(1.0)
+    assert group.said() == ["start a", "start b", "start b"]
+    group.stop()
+    assert group.said() == ["ask b"], "it is on the way, and not up"
+
+
+def test_the_delays_between_restarts_are_those_that_were_asked_for() -> None:
+    group = Group(first_delay=2.0, longest_delay=2.0)
+    group.said()
+    group.ends("a")
+    group.wait(1.9)
+    assert group.said() == []
+    group.wait(0.7)
+    assert group.said() == ["start a"]
 
 
 # Stopping

@@ -117,21 +117,39 @@ class ActorClass(Generic[T]):
             ConfigError: it needs more than there will ever be.
         """
         current = runtime()
-        if self._actor_options is None or self._picture is None:
-            self._picture = _picture_of(self._class, self._options)
-            self._pickled = dump_function(self._class)
-            self._actor_options = self._made_options(self._picture)
+        pickled, options, own_picture = self.prepared()
         name = f"{self._class.__qualname__}.__init__"
         anchor, picture = current.actors.create(
-            self._pickled,
-            self._actor_options,
+            pickled,
+            options,
             types.SimpleNamespace(__qualname__=name),
             args,
             kwargs,
         )
-        if picture == self._actor_options.picture:
-            return ActorHandle(anchor, self._picture)
+        if picture == options.picture:
+            return ActorHandle(anchor, own_picture)
         return ActorHandle(anchor, pickle.loads(picture))
+
+    def prepared(
+        self, *, is_supervised: bool = False
+    ) -> tuple[bytes, ActorOptions, ActorPicture]:
+        """Return the class pickled, its options as they travel, and its picture.
+
+        Raises:
+            NotSerializable: the class cannot be pickled.
+            ConfigError: `is_supervised`, but the options want what a supervisor does.
+        """
+        given = self._options
+        if is_supervised and (given.max_restarts or given.get_if_exists):
+            raise ConfigError(
+                f"{self._class.__qualname__} has max_restarts {given.max_restarts} and "
+                f"get_if_exists {given.get_if_exists}: leave both to its supervisor"
+            )
+        if self._actor_options is None or self._picture is None:
+            self._picture = _picture_of(self._class, self._options)
+            self._pickled = dump_function(self._class)
+            self._actor_options = self._made_options(self._picture)
+        return self._pickled, self._actor_options, self._picture
 
     def options(self, **options: Any) -> "ActorClass[T]":
         """Return the same class with other options.

@@ -15,6 +15,7 @@ from actors.messages import (
     TaskOptions,
     encode_one,
 )
+from actors.plans import GroupPlan, MadeGroup
 from actors.refs import ObjectRef
 
 __all__ = ["EndpointActors"]
@@ -84,6 +85,12 @@ class EndpointActors:
         self._refuse()
 
     def watch(self, anchor: ObjectRef[Any]) -> ObjectRef[Any]:
+        self._refuse()
+
+    def supervise(self, plan: GroupPlan) -> MadeGroup[ObjectRef[Any]]:
+        self._refuse()
+
+    def stop(self, anchor: ObjectRef[Any]) -> None:
         self._refuse()
 
     def _refuse(self) -> NoReturn:

@@ -46,8 +46,10 @@ class Actor:
         "class_",
         "creation",
         "gpus",
+        "group",
         "host",
         "is_exiting",
+        "is_held_back",
         "is_killed",
         "is_released",
         "lanes",
@@ -96,6 +98,10 @@ class Actor:
         self.is_killed = False  # for good
         self.is_exiting = False  # it said so
         self.is_released = False  # nobody has a handle
+        # The supervisor's group that it is in, and its name there; None: it restarts
+        # by itself.
+        self.group: tuple[Any, str] | None = None
+        self.is_held_back = False  # by the supervisor: it shall not start
         self.message = ""  # how it died, for people
         self.last_words = ""
 

@@ -1,12 +1,16 @@
 """What a worker, or an actor, asks of the directory. Pure."""
 
+from typing import get_args
+
 from actors.embedded.actor_calls import Actor, ActorCall, Anchor
 from actors.embedded.directory import Directory
+from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.requests import Requests
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec
 from actors.embedded.workers import HubWorker, TellWorker
 from actors.errors import BrokenInvariant
+from actors.logic.restarts import RestartKind
 from actors.messages import (
     DYNAMIC,
     STREAMING,
@@ -14,6 +18,8 @@ from actors.messages import (
     CreateActor,
     FindActor,
     KillActor,
+    StopGroup,
+    Supervise,
     Value,
     Values,
     WatchActor,
@@ -23,9 +29,16 @@ from actors.refs import Promise, Settled
 
 __all__ = ["ACTOR_REQUESTS", "ActorRequests"]
 
-ACTOR_REQUESTS = (CallActor, CreateActor, FindActor, KillActor, WatchActor)
+_KINDS: dict[str, RestartKind] = {
+    "permanent": "permanent",
+    "transient": "transient",
+    "temporary": "temporary",
+}
 
-_Request = CallActor | CreateActor | FindActor | KillActor | WatchActor
+_Request = (
+    CallActor | CreateActor | FindActor | KillActor | WatchActor | Supervise | StopGroup
+)
+ACTOR_REQUESTS = get_args(_Request)
 
 
 class ActorRequests:
@@ -59,6 +72,17 @@ class ActorRequests:
             case WatchActor(number, actor):
                 promise = self._requests.made(worker, number)
                 self._directory.watch(self._actor(worker, actor), promise)
+            case Supervise():
+                group = self._group(worker, message)
+                anchor = GroupAnchor(group)
+                self._requests.made(worker, message.number, anchor)
+                self._requests.made(worker, message.started, group.started)
+                self._directory.supervise(anchor)
+            case StopGroup(number):
+                promise = self._requests.ref_of(worker, number)
+                if not isinstance(promise, GroupAnchor):
+                    raise BrokenInvariant(f"ref {number} is no supervisor's")
+                self._directory.stop_group(promise.group)
 
     def _actor(self, worker: HubWorker, number: int) -> Actor:
         anchor = self._requests.ref_of(worker, number)
@@ -66,18 +90,38 @@ class ActorRequests:
             raise BrokenInvariant(f"{worker.worker_id}: ref {number} is no actor's")
         return anchor.actor
 
-    def _create(self, worker: HubWorker, asked: CreateActor) -> None:
+    def _group(self, worker: HubWorker, asked: Supervise) -> Group:
+        children: dict[str, tuple[RestartKind, Anchor | Group]] = {}
+        for child in asked.children:
+            kind = _KINDS[child.kind]
+            if child.group is not None:
+                for number in (child.group.number, child.group.started):
+                    self._requests.made(worker, number)
+                children[child.name] = (kind, self._group(worker, child.group))
+            else:
+                assert child.actor is not None, "a child is an actor or a group"
+                anchor = self._prepare(worker, child.actor, is_supervised=True)
+                self._requests.made(worker, child.actor.number, anchor)
+                children[child.name] = (kind, anchor)
+        return self._directory.prepare_group(asked.options, children)
+
+    def _prepare(
+        self, worker: HubWorker, asked: CreateActor, *, is_supervised: bool = False
+    ) -> Anchor:
         arguments = asked.arguments
         held = [self._requests.ref_of(worker, number) for number in arguments.refs]
         dependencies = [self._requests.ref_of(worker, n) for n in asked.dependencies]
-        anchor = self._directory.prepare(
+        return self._directory.prepare(
             asked.class_,
             asked.options,
             self._requests.arguments_of(worker, arguments),
             dependencies,
             held,
+            is_supervised=is_supervised,
         )
-        made = self._directory.admit(anchor)
+
+    def _create(self, worker: HubWorker, asked: CreateActor) -> None:
+        made = self._directory.admit(self._prepare(worker, asked))
         if asked.request:
             self._answer(worker, asked.request, made)
         else:

@@ -10,11 +10,15 @@ from actors.messages import (
     FindActor,
     KillActor,
     Message,
+    StopGroup,
+    Supervise,
+    SupervisedChild,
     TaskOptions,
     Value,
     Values,
     WatchActor,
 )
+from actors.plans import GroupPlan, MadeGroup
 from actors.refs import BorrowedRef, ObjectRef
 
 __all__ = ["BorrowedActors"]
@@ -99,6 +103,42 @@ class BorrowedActors:
             WatchActor(ref.number, anchor.number), _MESSAGE_BYTES, now=True
         )
         return ref
+
+    def supervise(self, plan: GroupPlan) -> MadeGroup[ObjectRef[Any]]:
+        message, made, size = self._planned(plan)
+        self._borrower.say(message, size, now=True)
+        return made
+
+    def _planned(
+        self, plan: GroupPlan
+    ) -> tuple[Supervise, MadeGroup[ObjectRef[Any]], int]:
+        borrower = self._borrower
+        made: MadeGroup[ObjectRef[Any]] = MadeGroup(
+            borrower.new_ref(), borrower.new_ref()
+        )
+        children, size = [], _MESSAGE_BYTES
+        for name, child in plan.children.items():
+            if isinstance(child.what, GroupPlan):
+                group, inner, bytes_ = self._planned(child.what)
+                made.children[name] = inner
+                children.append(SupervisedChild(name, child.kind, group=group))
+                size += bytes_
+            else:
+                what, anchor = child.what, borrower.new_ref()
+                arguments, dependencies = borrower.dump(
+                    what.constructor, what.args, what.kwargs
+                )
+                made.children[name] = anchor
+                actor = CreateActor(
+                    anchor.number, what.class_, arguments, dependencies, what.options
+                )
+                children.append(SupervisedChild(name, child.kind, actor))
+                size += len(what.class_) + len(arguments.payload) + _MESSAGE_BYTES
+        anchors = (made.anchor.number, made.started.number)
+        return Supervise(*anchors, plan.options, children), made, size
+
+    def stop(self, anchor: ObjectRef[Any]) -> None:
+        self._borrower.say(StopGroup(anchor.number), _MESSAGE_BYTES, now=True)
 
     def _answer(self, ask: Any) -> tuple[ObjectRef[Any], bytes]:
         answer = self._borrower.ask(ask, None)

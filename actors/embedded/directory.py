@@ -17,17 +17,19 @@ import math
 import pickle
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from actors.embedded.actor_calls import CONSTRUCTOR, Actor, ActorCall, Anchor
 from actors.embedded.failures import cancelled, how_it_died
+from actors.embedded.groups import Group, GroupAnchor, Groups
 from actors.embedded.hub import Hub, failure_of
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, TaskStage
 from actors.embedded.workers import ForWorker, SendTasks
 from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
+from actors.logic.restarts import RestartKind
 from actors.logic.turn import Effect
 from actors.logic.workers import KillWorker, StopWorker, WorkerDied
 from actors.messages import (
@@ -35,6 +37,7 @@ from actors.messages import (
     Failure,
     FailureKind,
     Gave,
+    GroupOptions,
     HostActor,
     Ran,
     Run,
@@ -82,7 +85,9 @@ class Directory:
         self.actors: dict[str, Actor] = {}  # {actor_id: it}, all that are not dead
         self._names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
         self._hosts: dict[WorkerId, Actor] = {}
-        self._unwanted: deque[Actor] = deque()  # any thread puts them here
+        self.groups = Groups(self, chance)
+        self._starting: deque[Group] = deque()
+        self._unwanted: deque[Actor | Group] = deque()  # any thread puts them here
         self._dirty: dict[Actor, None] = {}  # may have calls to send
         self._lacking: dict[Actor, None] = {}  # wait for resources
         self._restarts: dict[Actor, float] = {}  # {it: when}
@@ -96,9 +101,12 @@ class Directory:
         arguments: bytes | Settled,
         dependencies: Sequence[Promise] = (),
         held: Sequence[Promise] = (),
+        *,
+        is_supervised: bool = False,
     ) -> Anchor:
         """Make what stands for an actor, in any thread; `admit` begins its life."""
-        life = ActorLife(options.max_restarts, options.restart_period, self._chance)
+        max_restarts = -1 if is_supervised else options.max_restarts
+        life = ActorLife(max_restarts, options.restart_period, self._chance)
         actor_id = f"{next(self._numbers):06x}"
         actor = Actor(actor_id, class_, options, life, self._release_soon)
         is_usual = options.max_concurrency == 1 and not options.groups
@@ -124,24 +132,108 @@ class Directory:
             is wanted; a failure if the name is taken.
         """
         actor = anchor.actor
-        options, creation = actor.options, actor.creation
-        assert creation is not None
+        options = actor.options
         if options.name:
             found = self.find(options.name, options.namespace)
             if isinstance(found, Anchor):
                 if options.get_if_exists:
                     return found
-                text = f"An actor named {options.name!r} exists in this namespace; "
-                text += "use get_actor(), or get_if_exists=True"
-                return _failed(FailureKind.NAME_TAKEN, text)
+                return _name_taken(options.name)
+        self._register(actor)
+        self._find_place(actor)
+        return anchor
+
+    def _register(self, actor: Actor) -> None:
+        options = actor.options
+        if options.name:
             self._names[options.namespace, options.name] = actor
         self.actors[actor.actor_id] = actor
-        self._await(creation)
+
+    def _find_place(self, actor: Actor) -> None:
+        """Have an actor start for the first time as soon as it can."""
+        creation = actor.creation
+        assert creation is not None
+        if creation.stage is TaskStage.NEW:
+            self._await(creation)
         if creation.stage is TaskStage.ENDED:
             self._die_unborn(actor)
         elif creation.stage is TaskStage.NEW:
             self._lacking[actor] = None
-        return anchor
+
+    # Supervisors
+
+    def prepare_group(
+        self,
+        options: GroupOptions,
+        children: Mapping[str, tuple[RestartKind, Anchor | Group]],
+    ) -> Group:
+        """Make what stands for a supervisor, in any thread; `supervise` begins it."""
+        group_id = f"s{next(self.groups.numbers)}"
+        return Group(group_id, options, children, self._release_soon)
+
+    def supervise(self, anchor: GroupAnchor) -> None:
+        """Have a supervisor, with all in it, start its children in the next round."""
+        group = anchor.group
+        actors = group.actors()
+        names = [(a.options.namespace, a.options.name) for a in actors]
+        for namespace, name in names:
+            is_twice = names.count((namespace, name)) > 1
+            if name and (is_twice or isinstance(self.find(name, namespace), Anchor)):
+                self.settle(group.started, _name_taken(name))
+                self.settle(anchor, _name_taken(name))
+                return
+        for actor in actors:
+            self._register(actor)
+        self._starting.append(group)
+
+    def stop_group(self, group: Group) -> None:
+        """Have a supervisor stop its children, and end, in the next round."""
+        self._unwanted.append(group)
+
+    def begin(self, actor: Actor, now: float) -> None:
+        """Start what a supervisor wants to run, for the first time or again."""
+        actor.is_held_back = False
+        if actor.life.state is LifeState.RESTARTING:
+            self._restarts[actor] = now
+        else:
+            self._find_place(actor)
+
+    def ask_to_end(self, actor: Actor) -> None:
+        """Have a supervised actor's process end once it has run what it has."""
+        if actor.host is not None:
+            self._stop(actor)
+        else:
+            self._hold_back(actor)
+
+    def kill_process(self, actor: Actor) -> None:
+        """Kill a supervised actor's process."""
+        if actor.host is not None:
+            actor.host.is_killed = True
+            self._hub.effects.append(KillWorker(actor.host.worker_id))
+        else:
+            self._hold_back(actor)
+
+    def _hold_back(self, actor: Actor) -> None:
+        """Not to start an actor that has no process, until it is begun again."""
+        self._lacking.pop(actor, None)
+        if actor in self._restarts:
+            self._restarts[actor] = math.inf
+        actor.is_held_back = True
+        self.groups.ended(actor, DeathReason.EXITED, "it had not started", 0.0)
+
+    def give_up(self, actor: Actor, reason: DeathReason, why: str) -> None:
+        """Let an actor without a process be dead: no supervisor will start it."""
+        actor.life.ended_supervised(reason, may_return=False)
+        actor.message = f"{actor.message}; {why}" if actor.message else why
+        self._bury(actor)
+
+    def settle(self, promise: Promise, outcome: bytes | Settled) -> None:
+        """Make an outcome known."""
+        self._hub.settle(promise, outcome)
+
+    def settle_died(self, promise: Promise, died: Died) -> None:
+        """Make known how something ended."""
+        self._hub.settle(promise, pickle.dumps(died, 5))
 
     def find(self, name: str, namespace: str) -> Anchor | Settled:
         """Return what stands for the actor with a name, or a failure."""
@@ -158,6 +250,7 @@ class Directory:
     def _start(self, actor: Actor) -> None:
         """Start a process and have it construct the actor."""
         hub = self._hub
+        actor.is_exiting = actor.is_killed = False
         worker_id = WorkerId(f"a{next(self._processes)}")
         host = actor.host = hub.add_guest(worker_id)
         self._hosts[worker_id] = actor
@@ -194,7 +287,7 @@ class Directory:
         self._hub.unended[call] = None
         state = actor.life.state
         if state is LifeState.DEAD:
-            self._hub.end(call, self._death_of(actor))
+            self._hub.end(call, self.death_of(actor))
             return
         if options.max_pending_calls >= 0:
             waiting = actor.pending.get(call.caller, 0)
@@ -240,7 +333,7 @@ class Directory:
                 self._die_unborn(actor)
         elif not call.missing:
             call.stage = TaskStage.NEW
-            if call is actor.creation:
+            if call is actor.creation and not actor.is_held_back:
                 self._lacking[actor] = None
         self._dirty[actor] = None
 
@@ -249,13 +342,24 @@ class Directory:
     @property
     def wake_at(self) -> float:
         """When `place` is wanted next; infinity: only events matter."""
-        return min(self._restarts.values(), default=math.inf)
+        if self._starting:
+            return -math.inf
+        restart_at = min(self._restarts.values(), default=math.inf)
+        return min(restart_at, self.groups.wake_at) if self.groups.live else restart_at
 
     def place(self, now: float) -> None:
         """Start what can start, send what can be sent, end what nobody wants."""
+        while self._starting:
+            self.groups.begin(self._starting.popleft(), now)
         while self._unwanted:
-            self._release(self._unwanted.popleft())
-        if self._restarts and self.wake_at <= now:
+            unwanted = self._unwanted.popleft()
+            if isinstance(unwanted, Group):
+                self.groups.stop(unwanted, "", now)
+            else:
+                self._release(unwanted)
+        if self.groups.live:
+            self.groups.place(now)
+        if self._restarts and min(self._restarts.values()) <= now:
             for actor in [a for a, at in self._restarts.items() if at <= now]:
                 del self._restarts[actor]
                 actor.life.started_again()
@@ -310,7 +414,7 @@ class Directory:
 
     # Calls end
 
-    def ran(self, worker_id: WorkerId, results: Sequence[Ran]) -> None:
+    def ran(self, worker_id: WorkerId, results: Sequence[Ran], now: float) -> None:
         """Note that an actor has answered calls, in any order."""
         actor = self._hosts[worker_id]
         unended, sent, counts = self._hub.unended, actor.sent, actor.pending
@@ -322,7 +426,7 @@ class Directory:
                     actor, call, failed, is_retriable=not call.spec.options.retry_on
                 )
             elif call is actor.creation:
-                self._constructed(actor)
+                self._constructed(actor, now)
             elif counts:
                 self._end(call, ran.payload)
             else:
@@ -334,7 +438,7 @@ class Directory:
         if actor.lanes:
             self._dirty[actor] = None
 
-    def gave(self, worker_id: WorkerId, gave: Gave) -> None:
+    def gave(self, worker_id: WorkerId, gave: Gave, now: float) -> None:
         """Note that an actor has answered a call that was not simple."""
         actor = self._hosts[worker_id]
         assert actor.host is not None
@@ -343,7 +447,7 @@ class Directory:
         if failed:
             self._fail(actor, call, failed[0], is_retriable=gave.is_retriable)
         elif call is actor.creation:
-            self._constructed(actor)
+            self._constructed(actor, now)
         else:
             outcomes = [self._hub.taken(actor.host, value) for value in gave.values]
             self._uncount(call)
@@ -395,7 +499,7 @@ class Directory:
 
     # Actors live and end
 
-    def _constructed(self, actor: Actor) -> None:
+    def _constructed(self, actor: Actor, now: float) -> None:
         actor.life.constructed()
         creation = actor.creation
         assert creation is not None
@@ -409,6 +513,8 @@ class Directory:
         self._dirty[actor] = None
         if actor.is_released:
             self._stop(actor)
+        if actor.group is not None:
+            self.groups.constructed(actor, now)
 
     def _not_constructed(self, actor: Actor, value: Value) -> None:
         """Its constructor raised: its process is of no use."""
@@ -442,12 +548,12 @@ class Directory:
             # What comes now is not for this process any more.
             actor.host.is_killed = True
             self._hub.effects.append(KillWorker(actor.host.worker_id))
-        elif is_final:
+        elif is_final and actor.group is None:
             self._die_unborn(actor)
 
-    def _release_soon(self, actor: Actor) -> None:
+    def _release_soon(self, unwanted: Actor | Group) -> None:
         """In any thread: note that nobody has a handle."""
-        self._unwanted.append(actor)
+        self._unwanted.append(unwanted)
         self._wake()
 
     def _release(self, actor: Actor) -> None:
@@ -473,6 +579,10 @@ class Directory:
             actor.message = "it was killed" if actor.is_killed else "nobody wants it"
         actor.life.ended(reason, 0.0, is_meant=True)
         self._bury(actor)
+        if actor.group is not None:
+            # What its constructor needs will never be there.
+            failed = DeathReason.CONSTRUCTOR_FAILED
+            self.groups.ended(actor, failed, "its arguments failed", 0.0)
 
     def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
         """Note that an actor's process is gone."""
@@ -494,17 +604,16 @@ class Directory:
                 peak = death.peak_rss_bytes / 2**20
                 actor.message += f"; memory ran out, its own peak was {peak:.0f} MiB"
         incarnation = life.incarnation
-        is_meant = actor.is_killed or actor.is_exiting or actor.is_released
-        delay = life.ended(reason, now, is_meant=is_meant)
+        delay = self._delay_after(actor, reason, now)
         watchers, actor.watchers = actor.watchers, []
         self._tell(actor, watchers, incarnation, reason)
         sent, actor.sent = actor.sent, {}
         sent = {seq: call for seq, call in sent.items() if call is not actor.creation}
         if delay is None:
-            if life.reason is DeathReason.RESTARTS_EXCEEDED:
+            if life.reason is DeathReason.RESTARTS_EXCEEDED and actor.group is None:
                 actor.message += f"; it was restarted {life.restarts} times already"
             for call in sent.values():
-                self._fail_with_process(call, self._death_of(actor))
+                self._fail_with_process(call, self.death_of(actor))
             self._bury(actor)
             return
         self._restarts[actor] = now + delay
@@ -518,6 +627,27 @@ class Directory:
             actor.lanes.setdefault(call.caller, deque()).appendleft(call)
         if actor.options.fails_on_restart:
             self._end_all(actor, self._unavailable(actor))
+
+    def _delay_after(
+        self, actor: Actor, reason: DeathReason, now: float
+    ) -> float | None:
+        """Seconds until its next incarnation; None: there will be none."""
+        life = actor.life
+        if actor.group is None:
+            is_meant = actor.is_killed or actor.is_exiting or actor.is_released
+            return life.ended(reason, now, is_meant=is_meant)
+        may_return, why = self.groups.ended(actor, reason, actor.message, now)
+        life.ended_supervised(reason, may_return=may_return)
+        actor.is_exiting = actor.is_killed = False
+        if may_return:
+            return math.inf
+        if why:
+            actor.message += f"; {why}"
+            if reason is DeathReason.EXITED:
+                life.reason = DeathReason.OWNER_DIED
+            elif reason is not DeathReason.CONSTRUCTOR_FAILED:
+                life.reason = DeathReason.RESTARTS_EXCEEDED
+        return None
 
     def _reason_of(
         self, actor: Actor, death: WorkerDied, *, no_memory: bool
@@ -563,7 +693,7 @@ class Directory:
 
     def _bury(self, actor: Actor) -> None:
         """Let go of all that a dead actor had."""
-        outcome = self._death_of(actor)
+        outcome = self.death_of(actor)
         self._end_all(actor, outcome)
         anchor = actor.anchor()
         if anchor is not None and anchor.outcome is None:
@@ -610,7 +740,8 @@ class Directory:
 
     # What callers are told
 
-    def _death_of(self, actor: Actor) -> Settled:
+    def death_of(self, actor: Actor) -> Settled:
+        """Return the outcome of what is asked of a dead actor."""
         reason = actor.life.reason or DeathReason.EXITED
         text = f"{actor.title} is dead: {actor.message}"
         failure = Failure(FailureKind.ACTOR_DIED, text, actor.last_words, reason.value)
@@ -635,6 +766,7 @@ class Directory:
 
     def close(self) -> None:
         """Forget all actors; the hub ends their calls."""
+        self.groups.close("the runtime was shut down")
         for actor in list(self.actors.values()):
             actor.message = "the runtime was shut down"
             if actor.life.state is not LifeState.DEAD:
@@ -662,6 +794,13 @@ class Directory:
             assert actor.host is not None or not sent
         for actor in self._hosts.values():
             assert actor.host is not None
+        self.groups.check()
+
+
+def _name_taken(name: str) -> Settled:
+    text = f"An actor named {name!r} exists in this namespace; "
+    text += "use get_actor(), or get_if_exists=True"
+    return _failed(FailureKind.NAME_TAKEN, text)
 
 
 def _failed(kind: FailureKind, text: str) -> Settled:

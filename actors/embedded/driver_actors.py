@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from actors.embedded.actor_calls import Actor, ActorCall, Anchor
 from actors.embedded.directory import Directory
+from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.outcomes import load_value
 from actors.embedded.payloads import NO_ARGUMENTS, Parts, dump_arguments, dump_call
 from actors.embedded.resources import Need
@@ -13,7 +14,9 @@ from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
 from actors.errors import PendingCallsLimitExceeded, RuntimeClosedError
 from actors.logic.actor_life import LifeState
+from actors.logic.restarts import RestartKind
 from actors.messages import DYNAMIC, STREAMING, ActorOptions, TaskOptions
+from actors.plans import GroupPlan, MadeGroup
 from actors.refs import ObjectRef, ObjectRefGenerator, Promise, Settled
 
 __all__ = ["DriverActors"]
@@ -148,6 +151,41 @@ class DriverActors:
         actor = anchor.actor
         self._runtime.command(lambda: self._directory.watch(actor, ref))
         return ref
+
+    def supervise(self, plan: GroupPlan) -> MadeGroup[ObjectRef[Any]]:
+        if self._runtime.is_over:
+            raise RuntimeClosedError("The runtime was shut down; call actors.init()")
+        group, made = self._prepare_group(plan)
+        anchor = GroupAnchor(group)
+        self._runtime.command(lambda: self._directory.supervise(anchor))
+        assert isinstance(group.started, ObjectRef)
+        return MadeGroup(anchor, group.started, made)
+
+    def _prepare_group(
+        self, plan: GroupPlan
+    ) -> tuple[Group, dict[str, ObjectRef[Any] | MadeGroup[ObjectRef[Any]]]]:
+        children: dict[str, tuple[RestartKind, Anchor | Group]] = {}
+        made: dict[str, ObjectRef[Any] | MadeGroup[ObjectRef[Any]]] = {}
+        for name, child in plan.children.items():
+            if isinstance(child.what, GroupPlan):
+                group, inner = self._prepare_group(child.what)
+                children[name] = (child.kind, group)
+                # Nobody waits for it alone, or lets go of it.
+                made[name] = MadeGroup(ObjectRef(), ObjectRef(), inner)
+            else:
+                what = child.what
+                dumped = self._dump(what.constructor, what.args, what.kwargs)
+                anchor = self._directory.prepare(
+                    what.class_, what.options, *dumped, is_supervised=True
+                )
+                need = anchor.actor.need
+                self._runtime.refuse_if_impossible(need, what.options.class_name)
+                children[name] = (child.kind, anchor)
+                made[name] = anchor
+        return self._directory.prepare_group(plan.options, children), made
+
+    def stop(self, anchor: GroupAnchor) -> None:
+        self._runtime.command(lambda: self._directory.stop_group(anchor.group))
 
     def _in_round(self, work: Callable[[], Any]) -> Any:
         """Have something done in a round, and wait for it."""

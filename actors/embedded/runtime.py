@@ -322,9 +322,9 @@ class Embedded:
         directory = self._directory
         match event:
             case TasksRan(worker_id, results):
-                directory.ran(worker_id, results)
+                directory.ran(worker_id, results, now)
             case WorkerSaid(worker_id, Gave() as gave):
-                directory.gave(worker_id, gave)
+                directory.gave(worker_id, gave, now)
             case WorkerSaid(worker_id, Yielded() as item):
                 directory.yielded(worker_id, item)
             case WorkerSaid(worker_id, ActorExits()):

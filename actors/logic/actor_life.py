@@ -137,6 +137,12 @@ class ActorLife:
         self.state = LifeState.RESTARTING
         return self._backoff.next()
 
+    def ended_supervised(self, reason: DeathReason, *, may_return: bool) -> None:
+        """Note the end of an incarnation whose supervisor decides what follows."""
+        assert self.state is not LifeState.DEAD, "it died twice"
+        self.reason = reason
+        self.state = LifeState.RESTARTING if may_return else LifeState.DEAD
+
     def _is_hopeless(self, reason: DeathReason) -> bool:
         is_first = self.incarnation == 1 and self.state is LifeState.STARTING
         return is_first and reason in (

@@ -7,10 +7,16 @@ starts anew with short waits after a quiet period.
 
 import random
 from collections import deque
+from typing import Literal
 
 from actors.logic.backoff import Backoff
 
-__all__ = ["RestartBudget"]
+__all__ = ["RestartBudget", "RestartKind", "RestartScope"]
+
+# OTP's. Who is restarted with a crashed child: nobody; those started after it; all.
+RestartScope = Literal["one_for_one", "rest_for_one", "one_for_all"]
+# When a child is restarted: whenever it ends; only if it did not mean to; never.
+RestartKind = Literal["permanent", "transient", "temporary"]
 
 
 class RestartBudget:
@@ -20,13 +26,25 @@ class RestartBudget:
         max_restarts: allowed within `period`.
         period: seconds.
         chance: for the jitter of the delays.
+        first_delay: seconds before the first restart after a quiet period.
+        longest_delay: seconds, without the jitter; None: half the period, at most 5 s.
     """
 
-    def __init__(self, max_restarts: int, period: float, chance: random.Random) -> None:
+    def __init__(
+        self,
+        max_restarts: int,
+        period: float,
+        chance: random.Random,
+        *,
+        first_delay: float = 0.05,
+        longest_delay: float | None = None,
+    ) -> None:
         self.max_restarts = max_restarts
         self.period = period
         self.restarts = 0  # in all
-        self._backoff = Backoff(chance, first=0.05, limit=min(5.0, period / 2))
+        if longest_delay is None:
+            longest_delay = min(5.0, period / 2)
+        self._backoff = Backoff(chance, first=first_delay, limit=longest_delay)
         self._recent: deque[float] = deque()
 
     def crashed(self, now: float) -> float | None:
