@@ -424,6 +424,7 @@ class Block(Struct, frozen=True, array_like=True, gc=False):
     message: str = ""  # why it ended, as the batch system says
     stderr_tail: str = ""
     launch_id: str = ""  # the order that it belongs to
+    worker_type: str = ""  # of all its workers; "": any
 
 
 class BlocksReported(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -437,6 +438,7 @@ class LaunchBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
     launch_id: str  # the same order twice launches once
     count: int
     reason: str
+    worker_type: str = ""  # of all workers of the blocks; "": any
 
 
 class CancelBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -563,9 +565,19 @@ class BlockChanged(Event, frozen=True, tag="block_changed"):
 
 
 class ScalingDecided(Event, frozen=True, tag="scaling_decided"):
+    """Each time that the strategy decides, also to do nothing."""
+
     action: str  # launch, retire, none
     count: int
     reason: str
+    # What it was decided on
+    kind: str = ""  # whose rules; "": an operator's wish
+    tasks: int = 0  # accepted and not finished
+    waiting: int = 0  # those of them that no manager has
+    active_blocks: int = 0  # launched and not about to end
+    pending_blocks: int = 0  # those of them without a manager
+    slots: int = 0  # that the active blocks have, or will have
+    worker_type: str = ""  # "": any
 
 
 class BlockLoad(Struct, frozen=True, array_like=True, gc=False):
@@ -577,6 +589,14 @@ class BlockLoad(Struct, frozen=True, array_like=True, gc=False):
     is_held: bool
 
 
+class TypeLoad(Struct, frozen=True, array_like=True, gc=False):
+    """Tasks that ask for one worker type."""
+
+    worker_type: str
+    waiting: int
+    leased: int
+
+
 class LoadReported(Event, frozen=True, tag="load_reported"):
     """Periodic: what the strategy decides on."""
 
@@ -585,6 +605,9 @@ class LoadReported(Event, frozen=True, tag="load_reported"):
     finished: int  # since the epoch began
     blocks: list[BlockLoad]
     is_quiesced: bool = False  # what waits shall not run now
+    # Demand by worker type, where a block's workers are of one type for good; empty:
+    # any worker runs any task.
+    types: list[TypeLoad] = []
 
 
 class TaskEnded(Event, frozen=True, tag="task_ended"):

@@ -133,10 +133,15 @@ class Chronicle:
             self._idle = {load.block_id: load.idle for load in body.blocks}
             return
         moment = Moment(event.at, event.source, body)
+        if _is_quiet(moment) and self._events and _is_quiet(self._events[-1]):
+            self._events.pop()
         self._events.append(moment)
         # The next picture brings them, too; until then they are news.
         if isinstance(body, ScalingDecided):
-            self._decisions.append(moment)
+            decisions = self._decisions
+            if _is_quiet(moment) and decisions and _is_quiet(decisions[-1]):
+                decisions.pop()
+            decisions.append(moment)
         elif isinstance(body, ActorRestarted):
             self._restarts.append(moment)
 
@@ -199,6 +204,11 @@ class _Series:
 
     def history(self) -> History:
         return History(*zip(*self._rows, strict=True)) if self._rows else History()
+
+
+def _is_quiet(moment: Moment) -> bool:
+    """Tell whether a strategy decided to do nothing: it says so every few seconds."""
+    return isinstance(moment.body, ScalingDecided) and moment.body.action == "none"
 
 
 def _relayed(status: Snapshot, now: float) -> tuple[list[Moment], list[Moment]]:

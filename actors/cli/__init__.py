@@ -33,6 +33,7 @@ _COMMANDS = {
     "drain": "actors.cli.steer:drain",
     "scale": "actors.cli.steer:scale",
     "cancel": "actors.cli.steer:cancel",
+    "strategy": "actors.cli.strategy:strategy",
     "journal": "actors.cli.journal:journal",
 }
 

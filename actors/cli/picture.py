@@ -10,7 +10,7 @@ from actors.endpoint.steering import (
 )
 from actors.messages import BlockState
 
-__all__ = ["draw"]
+__all__ = ["count", "draw", "duration"]
 
 _GAP = "  "
 # A column is not made narrower than this, so that its ends can still be told apart.
@@ -52,7 +52,7 @@ def _headline(snapshot: Snapshot) -> str:
     services = f"without {' and '.join(missing)}" if missing else "all services there"
     refused = f", {snapshot.malformed} malformed frames" if snapshot.malformed else ""
     return (
-        f"{_plain(snapshot.name)}: up {_duration(snapshot.uptime)}, {services}{refused}"
+        f"{_plain(snapshot.name)}: up {duration(snapshot.uptime)}, {services}{refused}"
     )
 
 
@@ -119,11 +119,11 @@ def _why(block: BlockPicture) -> Iterator[str]:
 def _draw_manager(manager: ManagerPicture, columns: int) -> list[str]:
     silence = ""
     if manager.silent > _LONG_SILENCE:
-        silence = f", not heard for {_duration(manager.silent)}"
+        silence = f", not heard for {duration(manager.silent)}"
     head = (
         f"{manager.manager_id} on {manager.host or '?'}, pid {manager.pid}: "
-        f"{manager.state}, {_count(manager.leases, 'task')}, "
-        f"{_count(manager.slots, 'worker')}{silence}"
+        f"{manager.state}, {count(manager.leases, 'task')}, "
+        f"{count(manager.slots, 'worker')}{silence}"
     )
     rows = [
         ["  WORKER", "PID", "MEMORY", "CPU", "RUNS"],
@@ -198,7 +198,8 @@ def _shorten(text: str, width: int) -> str:
     return f"{text[:left]}...{text[len(text) - (width - 3 - left) :]}"
 
 
-def _count(number: int, what: str) -> str:
+def count(number: int, what: str) -> str:
+    """Say how many: "1 task", "2 tasks"."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -206,7 +207,7 @@ def _size(size_bytes: int) -> str:
     return f"{size_bytes / 2**20:.0f} MiB" if size_bytes else "-"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Say how long, in the two largest units that matter."""
     if seconds < 60:
         return f"{seconds:.0f} s"
@@ -217,4 +218,4 @@ def _duration(seconds: float) -> str:
     if hours < 24:
         return f"{hours} h {minutes} min"
     days, hours = divmod(hours, 24)
-    return f"{_count(days, 'day')} {hours} h"
+    return f"{count(days, 'day')} {hours} h"

@@ -189,10 +189,12 @@ class StrategyConfig(_Section, frozen=True, kw_only=True):
     """When blocks are started and ended."""
 
     kind: Annotated[
-        Literal["none", "simple"],
+        Literal["none", "simple", "auto", "staged"],
         _says(
             '"none" keeps min_blocks; "simple" follows the tasks between min_blocks '
-            "and max_blocks"
+            'and max_blocks, and ends blocks when there are none; "auto" also ends '
+            'idle blocks while others work; "staged" starts one block at a time while '
+            "tasks wait, and ends idle ones"
         ),
     ] = "simple"
     period: Annotated[float, _period("Seconds between two looks at the load")] = 5.0
@@ -208,6 +210,15 @@ class StrategyConfig(_Section, frozen=True, kw_only=True):
         float,
         _duration("Seconds without a task before blocks above min_blocks are ended"),
     ] = 120.0
+    min_start_interval: Annotated[
+        float, _duration('Seconds between two starts of blocks, of "staged" only')
+    ] = 60.0
+    max_launches_per_minute: Annotated[
+        int,
+        _count(
+            "Blocks that are started in any minute; operators may start more", least=1
+        ),
+    ] = 60
 
 
 class ResultsConfig(_Section, frozen=True, kw_only=True):

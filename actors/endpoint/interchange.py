@@ -7,7 +7,6 @@ tasks stands in `exchange`.
 
 import hmac
 import math
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from actors.logic.records import (
     TasksForgotten,
     TasksLeased,
 )
+from actors.logic.relayed import Relays
 from actors.logic.turn import (
     Admission,
     Exit,
@@ -39,7 +39,6 @@ from actors.messages import (
     AckResults,
     Adopted,
     Answer,
-    AnyEvent,
     Block,
     BlockChanged,
     BlockId,
@@ -88,9 +87,6 @@ LOAD_PERIOD_MIN = 0.05
 RETURN_GRACE = 10.0
 # Longer than any name that we make; what a stranger calls itself goes into the log.
 _NAME_CHARACTERS = 200
-# Decisions and restarts that an operator finds in a picture. Chosen: hours of a busy
-# strategy; a fraction of the picture.
-RELAYED_KEPT = 100
 # Kinds that run Python code of the same pickles; the others exchange messages only.
 _PYTHON_BOUND = frozenset({"client", "manager"})
 # Services of which there is one each: a new process takes the old one's place.
@@ -105,8 +101,7 @@ class Interchange(Exchange):
         self.blocks: dict[BlockId, Block] = {}
         self.members: dict[str, Hello] = {}  # {peer: how it introduced itself}
         self.malformed = 0
-        # What services told, and when, for those who come later; newest last.
-        self.relayed: deque[tuple[float, AnyEvent]] = deque(maxlen=RELAYED_KEPT)
+        self.relayed = Relays()
         self._blamed: set[str] = set()  # who sent nonsense, as far as they are here
         self.started_at = now
         self._liveness = Liveness(settings.tempo)
@@ -421,7 +416,8 @@ class Interchange(Exchange):
         match message:
             case Relay(events):
                 turn.events.extend(events)
-                self.relayed.extend((now, event) for event in events)
+                for event in events:
+                    self.relayed.note(event, now)
                 self.malformed += sum(isinstance(e, FrameRefused) for e in events)
             case BlocksReported(blocks):
                 self._blocks_reported(blocks, now, turn)

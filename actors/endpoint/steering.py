@@ -1,6 +1,5 @@
 """What operators may ask of an interchange, and the picture that they get of it."""
 
-from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from actors.endpoint.task_pictures import list_tasks, tell_story
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Ledger
+from actors.logic.relayed import Relays
 from actors.logic.turn import Turn
 from actors.messages import (
     Answer,
@@ -61,7 +61,7 @@ class Steered(Protocol):
     failed: int
     cancelled: int
     malformed: int
-    relayed: deque[tuple[float, AnyEvent]]
+    relayed: Relays
     started_at: float
 
     @property

@@ -11,16 +11,25 @@ and exit, and only what is left after `DRAIN_TIMEOUT` is cancelled.
 
 import math
 import random
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 from actors.logic.backoff import Backoff
+from actors.logic.launch_rate import LaunchRate
 from actors.logic.membership import Membership
-from actors.logic.scaling import Bounds, Decision, Demand, decide_none, decide_simple
+from actors.logic.outlook import Outlook
+from actors.logic.relayed import Relays
+from actors.logic.scaling import (
+    Bounds,
+    Decision,
+    Demand,
+    StrategyKind,
+    decide,
+    decide_each,
+)
 from actors.logic.turn import Admission, Exit, Quit, Turn
 from actors.messages import (
     PROTOCOL,
-    AnyEvent,
     Block,
     BlockId,
     BlocksHeld,
@@ -40,8 +49,6 @@ from actors.messages import (
 
 __all__ = ["Strategy", "StrategySettings"]
 
-# The load is told every second; one that is older than this is no ground to act on.
-STALE_LOAD = 10.0
 # How long a held, idle block may take to end by itself before it is cancelled. Chosen:
 # a manager ends in well under a second, a batch system notices within a poll or two.
 DRAIN_TIMEOUT = 30.0
@@ -60,15 +67,17 @@ class StrategySettings:
         init_blocks: launched at the endpoint's start; 0 for a restarted strategy.
         period: seconds between decisions.
         instance, token, python: for the doors.
+        max_launches_per_minute: of blocks, at least 1.
     """
 
-    kind: Literal["none", "simple"]
+    kind: StrategyKind
     bounds: Bounds
     init_blocks: int
     period: float
     instance: str
     token: str
     python: str
+    max_launches_per_minute: int = 60
 
 
 class Strategy:
@@ -80,19 +89,20 @@ class Strategy:
         self.settings = settings
         self.interchange = Membership("interchange", self._hello, chance)
         self.provider = Membership("provider", self._hello, chance)
-        self.blocks: dict[BlockId, Block] = {}
+        self.outlook = Outlook(settings.bounds.max_idletime, now)
         self.last_decision = Decision("none", 0, "nothing is known yet")
         self._orders: dict[str, LaunchBlocks] = {}  # {launch_id: not yet reported}
         self._ordered = 0
         self._retiring: dict[BlockId, float] = {}  # {held block: when to cancel it}
         self._asked: set[BlockId] = set()  # retirement asked for, not yet answered
-        self._load: LoadReported | None = None
-        self._load_at = -math.inf
-        self._idle_since = now
         self._knows_blocks = False
         self._is_initiated = False
+        self._init_blocks = 0  # still to be launched, as the endpoint's first
         self._decide_at = now
-        self._launch_after = -math.inf
+        self._launched_at = -math.inf  # the last time
+        self._launch_after = -math.inf  # so long a failed block delays the next launch
+        self._untold = Relays()  # decisions made while the interchange was away
+        self._rate = LaunchRate(settings.max_launches_per_minute)
         self._failures = Backoff(chance, first=FAILURE_PAUSE, limit=FAILURE_PAUSE_LIMIT)
         self._judged: set[BlockId] = set()  # ended blocks that were counted
         self._joined: set[BlockId] = set()  # blocks that have managers
@@ -116,6 +126,10 @@ class Strategy:
         if self.interchange.is_in and not was_heard:
             # The answer may have been lost with the link: decide anew.
             self._asked.clear()
+            if self._untold:
+                events = [event for _, event in self._untold]
+                self.interchange.send(Relay(events), now, turn)
+                self._untold.clear()
         if is_done:
             return turn
         match message:
@@ -171,24 +185,21 @@ class Strategy:
         )
 
     def _note_load(self, load: LoadReported, now: float) -> None:
+        had_tasks = self.outlook.tasks > 0
+        self.outlook.note_load(load, now)
         joined = {b.block_id for b in load.blocks if b.managers}
         if joined - self._joined:
             # A block came up: whatever made earlier ones fail is over.
             self._failures.reset()
         self._joined = joined
-        had_tasks = self._load is not None and _tasks(self._load) > 0
-        self._load, self._load_at = load, now
-        if _tasks(load) == 0:
-            if had_tasks:
-                self._idle_since = now
-        elif not had_tasks:
+        if self.outlook.tasks and not had_tasks:
             # Somebody waits: decide at once rather than at the next period.
             self._decide_at = min(self._decide_at, now)
 
     def _note_blocks(self, report: BlocksReported, now: float) -> None:
         for launch_id in report.launch_ids:
             self._orders.pop(launch_id, None)
-        self.blocks = {block.block_id: block for block in report.blocks}
+        self.outlook.note_blocks(report.blocks)
         if not self._knows_blocks:
             self._knows_blocks = True
             self._decide_at = now
@@ -201,98 +212,114 @@ class Strategy:
                 self._launch_after = now + self._failures.next()
             else:
                 self._failures.reset()
-        self._judged &= self.blocks.keys()
+        self._judged &= self.outlook.blocks.keys()
         active = {b.block_id for b in report.blocks if b.state.is_active}
         self._asked &= active
         for block_id in [b for b in self._retiring if b not in active]:
             del self._retiring[block_id]
 
-    def _active(self) -> list[Block]:
-        return [
-            block
-            for block in self.blocks.values()
-            if block.state.is_active
-            and block.block_id not in self._retiring
-            and block.block_id not in self._asked
-        ]
+    def _leaving(self) -> set[BlockId]:
+        return {*self._retiring, *self._asked}
 
-    def _ordered_blocks(self) -> int:
-        return sum(order.count for order in self._orders.values())
+    def _demands(self, now: float) -> dict[str, Demand]:
+        orders = self._orders.values()
+        return self.outlook.demands(self._leaving(), orders, self._launched_at, now)
 
     # What is decided
 
     def _decide(self, now: float, turn: Turn) -> None:
-        decision = self._decision(now)
-        if decision.action == "launch" and now < self._launch_after:
-            decision = Decision(
-                "none",
-                0,
-                f"{decision.reason}, but a block failed: the next launch is in "
-                f"{self._launch_after - now:.0f} s",
-            )
-        if decision.action == "launch":
-            self._launch(decision.count, decision.reason, now, turn)
-        elif decision.action == "retire":
-            chosen = self._victims(decision.count)
-            if chosen:
-                self._ask_to_retire(chosen, decision.reason, now, turn, if_busy=False)
-        if decision.action != "none" or decision.action != self.last_decision.action:
-            self._tell(
-                ScalingDecided(decision.action, decision.count, decision.reason),
-                now,
-                turn,
-            )
-        self.last_decision = decision
+        demands = self._demands(now)
+        victims: list[BlockId] = []
+        for wanted in self._decisions(demands, now):
+            decision = self._restrain(wanted, now)
+            if decision.action == "launch":
+                self._launch(decision, now, turn)
+                self._init_blocks = max(0, self._init_blocks - decision.count)
+            elif decision.action == "retire":
+                victims += self._victims(decision, now)
+            self._tell_decision(decision, demands, now, turn)
+            self.last_decision = decision
+        if victims:
+            # In one question, so that its answer says of all whether they stay.
+            reason = self.last_decision.reason
+            self._ask_to_retire(victims, reason, now, turn, if_busy=False)
 
-    def _decision(self, now: float) -> Decision:
-        settings = self.settings
+    def _decisions(self, demands: dict[str, Demand], now: float) -> list[Decision]:
+        settings, bounds = self.settings, self.settings.bounds
         if not self._knows_blocks:
-            return Decision("none", 0, "the provider has not reported yet")
+            return [Decision("none", 0, "the provider has not reported yet")]
         if self._asked:
             # Those that turn out to be busy stay, and count.
-            return Decision(
-                "none",
-                0,
-                f"it is open which of {len(self._asked)} blocks can be retired",
-            )
-        active = len(self._active()) + self._ordered_blocks()
+            reason = f"it is open which of {len(self._asked)} blocks can be retired"
+            return [Decision("none", 0, reason)]
+        active = sum(demand.active_blocks for demand in demands.values())
         if not self._is_initiated:
             self._is_initiated = True
-            missing = max(settings.init_blocks, settings.bounds.min_blocks) - active
-            if missing > 0:
-                reason = f"the endpoint starts with {active + missing} blocks"
-                return Decision("launch", missing, reason)
-        stale = self._load is None or now > self._load_at + STALE_LOAD
-        if settings.kind == "none" or stale:
-            refill = decide_none(Demand(0, active, 0.0), settings.bounds)
-            if stale and refill.action == "none":
-                return Decision("none", 0, "the interchange has not told its load")
-            return refill
-        assert self._load is not None
-        tasks = _tasks(self._load)
-        idle = 0.0 if tasks else now - self._idle_since
-        return decide_simple(Demand(tasks, active, idle), settings.bounds)
+            first = max(settings.init_blocks, bounds.min_blocks)
+            self._init_blocks = max(0, first - active)
+        if self._init_blocks:
+            reason = f"the endpoint starts with {active + self._init_blocks} blocks"
+            return [Decision("launch", self._init_blocks, reason)]
+        if self.outlook.is_stale(now) and settings.kind != "none":
+            refill = decide("none", Demand(0, active, 0.0), bounds)
+            if refill.action == "none":
+                return [Decision("none", 0, "the interchange has not told its load")]
+            return [refill]
+        return decide_each(settings.kind, demands, bounds)
 
-    def _victims(self, count: int) -> list[BlockId]:
-        """Choose blocks to end: pending ones first, then the longest idle."""
-        loads = {b.block_id: b for b in self._load.blocks} if self._load else {}
+    def _restrain(self, decision: Decision, now: float) -> Decision:
+        """Make of a wish to launch what failures and the rate of launches allow."""
+        if decision.action != "launch":
+            return decision
+        veto = ""
+        room = self._rate.room(now)
+        if now < self._launch_after:
+            veto = (
+                "a block failed: the next launch is in "
+                f"{self._launch_after - now:.0f} s"
+            )
+        elif room == 0:
+            veto = (
+                f"{self._rate.limit} blocks were launched within a minute, which is "
+                "max_launches_per_minute: the next launch is in "
+                f"{self._rate.wait(now):.0f} s"
+            )
+        if veto:
+            reason = f"{decision.reason}, but {veto}"
+            return Decision("none", 0, reason, worker_type=decision.worker_type)
+        return replace(decision, count=min(decision.count, room))
+
+    def _victims(self, decision: Decision, now: float) -> list[BlockId]:
+        """Choose blocks to end: those to come first, then the longest idle."""
+        outlook = self.outlook
+        active = outlook.active(self._leaving())
+        age = {block.block_id: number for number, block in enumerate(active)}
 
         def reluctance(block: Block) -> tuple[bool, bool, float]:
-            load = loads.get(block.block_id)
-            return (
-                block.state is not BlockState.PENDING,
-                load is not None and load.leases > 0,
-                -load.idle if load else -math.inf,
-            )
+            if not outlook.has_joined(block.block_id):
+                # The newest first: others have waited for long, and may start soon.
+                return False, block.state is BlockState.RUNNING, -age[block.block_id]
+            idle = outlook.idle_for(block, now)
+            return True, outlook.loads[block.block_id].leases > 0, -idle
 
-        chosen = sorted(self._active(), key=reluctance)[:count]
+        candidates = [
+            block
+            for block in active
+            if (not decision.worker_type or block.worker_type == decision.worker_type)
+            and (not decision.if_idle or outlook.is_idle(block, now))
+        ]
+        chosen = sorted(candidates, key=reluctance)[: decision.count]
         return [block.block_id for block in chosen]
 
-    def _launch(self, count: int, reason: str, now: float, turn: Turn) -> None:
+    def _launch(self, decision: Decision, now: float, turn: Turn) -> None:
         self._ordered += 1
         launch_id = f"{self.settings.instance}-{self._ordered}"
-        order = LaunchBlocks(launch_id, count, reason)
+        order = LaunchBlocks(
+            launch_id, decision.count, decision.reason, decision.worker_type
+        )
         self._orders[launch_id] = order
+        self._launched_at = now
+        self._rate.note(decision.count, now)
         self.provider.send(order, now, turn)
 
     def _ask_to_retire(
@@ -312,7 +339,7 @@ class Strategy:
     def _retire(self, answer: BlocksHeld, now: float, turn: Turn) -> None:
         """Go on with those that the interchange holds; the others stay."""
         self._asked.clear()
-        if self._load is not None and _tasks(self._load):
+        if self.outlook.tasks:
             # What came while the question was open has waited long enough.
             self._decide_at = now
         for block_id in answer.block_ids:
@@ -324,28 +351,50 @@ class Strategy:
             self.provider.send(CancelBlocks(empty, "scaled in"), now, turn)
 
     def _scale_to(self, blocks: int, now: float, turn: Turn) -> None:
-        active = len(self._active()) + self._ordered_blocks()
+        demands = self._demands(now)
+        active = sum(demand.active_blocks for demand in demands.values())
         reason = f"an operator asked for {blocks} blocks"
         if blocks > active:
-            self._launch(blocks - active, reason, now, turn)
-            decision = ScalingDecided("launch", blocks - active, reason)
+            decision = Decision("launch", blocks - active, reason)
+            self._launch(decision, now, turn)
         elif blocks < active:
-            victims = self._victims(active - blocks)
+            decision = Decision("retire", active - blocks, reason)
+            victims = self._victims(decision, now)
             self._ask_to_retire(victims, reason, now, turn, if_busy=True)
-            decision = ScalingDecided("retire", len(victims), reason)
+            decision = replace(decision, count=len(victims))
         else:
-            decision = ScalingDecided("none", 0, f"{reason}: there are")
-        self._tell(decision, now, turn)
+            decision = Decision("none", 0, f"{reason}: there are")
+        self._tell_decision(decision, demands, now, turn, kind="")
 
-    def _tell(self, event: AnyEvent, now: float, turn: Turn) -> None:
-        self.interchange.send(Relay([event]), now, turn)
+    def _tell_decision(
+        self,
+        decision: Decision,
+        demands: dict[str, Demand],
+        now: float,
+        turn: Turn,
+        *,
+        kind: str | None = None,
+    ) -> None:
+        worker_type = decision.worker_type
+        on = [d for t, d in demands.items() if not worker_type or t == worker_type]
+        active = sum(demand.active_blocks for demand in on)
+        event = ScalingDecided(
+            decision.action,
+            decision.count,
+            decision.reason,
+            self.settings.kind if kind is None else kind,
+            sum(demand.tasks for demand in on),
+            sum(demand.waiting for demand in on),
+            active,
+            sum(demand.pending_blocks for demand in on),
+            active * self.settings.bounds.slots_per_block,
+            worker_type,
+        )
+        if self.interchange.is_in:
+            self.interchange.send(Relay([event]), now, turn)
+        else:
+            self._untold.note(event, now)
 
     def check(self) -> None:
         """Raise AssertionError if the state contradicts itself."""
-        assert self._ordered_blocks() >= 0
         assert not (self._asked & self._retiring.keys())
-
-
-def _tasks(load: LoadReported) -> int:
-    # No block is started for what shall not run.
-    return load.leased + (0 if load.is_quiesced else load.waiting)

@@ -26,12 +26,14 @@ def run(around: Surroundings, *, is_restart: bool) -> int:
             workers_per_node * blocks.nodes_per_block,
             strategy.parallelism,
             strategy.max_idletime,
+            strategy.min_start_interval,
         ),
         init_blocks=0 if is_restart else blocks.init_blocks,
         period=strategy.period,
         instance=around.instance,
         token=around.token,
         python=python_version(),
+        max_launches_per_minute=strategy.max_launches_per_minute,
     )
     shell = ActorShell(Inbox())
     machine = Strategy(settings, around.chance(), time.monotonic())

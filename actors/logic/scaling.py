@@ -1,9 +1,8 @@
 """How many blocks there should be: the strategies' rules, without memory of their own.
 
-`simple` is Parsl's, to the letter, plus a refill to `min_blocks` after losses, which
-Parsl does not do while there are no tasks. With
+With slots = active blocks * workers_per_node * nodes_per_block, first match wins:
 
-    slots = active blocks * workers_per_node * nodes_per_block
+`simple` is Parsl's:
 
 1. fewer active blocks than `min_blocks`: launch the missing ones;
 2. no tasks, more blocks than `min_blocks`: after `max_idletime` of that, retire down to
@@ -12,13 +11,40 @@ Parsl does not do while there are no tasks. With
    min(ceil(ceil(tasks * parallelism - slots) / slots per block), max_blocks - active);
 4. no slots but tasks: launch one (this covers parallelism = 0);
 5. otherwise nothing.
+
+`auto` is Parsl's `htex_auto_scale`: where `simple` comes to 5 with more slots than
+tasks, it retires
+min(floor(floor(slots - tasks * parallelism) / slots per block), active - min_blocks)
+blocks, but only such as were idle for `max_idletime`.
+
+`staged` is that of CodaLab's worker manager: if tasks wait, launch one, unless
+
+1. less than `min_start_interval` has passed since the last start, or
+2. as many blocks are pending as tasks wait, or
+3. there are `max_blocks`;
+
+but with fewer than `min_blocks`, launch one whatever waits. Blocks that were idle for
+`max_idletime` while nothing waits are retired, as CodaLab's workers end by themselves.
+
+`none` launches what is missing to `min_blocks`, and that is all.
+
+Two things are ours. Neither of Parsl's refills to `min_blocks` while there are no
+tasks. And `auto` never retires the last block while there are tasks: with parallelism 0
+Parsl's would, and start another one.
+
+With worker types, `decide_each` applies the rules to each type by itself, within the
+bounds of all: `min_blocks` and `max_blocks` are of the endpoint. Blocks of a type are
+retired only when it has no tasks.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
-__all__ = ["Bounds", "Decision", "Demand", "decide_none", "decide_simple"]
+__all__ = ["Bounds", "Decision", "Demand", "StrategyKind", "decide", "decide_each"]
+
+StrategyKind = Literal["none", "simple", "auto", "staged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +57,7 @@ class Bounds:
         slots_per_block: workers_per_node * nodes_per_block, at least 1.
         parallelism: wanted slots per task, 0 to 1.
         max_idletime: seconds without a task before blocks are retired.
+        min_start_interval: seconds between two starts of `staged`.
     """
 
     min_blocks: int
@@ -38,69 +65,117 @@ class Bounds:
     slots_per_block: int
     parallelism: float = 1.0
     max_idletime: float = 120.0
+    min_start_interval: float = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What there is to decide on.
+    """What there is to decide on, of one worker type or of all.
 
     Args:
         tasks: accepted and not finished.
         active_blocks: running, pending, or of unknown state, and not being retired;
             ordered but not yet reported ones count too.
         idle: seconds since there was a task; 0 while there is one.
+        waiting: those of the tasks that no manager has.
+        pending_blocks: those of the blocks that no manager has joined from yet.
+        idle_blocks: those of the blocks that were idle for `max_idletime`.
+        since_start: seconds since the last launch.
     """
 
     tasks: int
     active_blocks: int
     idle: float
+    waiting: int = 0
+    pending_blocks: int = 0
+    idle_blocks: int = 0
+    since_start: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do, and why in a sentence."""
+    """What to do, and why in a sentence.
+
+    Args:
+        action: whether blocks are started, ended, or neither.
+        count: of blocks; 0 for "none".
+        reason: for people.
+        if_idle: only blocks that were idle for `max_idletime` may be retired.
+        worker_type: of the blocks; "": any.
+    """
 
     action: Literal["launch", "retire", "none"]
     count: int
     reason: str
+    if_idle: bool = False
+    worker_type: str = ""
 
 
-def decide_none(demand: Demand, bounds: Bounds) -> Decision:
-    """Keep `min_blocks` and nothing else."""
-    missing = bounds.min_blocks - demand.active_blocks
-    if missing > 0:
-        return Decision(
-            "launch",
-            missing,
-            f"{demand.active_blocks} blocks are below min_blocks {bounds.min_blocks}",
+def decide(kind: StrategyKind, demand: Demand, bounds: Bounds) -> Decision:
+    """Apply the rules of one kind; see the module's docstring."""
+    return _RULES[kind](demand, bounds)
+
+
+def decide_each(
+    kind: StrategyKind, demands: Mapping[str, Demand], bounds: Bounds
+) -> list[Decision]:
+    """Apply the rules to each worker type by itself, within the bounds of all.
+
+    Args:
+        kind: whose rules.
+        demands: by worker type, in the order in which they are served.
+        bounds: of all types together.
+
+    Returns:
+        A decision for each type, or a single one of all: to refill.
+    """
+    active = sum(demand.active_blocks for demand in demands.values())
+    if active < bounds.min_blocks:
+        # They go to the type of which most tasks wait.
+        neediest = max(demands, key=lambda t: demands[t].waiting, default="")
+        refill = decide(kind, Demand(0, active, 0.0), bounds)
+        return [replace(refill, worker_type=neediest)]
+    decisions = []
+    room, surplus = bounds.max_blocks - active, active - bounds.min_blocks
+    for worker_type, demand in demands.items():
+        mine = demand.active_blocks
+        own = replace(
+            bounds,
+            min_blocks=max(0, mine - surplus),
+            max_blocks=mine + max(0, room),
         )
-    return Decision("none", 0, "strategy none only keeps min_blocks")
+        decision = decide(kind, demand, own)
+        is_typed = len(demands) > 1 or worker_type
+        if decision.action == "retire" and demand.tasks and is_typed:
+            reason = f"{decision.reason}, but blocks of a type stay while it has tasks"
+            decision = Decision("none", 0, reason)
+        match decision.action:
+            case "launch":
+                room -= decision.count
+            case "retire":
+                surplus -= decision.count
+            case "none":
+                pass
+        decisions.append(replace(decision, worker_type=worker_type))
+    return decisions
 
 
-def decide_simple(demand: Demand, bounds: Bounds) -> Decision:
-    """Apply the rules of this module's docstring, first match wins."""
-    refill = decide_none(demand, bounds)
+def _refill(demand: Demand, bounds: Bounds) -> Decision:
+    missing = bounds.min_blocks - demand.active_blocks
+    if missing <= 0:
+        return Decision("none", 0, "strategy none only keeps min_blocks")
+    reason = f"{demand.active_blocks} blocks are below min_blocks {bounds.min_blocks}"
+    return Decision("launch", missing, reason)
+
+
+def _simple(demand: Demand, bounds: Bounds) -> Decision:
+    refill = _refill(demand, bounds)
     if refill.action == "launch":
         return refill
+    if demand.tasks == 0:
+        return _without_tasks(demand, bounds)
     active, tasks = demand.active_blocks, demand.tasks
     slots = active * bounds.slots_per_block
-    if tasks == 0:
-        surplus = active - bounds.min_blocks
-        if surplus <= 0:
-            return Decision("none", 0, f"no tasks, and no block above {active} to end")
-        if demand.idle < bounds.max_idletime:
-            return Decision(
-                "none",
-                0,
-                f"no tasks for {demand.idle:.1f} s, max_idletime is "
-                f"{bounds.max_idletime:g} s",
-            )
-        return Decision(
-            "retire",
-            surplus,
-            f"no tasks for {demand.idle:.1f} s >= max_idletime "
-            f"{bounds.max_idletime:g} s",
-        )
     room = bounds.max_blocks - active
     if slots / tasks < bounds.parallelism:
         if room <= 0:
@@ -125,3 +200,76 @@ def decide_simple(demand: Demand, bounds: Bounds) -> Decision:
             )
         return Decision("launch", 1, f"{tasks} tasks and no slots")
     return Decision("none", 0, f"{slots} slots serve {tasks} tasks")
+
+
+def _without_tasks(demand: Demand, bounds: Bounds) -> Decision:
+    active = demand.active_blocks
+    surplus = active - bounds.min_blocks
+    if surplus <= 0:
+        return Decision("none", 0, f"no tasks, and no block above {active} to end")
+    if demand.idle < bounds.max_idletime:
+        return Decision(
+            "none",
+            0,
+            f"no tasks for {demand.idle:.1f} s, max_idletime is "
+            f"{bounds.max_idletime:g} s",
+        )
+    return Decision(
+        "retire",
+        surplus,
+        f"no tasks for {demand.idle:.1f} s >= max_idletime {bounds.max_idletime:g} s",
+    )
+
+
+def _auto(demand: Demand, bounds: Bounds) -> Decision:
+    decision = _simple(demand, bounds)
+    tasks, active = demand.tasks, demand.active_blocks
+    slots = active * bounds.slots_per_block
+    if decision.action != "none" or tasks == 0 or slots <= tasks:
+        return decision
+    excess = math.floor(slots - tasks * bounds.parallelism) // bounds.slots_per_block
+    count = min(excess, active - max(1, bounds.min_blocks))
+    if count <= 0:
+        return decision
+    return _retire_idle(count, f"{slots} slots for {tasks} tasks", demand, bounds)
+
+
+def _retire_idle(count: int, why: str, demand: Demand, bounds: Bounds) -> Decision:
+    count = min(count, demand.idle_blocks)
+    idle = f"idle for max_idletime {bounds.max_idletime:g} s"
+    if count <= 0:
+        return Decision("none", 0, f"{why}, but no block was {idle}")
+    reason = f"{why}, and {demand.idle_blocks} blocks were {idle}"
+    return Decision("retire", count, reason, if_idle=True)
+
+
+def _staged(demand: Demand, bounds: Bounds) -> Decision:
+    active, waiting = demand.active_blocks, demand.waiting
+    if active < bounds.min_blocks:
+        return replace(_refill(demand, bounds), count=1)
+    if waiting == 0:
+        surplus = active - bounds.min_blocks
+        if surplus <= 0:
+            return Decision("none", 0, "no task waits")
+        return _retire_idle(surplus, "no task waits", demand, bounds)
+    veto = ""
+    if demand.since_start < bounds.min_start_interval:
+        veto = (
+            f"the last start was {demand.since_start:.1f} s ago, min_start_interval is "
+            f"{bounds.min_start_interval:g} s"
+        )
+    elif demand.pending_blocks >= waiting:
+        veto = f"{demand.pending_blocks} blocks are still to come"
+    elif active >= bounds.max_blocks:
+        veto = f"max_blocks is {bounds.max_blocks}"
+    if veto:
+        return Decision("none", 0, f"{waiting} tasks wait, but {veto}")
+    return Decision("launch", 1, f"{waiting} tasks wait")
+
+
+_RULES: dict[StrategyKind, Callable[[Demand, Bounds], Decision]] = {
+    "none": _refill,
+    "simple": _simple,
+    "auto": _auto,
+    "staged": _staged,
+}

@@ -130,8 +130,8 @@ TYPES = [
     (
         '[strategy]\nkind = "simpel"',
         (
-            '[strategy] kind "simpel" must be one of "none", "simple"; did you mean '
-            '"simple"?'
+            '[strategy] kind "simpel" must be one of "auto", "none", "simple", '
+            '"staged"; did you mean "simple"?'
         ),
     ),
     (

@@ -1,18 +1,18 @@
 """The strategy orders what the rules want, once, and kills no busy block."""
 
 import random
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
 from actors.endpoint.strategy import (
     DRAIN_TIMEOUT,
     FAILURE_PAUSE,
-    STALE_LOAD,
     Strategy,
     StrategySettings,
 )
-from actors.logic.scaling import Bounds
+from actors.logic.outlook import STALE_LOAD
+from actors.logic.scaling import Bounds, StrategyKind
 from actors.logic.turn import Answered, Exit, Knock, LinkClosed, Quit, Turn
 from actors.messages import (
     Block,
@@ -31,6 +31,7 @@ from actors.messages import (
     RetireBlocks,
     ScaleTo,
     ScalingDecided,
+    TypeLoad,
 )
 from tests.endpoint.talk import (
     PYTHON,
@@ -55,11 +56,14 @@ class Desk(Talk):
 
     def __init__(
         self,
-        kind: Literal["none", "simple"] = "simple",
+        kind: StrategyKind = "simple",
         bounds: Bounds = Bounds(0, 4, 2, 1.0, 20.0),
         init_blocks: int = 0,
+        rate: int = 60,
     ) -> None:
-        settings = StrategySettings(kind, bounds, init_blocks, 5.0, "i", TOKEN, PYTHON)
+        settings = StrategySettings(
+            kind, bounds, init_blocks, 5.0, "i", TOKEN, PYTHON, rate
+        )
         super().__init__(Strategy(settings, random.Random(0), 100.0))
         self.launched: list[str] = []  # launch ids that were reported back
         knocks = all_of(self.wait(0.0).effects, Knock)
@@ -83,6 +87,7 @@ class Desk(Talk):
         waiting: int = 0,
         leased: int = 0,
         blocks: dict[BlockId, tuple[int, float]] | None = None,
+        types: list[TypeLoad] | None = None,
         *,
         is_quiesced: bool = False,
     ) -> Turn:
@@ -91,7 +96,7 @@ class Desk(Talk):
             BlockLoad(block_id, 1, 2, leases, idle, False)
             for block_id, (leases, idle) in (blocks or {}).items()
         ]
-        load = LoadReported(waiting, leased, 0, loads, is_quiesced)
+        load = LoadReported(waiting, leased, 0, loads, is_quiesced, types or [])
         return self.tell(Published("e", 1, 0.0, INTERCHANGE, load), "events")
 
     def stay(self, seconds: float, **load: Any) -> Turn:
@@ -247,6 +252,81 @@ def test_strategy_none_does_nothing_for_tasks() -> None:
     assert not orders(desk.stay(20, waiting=9))
 
 
+def test_more_than_the_rate_allows_comes_in_the_next_minute() -> None:
+    desk = Desk(bounds=Bounds(0, 9, 2, 1.0, 20.0), rate=3)
+    desk.blocks()
+    desk.load(waiting=99)
+    assert only(orders(desk.live(0.1))).count == 3
+    turn = desk.stay(50, waiting=99)
+    assert not orders(turn)
+    assert "max_launches_per_minute" in told(turn)[-1].reason
+    assert only(orders(desk.stay(15, waiting=99))).count == 3
+
+
+def test_the_first_blocks_come_at_the_rate_too_and_all_of_them() -> None:
+    desk = Desk("none", Bounds(0, 9, 2), init_blocks=5, rate=3)
+    desk.blocks()
+    counts = [order.count for order in orders(desk.stay(150))]
+    assert counts == [3, 2]
+
+
+def test_an_operator_is_not_bound_by_the_rate() -> None:
+    desk = Desk(rate=1)
+    desk.blocks()
+    assert only(orders(desk.tell(ScaleTo(4), INTERCHANGE))).count == 4
+
+
+def test_staged_starts_a_block_at_a_time() -> None:
+    desk = Desk("staged", Bounds(0, 4, 2, 1.0, 20.0, min_start_interval=12.0))
+    desk.blocks()
+    assert [o.count for o in orders(desk.stay(30, waiting=9))] == [1, 1]
+
+
+# What it says
+
+
+def test_every_decision_is_told_with_what_it_was_made_on(desk: Desk) -> None:
+    desk.blocks((B1, BlockState.RUNNING), (B2, BlockState.PENDING))
+    desk.live(0.1)
+    turn = desk.stay(10, waiting=1, leased=2, blocks={B1: (2, 0.0)})
+    first, second = told(turn)
+    assert first == second
+    assert first == ScalingDecided(
+        *("none", 0, "4 slots serve 3 tasks"),
+        kind="simple",
+        tasks=3,
+        waiting=1,
+        active_blocks=2,
+        pending_blocks=1,
+        slots=4,
+    )
+
+
+def test_what_was_decided_while_the_interchange_was_away_is_told_later(
+    desk: Desk,
+) -> None:
+    desk.tell(LinkClosed(INTERCHANGE))
+    desk.blocks()
+    desk.load(waiting=3)
+    assert not told(desk.wait(0.0))
+    assert [d.action for d in told(desk.enter(INTERCHANGE))] == ["launch"]
+    desk.tell(LinkClosed(INTERCHANGE))
+    assert not told(desk.enter(INTERCHANGE)), "it was told"
+
+
+def test_each_worker_type_is_decided_on_by_itself() -> None:
+    desk = Desk()
+    desk.blocks((B1, BlockState.RUNNING), worker_type="cpu")
+    desk.load(types=[TypeLoad("cpu", 1, 0), TypeLoad("gpu", 3, 0)])
+    turn = desk.live(0.1)
+    order = only(orders(turn))
+    assert (order.count, order.worker_type) == (2, "gpu")
+    assert [(d.action, d.worker_type) for d in told(turn)] == [
+        ("none", "cpu"),
+        ("launch", "gpu"),
+    ]
+
+
 # Failures
 
 
@@ -335,6 +415,32 @@ def test_a_held_block_without_managers_is_cancelled_at_once(idle: Desk) -> None:
 def test_pending_blocks_are_retired_before_running_ones() -> None:
     desk = Desk(bounds=Bounds(1, 4, 2, 1.0, 20.0))
     desk.blocks((B1, BlockState.RUNNING), (B2, BlockState.PENDING))
+    turn = desk.stay(27, blocks={B1: (0, 9.0)})
+    assert only(retired(turn)).block_ids == [B2]
+
+
+def test_auto_retires_only_blocks_that_were_idle_for_long() -> None:
+    desk = Desk("auto")
+    blocks = {B1: (1, 0.0), B2: (0, 25.0), B3: (0, 1.0)}
+    desk.blocks(*((block_id, BlockState.RUNNING) for block_id in blocks))
+    turn = desk.stay(6, leased=1, blocks=blocks)
+    assert only(retired(turn)).block_ids == [B2]
+    assert not only(retired(turn)).if_busy
+
+
+def test_of_blocks_to_come_the_newest_goes_first() -> None:
+    desk = Desk()
+    desk.blocks(
+        (B1, BlockState.PENDING), (B2, BlockState.RUNNING), (B3, BlockState.PENDING)
+    )
+    desk.load()
+    turn = desk.stay(27)
+    assert only(retired(turn)).block_ids == [B3, B1, B2]
+
+
+def test_a_block_that_has_managers_is_no_pending_one_whatever_its_job_says() -> None:
+    desk = Desk(bounds=Bounds(1, 4, 2, 1.0, 20.0))
+    desk.blocks((B1, BlockState.PENDING), (B2, BlockState.RUNNING))
     turn = desk.stay(27, blocks={B1: (0, 9.0)})
     assert only(retired(turn)).block_ids == [B2]
 

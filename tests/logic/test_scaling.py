@@ -1,14 +1,17 @@
 """Strategies decide by Parsl's rules to the letter, and never outside the bounds."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.logic.scaling import Bounds, Demand, decide_none, decide_simple
+from actors.logic.scaling import Bounds, Demand, StrategyKind, decide, decide_each
 
 LOTS = 10_000.0
+KINDS: tuple[StrategyKind, ...] = ("none", "simple", "auto", "staged")
 
 
 @pytest.mark.parametrize(
@@ -56,22 +59,176 @@ def test_simple_does_what_parsls_does(
     expected: tuple[str, int],
 ) -> None:
     idle = 0.0 if tasks else LOTS
-    decision = decide_simple(Demand(tasks, active, idle), Bounds(*bounds))
+    decision = decide("simple", Demand(tasks, active, idle), Bounds(*bounds))
     assert (decision.action, decision.count) == expected
     assert decision.reason
 
 
 def test_idle_blocks_stay_until_max_idletime_has_passed() -> None:
     bounds = Bounds(0, 4, 2, max_idletime=120.0)
-    assert decide_simple(Demand(0, 2, 119.9), bounds).action == "none"
-    assert decide_simple(Demand(0, 2, 120.0), bounds).action == "retire"
+    assert decide("simple", Demand(0, 2, 119.9), bounds).action == "none"
+    assert decide("simple", Demand(0, 2, 120.0), bounds).action == "retire"
 
 
 def test_none_only_refills() -> None:
     bounds = Bounds(2, 4, 2)
-    assert decide_none(Demand(0, 1, 0.0), bounds).count == 1
-    assert decide_none(Demand(100, 2, 0.0), bounds).action == "none"
-    assert decide_none(Demand(0, 4, LOTS), bounds).action == "none"
+    assert decide("none", Demand(0, 1, 0.0), bounds).count == 1
+    assert decide("none", Demand(100, 2, 0.0), bounds).action == "none"
+    assert decide("none", Demand(0, 4, LOTS), bounds).action == "none"
+
+
+def auto(tasks: int, active: int, idle_blocks: int, **bounds: Any) -> tuple[str, int]:
+    given_bounds = {"min_blocks": 0, "max_blocks": 4, "slots_per_block": 2, **bounds}
+    demand = Demand(tasks, active, 0.0, idle_blocks=idle_blocks)
+    decision = decide("auto", demand, Bounds(**given_bounds))
+    assert decision.if_idle == (decision.action == "retire")
+    return decision.action, decision.count
+
+
+@pytest.mark.parametrize(
+    ("tasks", "active", "idle", "bounds", "expected"),
+    [
+        # min(floor(floor(slots - tasks * parallelism) / slots per block), active - min)
+        (1, 4, 4, {}, ("retire", 3)),
+        (2, 4, 4, {}, ("retire", 3)),
+        (3, 4, 4, {}, ("retire", 2)),
+        (7, 4, 4, {}, ("none", 0)),
+        (3, 4, 4, {"parallelism": 0.5}, ("retire", 3)),
+        (3, 4, 4, {"min_blocks": 3}, ("retire", 1)),
+        # Only such as were idle for long.
+        (1, 4, 0, {}, ("none", 0)),
+        (1, 4, 1, {}, ("retire", 1)),
+        # The last one stays while there are tasks; Parsl's would go and come again.
+        (3, 1, 1, {"parallelism": 0.0}, ("none", 0)),
+        (3, 4, 4, {"parallelism": 0.0}, ("retire", 3)),
+        # Not more slots than tasks: as with `simple`.
+        (9, 4, 4, {}, ("none", 0)),
+        (8, 4, 4, {"parallelism": 0.5}, ("none", 0)),
+        (9, 1, 0, {}, ("launch", 3)),
+    ],
+)
+def test_auto_retires_idle_blocks_while_others_work(
+    tasks: int, active: int, idle: int, bounds: Any, expected: tuple[str, int]
+) -> None:
+    assert auto(tasks, active, idle, **bounds) == expected
+
+
+def test_without_tasks_auto_is_simple() -> None:
+    bounds = Bounds(1, 4, 2, max_idletime=120.0)
+    for idle in (119.9, 120.0):
+        demand = Demand(0, 3, idle, idle_blocks=3)
+        assert decide("auto", demand, bounds) == decide("simple", demand, bounds)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "active", "pending", "since", "expected"),
+    [
+        # bounds: from 1 to 4 blocks, a start a minute
+        (0, 1, 0, LOTS, ("none", 0)),
+        (3, 1, 0, LOTS, ("launch", 1)),
+        # The vetoes
+        (3, 2, 0, 59.9, ("none", 0)),
+        (3, 2, 0, 60.0, ("launch", 1)),
+        (3, 3, 2, LOTS, ("launch", 1)),
+        (2, 3, 2, LOTS, ("none", 0)),
+        (9, 4, 0, LOTS, ("none", 0)),
+        # Fewer than the least: whatever speaks against it, one at a tick.
+        (0, 0, 0, 0.0, ("launch", 1)),
+        (9, 0, 0, 0.0, ("launch", 1)),
+    ],
+)
+def test_staged_starts_one_at_a_time_as_codalabs_does(
+    waiting: int,
+    active: int,
+    pending: int,
+    since: float,
+    expected: tuple[str, int],
+) -> None:
+    demand = Demand(
+        waiting, active, 0.0, waiting, pending, active - pending, since_start=since
+    )
+    decision = decide("staged", demand, Bounds(1, 4, 2))
+    assert (decision.action, decision.count) == expected
+    assert decision.reason
+
+
+def test_staged_refills_one_at_a_tick() -> None:
+    assert decide("staged", Demand(0, 1, 0.0), Bounds(3, 4, 2)).count == 1
+
+
+def test_staged_ends_idle_blocks_only_while_nothing_waits() -> None:
+    bounds = Bounds(1, 4, 2)
+    quiet = Demand(5, 3, 0.0, waiting=0, idle_blocks=3)
+    decision = decide("staged", quiet, bounds)
+    assert (decision.action, decision.count, decision.if_idle) == ("retire", 2, True)
+    waits = replace(quiet, waiting=1, since_start=0.0)
+    assert decide("staged", waits, bounds).action == "none"
+
+
+# By worker type
+
+
+def each(
+    kind: StrategyKind, bounds: Bounds, **demands: Demand
+) -> dict[str, tuple[str, int]]:
+    return {
+        decision.worker_type: (decision.action, decision.count)
+        for decision in decide_each(kind, demands, bounds)
+    }
+
+
+def test_each_type_grows_by_its_own_tasks_as_far_as_there_is_room() -> None:
+    decided = each(
+        "simple", Bounds(0, 4, 2), cpu=Demand(2, 1, 0.0), gpu=Demand(9, 1, 0.0)
+    )
+    assert decided == {"cpu": ("none", 0), "gpu": ("launch", 2)}
+    # The first one comes first.
+    decided = each(
+        "simple", Bounds(0, 4, 2), cpu=Demand(9, 1, 0.0), gpu=Demand(9, 1, 0.0)
+    )
+    assert decided == {"cpu": ("launch", 2), "gpu": ("none", 0)}
+
+
+def test_blocks_of_a_type_stay_while_it_has_tasks_and_go_without() -> None:
+    bounds = Bounds(0, 9, 2)
+    busy = Demand(1, 3, 0.0, idle_blocks=2)
+    gone = Demand(0, 3, LOTS, idle_blocks=3)
+    assert each("auto", bounds, cpu=busy, gpu=gone) == {
+        "cpu": ("none", 0),
+        "gpu": ("retire", 3),
+    }
+
+
+def test_all_types_together_keep_the_least() -> None:
+    gone = Demand(0, 2, LOTS, idle_blocks=2)
+    decided = each("simple", Bounds(3, 9, 2), cpu=gone, gpu=gone)
+    assert decided == {"cpu": ("retire", 1), "gpu": ("none", 0)}
+
+
+def test_what_is_missing_to_the_least_goes_to_the_type_that_waits() -> None:
+    decided = each(
+        "simple",
+        Bounds(3, 9, 2),
+        cpu=Demand(1, 1, 0.0),
+        gpu=Demand(5, 0, 0.0, waiting=5),
+    )
+    assert decided == {"gpu": ("launch", 2)}
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 4)), max_size=4))
+def test_types_together_never_leave_the_bounds(given: list[tuple[int, int]]) -> None:
+    bounds = Bounds(2, 8, 2)
+    demands = {
+        f"type-{number}": Demand(tasks, active, 0.0 if tasks else LOTS)
+        for number, (tasks, active) in enumerate(given)
+    }
+    active = sum(demand.active_blocks for demand in demands.values())
+    for kind in KINDS:
+        after = active
+        for decision in decide_each(kind, demands, bounds):
+            sign = {"launch": 1, "retire": -1, "none": 0}[decision.action]
+            after += sign * decision.count
+        assert min(active, 2) <= after <= max(active, 8)
 
 
 @st.composite
@@ -92,7 +249,7 @@ def cases(draw: st.DrawFn) -> tuple[Demand, Bounds]:
 @given(cases())
 def test_no_decision_leaves_the_bounds(case: tuple[Demand, Bounds]) -> None:
     demand, bounds = case
-    decision = decide_simple(demand, bounds)
+    decision = decide("simple", demand, bounds)
     match decision.action:
         case "launch":
             assert decision.count >= 1
@@ -111,7 +268,7 @@ def test_launches_are_needed_and_no_larger_than_needed(
     case: tuple[Demand, Bounds],
 ) -> None:
     demand, bounds = case
-    decision = decide_simple(demand, bounds)
+    decision = decide("simple", demand, bounds)
     slots = demand.active_blocks * bounds.slots_per_block
     is_refill = demand.active_blocks < bounds.min_blocks
     if demand.tasks and slots and slots / demand.tasks >= bounds.parallelism:
@@ -128,10 +285,26 @@ def test_deciding_again_after_a_launch_launches_nothing_more(
     """Ordered blocks count: an impatient strategy must not order them twice."""
     demand, bounds = case
     for _ in range(2):
-        decision = decide_simple(demand, bounds)
+        decision = decide("simple", demand, bounds)
         if decision.action != "launch":
             return
         active = demand.active_blocks + decision.count
         demand = Demand(demand.tasks, active, demand.idle)
     # At most the refill comes first, and then what the tasks want.
-    assert decide_simple(demand, bounds).action != "launch"
+    assert decide("simple", demand, bounds).action != "launch"
+
+
+@given(cases(), st.integers(1, 12))
+def test_what_auto_retires_it_does_not_launch_again(
+    case: tuple[Demand, Bounds], idle_blocks: int
+) -> None:
+    """No flapping: at the same demand the next decision is to leave it at that."""
+    demand, bounds = case
+    demand = replace(demand, idle_blocks=min(idle_blocks, demand.active_blocks))
+    decision = decide("auto", demand, bounds)
+    if decision.action == "retire":
+        left = demand.active_blocks - decision.count
+        assert left >= bounds.min_blocks
+        assert left >= 1 or not demand.tasks
+        after = decide("auto", replace(demand, active_blocks=left), bounds)
+        assert after.action != "launch"

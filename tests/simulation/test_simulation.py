@@ -9,6 +9,7 @@ import os
 
 import pytest
 
+from actors.logic.scaling import StrategyKind
 from tests.simulation.world import World
 
 FIRST_SEED = int(os.environ.get("ACTORS_FIRST_SEED", "0"))
@@ -33,9 +34,13 @@ REGRESSIONS = [
 ]
 
 
-def run(seed: int, *, faults: bool = True) -> World:
+# Seeds for each kind of strategy beyond those that the others draw; chosen: seconds.
+KIND_SEEDS = SEEDS // 10
+
+
+def run(seed: int, *, faults: bool = True, kind: StrategyKind | None = None) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
-    world = World(seed, faults=faults)
+    world = World(seed, faults=faults, kind=kind)
     try:
         world.run()
     except Exception as error:
@@ -50,6 +55,12 @@ def run(seed: int, *, faults: bool = True) -> World:
 def test_each_task_has_one_result_whatever_goes_wrong(first: int) -> None:
     for seed in range(first, min(first + CHUNK, FIRST_SEED + SEEDS)):
         run(seed)
+
+
+@pytest.mark.parametrize("kind", ["auto", "staged"])
+def test_each_task_has_one_result_whoever_decides_on_blocks(kind: StrategyKind) -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, kind=kind)
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)

@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from actors.api.operator import Verb
 from actors.api.session import Session, SessionSettings
@@ -20,7 +20,7 @@ from actors.endpoint.manager import Manager, ManagerSettings
 from actors.endpoint.provider import Provider, ProviderSettings
 from actors.endpoint.strategy import Strategy, StrategySettings
 from actors.logic.liveness import Tempo
-from actors.logic.scaling import Bounds
+from actors.logic.scaling import Bounds, StrategyKind
 from actors.messages import (
     PROTOCOL,
     BlockId,
@@ -80,9 +80,12 @@ class World:
     Args:
         seed: of every choice.
         faults: whether connections break and actors crash.
+        kind: of the strategy; None: one that the seed chooses.
     """
 
-    def __init__(self, seed: int, *, faults: bool = True) -> None:
+    def __init__(
+        self, seed: int, *, faults: bool = True, kind: StrategyKind | None = None
+    ) -> None:
         self.chance = chance = random.Random(seed)
         self.heart = Heart()
         self.faults = faults
@@ -106,9 +109,9 @@ class World:
         self._published = 0
         self._commands = 0
         self._extra_blocks = 0  # an operator may have so many more
-        self.kind: Literal["none", "simple"] = chance.choice(
-            ("simple", "simple", "none")
-        )
+        # Drawn in any case: a seed's story shall differ by the kind only.
+        drawn: StrategyKind = chance.choice(("simple", "simple", "none"))
+        self.kind = kind or drawn
         # Strategy none replaces lost blocks up to min_blocks only.
         self.bounds = Bounds(
             1 if self.kind == "none" else chance.choice((0, 1)),
@@ -116,6 +119,7 @@ class World:
             self.slots * self.nodes_per_block,
             chance.choice((0.0, 0.5, 1.0)),
             chance.choice((1.0, 5.0)),
+            min_start_interval=3.0,
         )
         settings = InterchangeSettings(
             "sim",
@@ -521,7 +525,7 @@ class World:
             ):
                 left.append(f"{node.name} keeps tasks")
         active = [job.block_id for job in self.jobs.values() if job.state.is_active]
-        if self.kind == "simple" and len(active) > self.bounds.min_blocks:
+        if self.kind != "none" and len(active) > self.bounds.min_blocks:
             left.append(f"idle blocks: {active}")
         return left
 

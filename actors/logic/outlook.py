@@ -1,0 +1,151 @@
+"""What a strategy has been told of load and blocks, made into demands. Pure.
+
+The provider tells which blocks there are, the interchange how busy those are whose
+managers have joined. Each may be behind the other: a block that a manager has joined
+from is there, whatever the batch system still says; one that it calls running, and that
+nobody has joined from, counts as to come.
+"""
+
+import math
+from collections.abc import Collection, Iterable
+
+from actors.logic.scaling import Demand
+from actors.messages import Block, BlockId, BlockLoad, LaunchBlocks, LoadReported
+
+__all__ = ["Outlook"]
+
+# The load is told every second; one that is older than this is no ground to act on.
+STALE_LOAD = 10.0
+
+
+class Outlook:
+    """The newest reports, and since when things are as they are.
+
+    Args:
+        max_idletime: seconds without a task after which a block is called idle.
+        now: monotonic seconds.
+    """
+
+    def __init__(self, max_idletime: float, now: float) -> None:
+        self.blocks: dict[BlockId, Block] = {}
+        self.loads: dict[BlockId, BlockLoad] = {}  # of blocks that managers joined from
+        self.load: LoadReported | None = None
+        self._max_idletime = max_idletime
+        self._load_at = -math.inf
+        self._started_at = now
+        # {worker type: the last moment at which there was such a task, or one waited}
+        self._busy_at: dict[str, float] = {}
+        self._waited_at: dict[str, float] = {}
+
+    def note_load(self, load: LoadReported, now: float) -> None:
+        """Take what the interchange tells."""
+        before = self._tasks()
+        self.load, self._load_at = load, now
+        self.loads = {block.block_id: block for block in load.blocks}
+        # What was so at the last report was so, as far as we know, until now.
+        for worker_type, (waiting, leased) in (*before.items(), *self._tasks().items()):
+            if waiting:
+                self._waited_at[worker_type] = now
+            if waiting or leased:
+                self._busy_at[worker_type] = now
+
+    def note_blocks(self, blocks: Iterable[Block]) -> None:
+        """Take what the provider tells: all blocks that it knows."""
+        self.blocks = {block.block_id: block for block in blocks}
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that are not finished and may run, of all types."""
+        return sum(waiting + leased for waiting, leased in self._tasks().values())
+
+    def is_stale(self, now: float) -> bool:
+        """Tell whether the load is too old to act on, or was never told."""
+        return self.load is None or now > self._load_at + STALE_LOAD
+
+    def has_joined(self, block_id: BlockId) -> bool:
+        """Tell whether a block has managers now."""
+        load = self.loads.get(block_id)
+        return load is not None and load.managers > 0
+
+    def active(self, leaving: Collection[BlockId]) -> list[Block]:
+        """List the blocks that are there or to come, without those that leave."""
+        return [
+            block
+            for block in self.blocks.values()
+            if block.state.is_active and block.block_id not in leaving
+        ]
+
+    def idle_for(self, block: Block, now: float) -> float:
+        """Seconds that a block had nothing to do; 0 if it has.
+
+        One that nobody has joined from yet is idle for as long as no task waited.
+        """
+        load = self.loads.get(block.block_id)
+        if load is None or not load.managers:
+            waited_at = self._waited_at.get(self._type_of(block), self._started_at)
+            return now - waited_at
+        return load.idle + now - self._load_at if not load.leases else 0.0
+
+    def is_idle(self, block: Block, now: float) -> bool:
+        """Tell whether a block was idle for `max_idletime`."""
+        idle = self.idle_for(block, now)
+        return idle > 0 and idle >= self._max_idletime
+
+    def demands(
+        self,
+        leaving: Collection[BlockId],
+        ordered: Iterable[LaunchBlocks],
+        last_start: float,
+        now: float,
+    ) -> dict[str, Demand]:
+        """Sum up, by worker type; "" stands for all where there are no types.
+
+        Args:
+            leaving: blocks that do not count, as they are about to end.
+            ordered: launches that the provider has not confirmed: they count.
+            last_start: when blocks were launched last, in monotonic seconds.
+            now: monotonic seconds.
+        """
+        tasks = self._tasks()
+        blocks: dict[str, list[Block]] = {}
+        for block in self.active(leaving):
+            blocks.setdefault(self._type_of(block), []).append(block)
+        to_come: dict[str, int] = {}
+        for order in ordered:
+            mine = order.worker_type if self._is_typed else ""
+            to_come[mine] = to_come.get(mine, 0) + order.count
+        demands = {}
+        for worker_type in {**tasks, **blocks, **to_come}:
+            waiting, leased = tasks.get(worker_type, (0, 0))
+            mine_now = blocks.get(worker_type, [])
+            coming = to_come.get(worker_type, 0)
+            joined = sum(self.has_joined(block.block_id) for block in mine_now)
+            busy_at = self._busy_at.get(worker_type, self._started_at)
+            demands[worker_type] = Demand(
+                waiting + leased,
+                len(mine_now) + coming,
+                0.0 if waiting or leased else now - busy_at,
+                waiting,
+                len(mine_now) - joined + coming,
+                sum(self.is_idle(block, now) for block in mine_now),
+                now - last_start,
+            )
+        return demands
+
+    @property
+    def _is_typed(self) -> bool:
+        return self.load is not None and bool(self.load.types)
+
+    def _type_of(self, block: Block) -> str:
+        return block.worker_type if self._is_typed else ""
+
+    def _tasks(self) -> dict[str, tuple[int, int]]:
+        """Count what waits and what is leased, by worker type."""
+        load = self.load
+        if load is None:
+            return {"": (0, 0)}
+        # No block is started for what shall not run.
+        waits = not load.is_quiesced
+        if not load.types:
+            return {"": (waits * load.waiting, load.leased)}
+        return {t.worker_type: (waits * t.waiting, t.leased) for t in load.types}
