@@ -12,7 +12,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import psutil
 
@@ -26,6 +25,7 @@ from actors.api.observer import (
     Unanswered,
 )
 from actors.api.operator import Verb
+from actors.api.service_processes import find_services
 from actors.cli.log_files import LogReader
 from actors.config import EndpointPaths
 from actors.errors import ActorsError
@@ -47,13 +47,6 @@ TASKS_ASKED = 1000
 TASKS_GLANCE = 90
 # News taken before the next view, however many come. Chosen: tenths of a second.
 _MOST_NEWS = 10_000
-# {how the kernel knows a process: which actor it is}; the kernel keeps 15 bytes.
-_ACTORS = {
-    "actors-intercha": "interchange",
-    "actors-strategy": "strategy",
-    "actors-provider": "provider",
-}
-
 News = Changed | Told | Unanswered | Heard
 # How an order went: whether it was done, what there is to say, and the answer's body.
 Outcome = Callable[[bool, str, bytes], None]
@@ -197,16 +190,9 @@ class Reader:
     def _services(self) -> Iterator[ServiceProcess]:
         """Look at the endpoint's processes, if they are on this host."""
         try:
-            status = self._entrance.run_status
-            if status is None or not status.is_here:
-                return
-            root = psutil.Process(status.root_pid)
-            yield self._service("supervisor", root)
-            for child in root.children():
-                actor = _ACTORS.get(_kernel_name(child.pid))
-                if actor is not None:
-                    yield self._service(actor, child)
-        except (ActorsError, OSError, ValueError, psutil.Error):
+            for actor, process in find_services(self._entrance):
+                yield self._service(actor, process)
+        except psutil.Error:
             # It goes just now; the connection tells that.
             return
 
@@ -217,11 +203,6 @@ class Reader:
             self._processes[found.pid] = process = found
         cpu = process.cpu_percent(None) / 100
         return ServiceProcess(actor, process.pid, process.memory_info().rss, cpu)
-
-
-def _kernel_name(pid: int) -> str:
-    # Not `name()`: psutil completes it from the command line where it can.
-    return Path(f"/proc/{pid}/comm").read_text().strip()
 
 
 def _paths(entrance: Entrance) -> EndpointPaths | None:

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 # A picture each second, unless it is large. Chosen: people see no more.
-_PERIOD = 1.0
+PERIOD = 1.0
 # Seconds between two pictures, per byte of them. Measured by tests/bench/dashboard.py:
 # a byte takes the interchange 10 ns to draw and encode; it shall never pay more than a
 # hundredth of a core.
@@ -116,14 +116,18 @@ class Observer:
     Args:
         hello: how to introduce ourselves.
         chance: for the waits between knocks.
+        period: seconds between two rounds of polls, at least.
     """
 
-    def __init__(self, hello: Hello, chance: random.Random) -> None:
+    def __init__(
+        self, hello: Hello, chance: random.Random, period: float = PERIOD
+    ) -> None:
         self.membership = Membership("interchange", lambda: hello, chance)
         self.state = ConnectionState.CONNECTING
         self._polls: dict[str, Command] = {}  # {verb: what to ask}
         self._asked: dict[str, Command] = {}  # {request_id: poll under way}
         self._orders: dict[str, tuple[Command, float]] = {}  # {request_id: by when}
+        self._period = period
         self._numbered = 0
         self._poll_at = math.inf
         self._pace = 0.0  # seconds until the next round of polls
@@ -251,7 +255,7 @@ class Observer:
         if asked.verb == "tasks" and any(asked.names):
             self._pace += _SEARCH_PERIOD
         if not self._asked:
-            self._poll_at = now + max(_PERIOD, self._pace)
+            self._poll_at = now + max(self._period, self._pace)
             self._pace = 0.0
         # An answer to what is not asked any more would show what nobody looks at.
         if asked is self._polls.get(asked.verb):
@@ -300,17 +304,20 @@ class Observation:
     Args:
         entrance: of the endpoint, for kind "operator", with its events.
         watcher: is told everything.
+        period: seconds between two rounds of polls, at least.
 
     Raises:
         ConfigError: the certificates are wrong.
     """
 
-    def __init__(self, entrance: Entrance, watcher: Watcher) -> None:
+    def __init__(
+        self, entrance: Entrance, watcher: Watcher, *, period: float = PERIOD
+    ) -> None:
         self._watcher = watcher
         self._inbox = Inbox()
         chance = random.Random(secrets.randbits(64))
         self._runtime = Runtime(
-            Observer(operator_hello(entrance.token), chance),
+            Observer(operator_hello(entrance.token), chance, period),
             self,
             dialing={"interchange": entrance.dialing},
             sources=[self._inbox],

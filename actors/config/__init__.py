@@ -12,7 +12,13 @@ endpoint's folder.
 from actors.config.commented_file import render_config
 from actors.config.endpoint_paths import CONFIG_NAME, SOCKET_NAME_BYTES, EndpointPaths
 from actors.config.launch_command import bind_launch, expand_launch
-from actors.config.listen import Listen, certificate_hosts, dialled_url, parse_listen
+from actors.config.listen import (
+    Listen,
+    certificate_hosts,
+    dialled_url,
+    parse_listen,
+    parse_web_listen,
+)
 from actors.config.loading import (
     Examination,
     Problem,
@@ -29,6 +35,7 @@ from actors.config.shape import (
     JournalConfig,
     LimitsConfig,
     LogConfig,
+    MetricsConfig,
     ResultsConfig,
     StrategyConfig,
     TransportConfig,
@@ -48,6 +55,7 @@ __all__ = [
     "LimitsConfig",
     "Listen",
     "LogConfig",
+    "MetricsConfig",
     "Problem",
     "ResultsConfig",
     "StrategyConfig",
@@ -64,6 +72,7 @@ __all__ = [
     "load_config",
     "parse_config",
     "parse_listen",
+    "parse_web_listen",
     "provider_target",
     "render_config",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from actors.config.launch_command import find_launch_problems
-from actors.config.listen import dialled_url, parse_listen
+from actors.config.listen import dialled_url, parse_listen, parse_web_listen
 from actors.config.provider_names import known_providers, provider_target
 from actors.config.shape import EndpointConfig
 
@@ -40,6 +40,7 @@ def find_contradictions(config: EndpointConfig) -> Iterator[Contradiction]:
     yield from _in_heartbeat(config)
     yield from _in_blocks(config)
     yield from _in_environment(config)
+    yield from _in_metrics(config)
     if _NUL in config.workers.init:
         yield Contradiction(("workers", "init"), "must not contain the character NUL")
 
@@ -113,6 +114,21 @@ def _in_environment(config: EndpointConfig) -> Iterator[Contradiction]:
             yield Contradiction(
                 environment, "must not contain the character NUL", item=name
             )
+
+
+def _in_metrics(config: EndpointConfig) -> Iterator[Contradiction]:
+    key, text = ("metrics", "listen"), config.metrics.listen
+    if not text:
+        return
+    if must := _refusal(lambda: parse_web_listen(text)):
+        yield Contradiction(key, must)
+    elif text.startswith("https:") and not config.transport.listen.startswith("wss:"):
+        yield Contradiction(
+            key,
+            'needs the certificates of an endpoint with [transport] listen = "wss://'
+            'HOST:PORT"; without them use "http://127.0.0.1:PORT"',
+            (("transport", "listen"),),
+        )
 
 
 def _refusal(read: Callable[[], object]) -> str:

@@ -7,10 +7,17 @@ from typing import Literal, cast
 
 from actors.config.shape import TransportConfig
 
-__all__ = ["Listen", "certificate_hosts", "dialled_url", "parse_listen"]
+__all__ = [
+    "Listen",
+    "certificate_hosts",
+    "dialled_url",
+    "parse_listen",
+    "parse_web_listen",
+]
 
 _HOST = r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
 _URL = re.compile(rf"(?P<scheme>wss?)://{_HOST}:(?P<port>[0-9]{{1,5}})")
+_WEB = re.compile(rf"(?P<scheme>https?)://{_HOST}:(?P<port>[0-9]{{1,5}})/?")
 _ADVERTISED = re.compile(rf"{_HOST}(:(?P<port>[0-9]{{1,5}}))?")
 _LAST_PORT = 65_535
 
@@ -25,7 +32,7 @@ class Listen:
         port: 1 to 65535.
     """
 
-    scheme: Literal["ipc", "ws", "wss"]
+    scheme: Literal["ipc", "ws", "wss", "http", "https"]
     host: str = ""
     port: int = 0
 
@@ -74,6 +81,33 @@ def parse_listen(text: str) -> Listen:
         raise ValueError(
             "is not encrypted and must stay on a loopback host such as 127.0.0.1; "
             f'for other hosts use "wss://{listen.host}:{listen.port}"'
+        )
+    return listen
+
+
+def parse_web_listen(text: str) -> Listen:
+    """Read where something for browsers and programs listens, `[metrics] listen`.
+
+    Raises:
+        ValueError: what it must be, as the end of a sentence.
+    """
+    match = _WEB.fullmatch(text)
+    if match is None or not 1 <= int(match["port"]) <= _LAST_PORT:
+        raise ValueError(
+            'must be "http://127.0.0.1:PORT" or "https://HOST:PORT", with a port from '
+            f"1 to {_LAST_PORT}"
+        )
+    listen = Listen(
+        cast(Literal["http", "https"], match["scheme"]),
+        match["host"],
+        int(match["port"]),
+    )
+    if listen.host.startswith("[") and _address(listen.host) is None:
+        raise ValueError("must name its host by an IPv6 address inside the brackets")
+    if listen.scheme == "http" and not listen.is_loopback:
+        raise ValueError(
+            "is not encrypted and must stay on a loopback host such as 127.0.0.1; "
+            f'for other hosts use "https://{listen.host}:{listen.port}"'
         )
     return listen
 

@@ -19,6 +19,7 @@ __all__ = [
     "JournalConfig",
     "LimitsConfig",
     "LogConfig",
+    "MetricsConfig",
     "ResultsConfig",
     "StrategyConfig",
     "TransportConfig",
@@ -273,6 +274,19 @@ class LogConfig(_Section, frozen=True, kw_only=True):
     ] = "text"
 
 
+class MetricsConfig(_Section, frozen=True, kw_only=True):
+    """What other programs may see of the endpoint: /metrics, /healthz, /readyz."""
+
+    listen: Annotated[
+        str,
+        _says(
+            'Where: "http://127.0.0.1:PORT" (this host only), or "https://HOST:PORT" '
+            "(who scrapes shows client.pem, as members do, so transport must listen on "
+            'wss); "": nowhere'
+        ),
+    ] = ""
+
+
 class EndpointConfig(_Section, frozen=True, kw_only=True):
     """A whole `endpoint.toml`; without any key it is a working endpoint."""
 
@@ -294,6 +308,7 @@ class EndpointConfig(_Section, frozen=True, kw_only=True):
     limits: LimitsConfig = LimitsConfig()
     journal: JournalConfig = JournalConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
     # Any: its shape is the provider's own; nobody here looks inside.
     provider_options: Annotated[
         dict[str, Any],

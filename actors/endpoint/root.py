@@ -53,6 +53,8 @@ __all__ = ["AlreadyRunning", "run_endpoint"]
 
 logger = logging.getLogger(__name__)
 
+# {child: the module that it is}; any other is an actor, and started by `launch`.
+_MODULES = {"monitor": "actors.monitor"}
 # What shells say when a signal ended a command.
 _SIGNAL_EXIT = 128
 # How long a command may take to end once its endpoint has stopped; chosen.
@@ -165,7 +167,13 @@ class _Root:
         hello = overseer_hello(
             around.instance, around.token, python_version(), os.getpid(), around.host
         )
-        machine = Overseer(hello, around.chance(), time.monotonic(), patience=PATIENCE)
+        machine = Overseer(
+            hello,
+            around.chance(),
+            time.monotonic(),
+            patience=PATIENCE,
+            dispensable=["monitor"] if around.config.metrics.listen else [],
+        )
         self._runtime = Runtime(
             machine,
             self,
@@ -216,11 +224,14 @@ class _Root:
         restarts = self._starts.get(name, 0)
         self._starts[name] = restarts + 1
         log = self._around.paths.logs / f"{name}.log"
-        arguments = [
-            *(sys.executable, "-m", "actors.endpoint.launch"),
-            *(name, str(self._around.paths.folder)),
-            *("--parent", str(os.getpid()), "--restarts", str(restarts)),
-        ]
+        folder = str(self._around.paths.folder)
+        arguments = [sys.executable, "-m"]
+        if name in _MODULES:
+            arguments += [_MODULES[name], folder]
+        else:
+            arguments += ["actors.endpoint.launch", name, folder]
+            arguments += ["--restarts", str(restarts)]
+        arguments += ["--parent", str(os.getpid())]
         with log.open("ab") as output:
             child = subprocess.Popen(
                 arguments,
