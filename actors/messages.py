@@ -505,13 +505,6 @@ class Answer(Message, frozen=True, array_like=True, tag=True, gc=False):
     body: bytes = b""  # JSON, for `status`, `tasks` and `story`
 
 
-class ReplaceActor(Message, frozen=True, array_like=True, tag=True, gc=False):
-    """Kill a service that does not answer, and start another."""
-
-    actor: str
-    reason: str
-
-
 class Quiesce(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Take and place no more tasks: the endpoint stops."""
 
@@ -1022,7 +1015,7 @@ ToProvider = Heartbeat | Reregister | Goodbye
 FromOperator = Command | Heartbeat | Goodbye
 ToOperator = Answer | Heartbeat | Reregister | Goodbye
 FromSupervisor = Relay | Quiesce | Heartbeat | Goodbye
-ToSupervisor = StopEndpoint | ReplaceActor | Heartbeat | Reregister | Goodbye
+ToSupervisor = StopEndpoint | Heartbeat | Reregister | Goodbye
 ScaleOrder = LaunchBlocks | CancelBlocks | Heartbeat | Goodbye
 ToWorker = (
     Run

@@ -315,6 +315,7 @@ class Runtime:
         dialing: {door: how we reach it}.
         sources: further sources; their messages come with sender "".
         recorder: saves the records; None: there must be none.
+        meanwhile: called now and then while all stands still for a full disk.
     """
 
     def __init__(
@@ -326,12 +327,14 @@ class Runtime:
         dialing: dict[str, Dialing] | None = None,
         sources: Iterable[Source] = (),
         recorder: Recorder | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> None:
         self._machine = machine
         self._shell = shell
         self._serving = serving
         self._dialing = dialing or {}
         self._recorder = recorder
+        self._meanwhile = meanwhile
         # Directly: `selectors` takes longer for the smallest round than we do.
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], object]] = {}  # {descriptor: reader}
@@ -527,6 +530,8 @@ class Runtime:
         for port in self._ports.values():
             if port.frame is None and not port.outgoing:
                 port.link.send(frame)
+        if self._meanwhile is not None:
+            self._meanwhile()
         time.sleep(ROOM_PERIOD)
 
     # Promises

@@ -372,7 +372,6 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Relay",
         "ReleaseRefs",
         "ReleaseStored",
-        "ReplaceActor",
         "Report",
         "Reregister",
         "Results",

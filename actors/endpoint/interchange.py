@@ -65,7 +65,6 @@ from actors.messages import (
     Message,
     Quiesce,
     Relay,
-    ReplaceActor,
     Report,
     Reregister,
     Results,
@@ -592,8 +591,7 @@ class Interchange(Exchange):
     def _lose(self, peer: str, now: float, turn: Turn) -> None:
         """Give up a member that was silent, or away, for too long."""
         kind, _, member_id = peer.partition(":")
-        connected = self._liveness.is_connected(peer)
-        if connected:
+        if self._liveness.is_connected(peer):
             reason = f"not heard for {self._liveness.silence(peer, now):.1f} s"
         else:
             reason = "its link closed and it did not come back"
@@ -606,11 +604,6 @@ class Interchange(Exchange):
             if client is not None:
                 client.gone_at = min(client.gone_at, now)
         self._leave(peer, reason, turn, is_lost=True)
-        if connected and kind in ("strategy", "provider"):
-            # It may be stopped, or stuck. Nobody else can see that, and a new process
-            # of its kind cannot do any harm: its orders are its own.
-            for supervisor in self.services("supervisor"):
-                self._send(supervisor, ReplaceActor(kind, reason), now, turn)
 
     def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
         hello = self.members.pop(peer, None)

@@ -4,6 +4,7 @@ import logging
 import time
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
+from actors.endpoint.pulse import Pulse
 from actors.endpoint.recorder import JournalRecorder
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
@@ -17,7 +18,7 @@ __all__ = ["run"]
 logger = logging.getLogger(__name__)
 
 
-def run(around: Surroundings) -> int:
+def run(around: Surroundings, pulse: Pulse) -> int:
     """Run an endpoint's interchange until it ends; return its exit code."""
     config = around.config
     settings = InterchangeSettings(
@@ -48,13 +49,15 @@ def run(around: Surroundings) -> int:
         decode=decode_record,
         config=around.journal_config,
     ) as journal:
-        machine.restore(journal.replay(), time.monotonic())
+        machine.restore(pulse.along(journal.replay()), time.monotonic())
         if machine.ledger.entries or machine.clients:
             logger.info(
                 "%d unfinished tasks, and results for %d clients, are back",
                 len(machine.ledger.entries),
                 sum(bool(c.unacknowledged) for c in machine.clients.values()),
             )
+        if machine.fleet.is_quiesced:
+            logger.warning("is quiesced since before: `actors resume` undoes it")
         recorder = JournalRecorder(journal, machine.snapshot)
         try:
             runtime = Runtime(
@@ -63,7 +66,8 @@ def run(around: Surroundings) -> int:
                 serving=serving,
                 sources=[shell.inbox],
                 recorder=recorder,
+                meanwhile=pulse.beat,
             )
-            return run_actor(shell, runtime)
+            return run_actor(shell, runtime, pulse)
         finally:
             recorder.close()

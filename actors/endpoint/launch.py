@@ -8,12 +8,15 @@ endpoint's folder: everything else is read there.
 """
 
 import argparse
+import contextlib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from actors.endpoint.pulse import Pulse
 from actors.endpoint.surroundings import Surroundings
 from actors.errors import ActorsError
 from actors.journal import JournalFailed
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--block", default="", help="of a manager")
     parser.add_argument("--node", type=int, default=0, help="of a manager")
     parser.add_argument("--parent", type=int, default=0, help="dies with this process")
+    parser.add_argument("--pulse", type=int, default=-1, help="show life through this")
     parser.add_argument("--restarts", type=int, default=0, help="how often already")
     options = parser.parse_args(arguments)
     if options.parent:
@@ -56,13 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         around = Surroundings.of(options.folder)
         style = around.config.log.format
         log_to_stderr(style, actor=options.actor, block=options.block)
-        match options.actor:
-            case "manager":
-                code = process.run(around, BlockId(options.block), options.node)
-            case "strategy":
-                code = process.run(around, is_restart=options.restarts > 0)
-            case _:
-                code = process.run(around)
+        if options.actor == "manager":
+            code = process.run(around, BlockId(options.block), options.node)
+            return code
+        with contextlib.closing(_pulse(options.pulse, around)) as pulse:
+            match options.actor:
+                case "strategy":
+                    code = process.run(around, pulse, is_restart=options.restarts > 0)
+                case _:
+                    code = process.run(around, pulse)
     except JournalFailed as error:
         # The next process reads what the disk holds, if it holds anything.
         logger.error("%s", error)
@@ -71,6 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return EXIT_CONFIG_ERROR
     return code
+
+
+def _pulse(descriptor: int, around: Surroundings) -> Pulse:
+    if descriptor < 0:
+        # Started by hand: nobody listens.
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+    return Pulse(descriptor, around.tempo.period)
 
 
 if __name__ == "__main__":

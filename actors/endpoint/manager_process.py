@@ -98,7 +98,7 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
         )
         if status is not None and status.is_here:
             runtime.add_source(RootWatch(status.root, lambda: _end_at_once(pool)))
-        return run_actor(shell, runtime)
+        return run_actor(shell, runtime, None)
 
 
 def _end_at_once(pool: Pool) -> None:

@@ -2,7 +2,8 @@
 
 It supervises the three service actors, and whatever else was asked for. It is a member
 of the interchange, where it tells of restarts and hears from operators that the
-endpoint should stop.
+endpoint should stop. Who shows no life for too long is killed: it may be stopped, or
+stuck.
 """
 
 import random
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from actors.logic.liveness import Liveness, Tempo
 from actors.logic.membership import Membership
 from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import (
@@ -19,12 +21,24 @@ from actors.messages import (
     Hello,
     Quiesce,
     Relay,
-    ReplaceActor,
     StopEndpoint,
 )
-from actors.supervisor import Supervisor, SupervisorSettings
+from actors.supervisor import (
+    ChildEnded,
+    ChildStarted,
+    Supervisor,
+    SupervisorSettings,
+)
 
-__all__ = ["ACTORS", "PATIENCE", "KillSilent", "Overseer", "Ready", "overseer_hello"]
+__all__ = [
+    "ACTORS",
+    "PATIENCE",
+    "ChildBeat",
+    "KillSilent",
+    "Overseer",
+    "Ready",
+    "overseer_hello",
+]
 
 # In the order of their start: the interchange takes tasks first and returns results
 # last; the provider ends the blocks after nobody orders new ones.
@@ -34,6 +48,10 @@ ACTORS = ("interchange", "provider", "strategy")
 # to its blocks.
 PATIENCE = 15.0
 
+# What an actor has beyond the threshold of the heartbeats until its first sign of life.
+# Chosen: its imports take a second, and some on a machine that is overloaded.
+START_GRACE = 10.0
+
 
 @dataclass(frozen=True, slots=True)
 class Ready(Effect):
@@ -41,8 +59,15 @@ class Ready(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class ChildBeat:
+    """An actor's loop turns."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class KillSilent(Effect):
-    """Kill an actor that does not answer, whatever state it is in."""
+    """Kill an actor that shows no life, whatever state it is in."""
 
     actor: str
     reason: str
@@ -55,6 +80,7 @@ class Overseer:
         hello: how to introduce ourselves.
         chance: for the waits between restarts and between knocks.
         now: monotonic seconds.
+        tempo: how often actors show life, and how long they may be silent.
         patience: seconds between asking an actor to stop and killing it.
         dispensable: further children; the endpoint goes on if one cannot run.
     """
@@ -65,6 +91,7 @@ class Overseer:
         chance: random.Random,
         now: float,
         *,
+        tempo: Tempo,
         patience: float,
         dispensable: Sequence[str] = (),
     ) -> None:
@@ -73,6 +100,7 @@ class Overseer:
         )
         self.supervisor = Supervisor(settings, chance, now)
         self.membership = Membership("interchange", lambda: hello, chance)
+        self._pulses = Liveness(tempo)
         self._is_ready = False
         self._untold: list[AnyEvent] = []  # until there is somebody to tell
         self._has_quiesced = False
@@ -96,9 +124,10 @@ class Overseer:
         match message:
             case StopEndpoint():
                 self.supervisor.stop("", now, turn)
-            case ReplaceActor(actor, reason) if actor in ACTORS:
-                self._replace(actor, reason, turn)
+            case ChildBeat(name):
+                self._pulses.heard(name, now)
             case _:
+                self._note_life(message, now)
                 theirs = self.supervisor.handle(message, sender, now)
                 turn.effects += theirs.effects
                 self._note_restarts(theirs, now, turn)
@@ -111,19 +140,32 @@ class Overseer:
     def tick(self, now: float) -> Turn:
         """Care for the children and for the membership."""
         turn = self.supervisor.tick(now)
-        was_in = self.membership.is_in
         self.membership.tick(now, turn)
-        if was_in and not self.membership.is_in:
-            # Its link is open, and it is silent: it is stopped, or stuck.
-            self._replace("interchange", "it was silent for too long", turn)
+        for name in self._pulses.lost(now):
+            silence = self._pulses.silence(name, now)
+            self._pulses.left(name)
+            self._replace(name, f"no sign of life for {silence:.1f} s", turn)
+        for name in self._pulses.due(now):
+            # That we live, the kernel tells them.
+            self._pulses.sent(name, now)
         return turn
 
     @property
     def wake_at(self) -> float:
-        return min(self.supervisor.wake_at, self.membership.wake_at)
+        return min(
+            self.supervisor.wake_at, self.membership.wake_at, self._pulses.wake_at()
+        )
+
+    def _note_life(self, message: Any, now: float) -> None:
+        # Others have no loop that could show life, and the endpoint no need of them.
+        match message:
+            case ChildStarted(name) if name in ACTORS:
+                self._pulses.joined(name, now + START_GRACE)
+            case ChildEnded(name):
+                self._pulses.left(name)
 
     def _replace(self, actor: str, reason: str, turn: Turn) -> None:
-        """Kill an actor that does not answer; its end has it started again.
+        """Kill an actor that shows no life; its end has it started again.
 
         By its death it is fenced: a stopped process that is continued would go on as
         if nothing had happened, with a journal that is another's by then.

@@ -35,6 +35,7 @@ from actors.endpoint.provider import (
     SubmitJob,
     SubmitUnanswered,
 )
+from actors.endpoint.pulse import Pulse
 from actors.endpoint.recorder import JournalRecorder
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
@@ -232,7 +233,7 @@ class _OneShot:
         self._epoll.close()
 
 
-def run(around: Surroundings) -> int:
+def run(around: Surroundings, pulse: Pulse) -> int:
     """Run an endpoint's provider until it ends; return its exit code."""
     config = around.config
     provider = make_provider(config)
@@ -251,7 +252,7 @@ def run(around: Surroundings) -> int:
         decode=decoder.decode,
         config=around.journal_config,
     ) as journal:
-        for record in journal.replay():
+        for record in pulse.along(journal.replay()):
             machine.replay(record)
         template = expand_launch(config, around.paths, sys.executable)
         shell = ProviderShell(Inbox(), provider, config, template, around.paths.blocks)
@@ -277,9 +278,10 @@ def run(around: Surroundings) -> int:
             dialing={"interchange": around.dialing(to_member["provider"])},
             sources=[shell.inbox, shell.ends],
             recorder=recorder,
+            meanwhile=pulse.beat,
         )
         try:
-            return run_actor(shell, runtime)
+            return run_actor(shell, runtime, pulse)
         finally:
             shell.close()
             recorder.close()

@@ -23,11 +23,13 @@ from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_confi
 from actors.endpoint.launch import EXIT_CONFIG_ERROR
 from actors.endpoint.overseer import (
     PATIENCE,
+    ChildBeat,
     KillSilent,
     Overseer,
     Ready,
     overseer_hello,
 )
+from actors.endpoint.pulse import PulseReader
 from actors.endpoint.surroundings import (
     RunStatus,
     Surroundings,
@@ -171,6 +173,7 @@ class _Root:
             hello,
             around.chance(),
             time.monotonic(),
+            tempo=around.tempo,
             patience=PATIENCE,
             dispensable=["monitor"] if around.config.metrics.listen else [],
         )
@@ -205,7 +208,7 @@ class _Root:
             case KillSilent(actor, reason):
                 child = self._children.get(actor)
                 if child is not None:
-                    logger.warning("%s does not answer, is killed: %s", actor, reason)
+                    logger.warning("%s is killed: %s", actor, reason)
                     child.kill()
             case Ready():
                 self._ready(self._status)
@@ -223,27 +226,41 @@ class _Root:
     def _start(self, name: str) -> None:
         restarts = self._starts.get(name, 0)
         self._starts[name] = restarts + 1
-        log = self._around.paths.logs / f"{name}.log"
         folder = str(self._around.paths.folder)
-        arguments = [sys.executable, "-m"]
         if name in _MODULES:
-            arguments += [_MODULES[name], folder]
+            child = self._spawn(name, [_MODULES[name], folder])
         else:
-            arguments += ["actors.endpoint.launch", name, folder]
-            arguments += ["--restarts", str(restarts)]
-        arguments += ["--parent", str(os.getpid())]
+            words = [
+                "actors.endpoint.launch",
+                name,
+                folder,
+                "--restarts",
+                str(restarts),
+            ]
+            ours, theirs = os.pipe()
+            child = self._spawn(name, [*words, "--pulse", str(theirs)], theirs)
+            os.close(theirs)
+            # The actor's end closes it.
+            pulse = PulseReader(ours, ChildBeat(name), self._runtime.remove_source)
+            self._runtime.add_source(pulse)
+        self._children[name] = child
+        self._watch(child, lambda: self._ended(name, child))
+        self._inbox.put(ChildStarted(name, child.pid))
+
+    def _spawn(
+        self, name: str, words: list[str], *descriptors: int
+    ) -> subprocess.Popen[bytes]:
+        log = self._around.paths.logs / f"{name}.log"
         with log.open("ab") as output:
-            child = subprocess.Popen(
-                arguments,
+            return subprocess.Popen(
+                [sys.executable, "-m", *words, "--parent", str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 # Not Ctrl-C's business: the root decides who stops when.
                 process_group=0,
+                pass_fds=descriptors,
             )
-        self._children[name] = child
-        self._watch(child, lambda: self._ended(name, child))
-        self._inbox.put(ChildStarted(name, child.pid))
 
     def _ended(self, name: str, child: subprocess.Popen[bytes]) -> None:
         how = _how(child.wait())

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actors.endpoint.pulse import Pulse
 from actors.logic.turn import Effect, Exit, Quit
 from actors.process import ProcessIdentity, ProcessWatch
 from actors.runtime import Inbox, Runtime
@@ -77,9 +78,17 @@ class RootWatch:
 _GC_THRESHOLDS = (50_000, 20, 50)
 
 
-def run_actor(shell: ActorShell, runtime: Runtime) -> int:
-    """Run an actor's loop until its shell ends it; return the exit code."""
+def run_actor(shell: ActorShell, runtime: Runtime, pulse: Pulse | None) -> int:
+    """Run an actor's loop until its shell ends it; return the exit code.
+
+    Args:
+        shell: of the actor.
+        runtime: its loop.
+        pulse: shows the root that the loop turns; None: the root is not our parent.
+    """
     shell.finish = runtime.finish
+    if pulse is not None:
+        runtime.add_source(pulse)
     logger.info("is up, pid %d", os.getpid())
     shell.obey_signals()
     gc.freeze()

@@ -2,6 +2,7 @@
 
 import time
 
+from actors.endpoint.pulse import Pulse
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.strategy import Strategy, StrategySettings
 from actors.endpoint.surroundings import Surroundings, python_version
@@ -12,7 +13,7 @@ from actors.runtime import Dialing, Inbox, Runtime
 __all__ = ["run"]
 
 
-def run(around: Surroundings, *, is_restart: bool) -> int:
+def run(around: Surroundings, pulse: Pulse, *, is_restart: bool) -> int:
     """Run an endpoint's strategy until it ends; return its exit code."""
     config = around.config
     blocks, strategy = config.blocks, config.strategy
@@ -47,6 +48,5 @@ def run(around: Surroundings, *, is_restart: bool) -> int:
             config.transport.max_frame_bytes,
         ),
     }
-    return run_actor(
-        shell, Runtime(machine, shell, dialing=dialing, sources=[shell.inbox])
-    )
+    runtime = Runtime(machine, shell, dialing=dialing, sources=[shell.inbox])
+    return run_actor(shell, runtime, pulse)

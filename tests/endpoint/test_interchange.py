@@ -41,7 +41,6 @@ from actors.messages import (
     Notice,
     Outcome,
     Relay,
-    ReplaceActor,
     Report,
     Reregister,
     Results,
@@ -793,23 +792,9 @@ def test_a_service_that_leaves_is_hung_up_on(desk: Desk) -> None:
     assert not desk.machine.services("strategy")
 
 
-@pytest.mark.parametrize("kind", ["strategy", "provider"])
-def test_a_service_that_is_silent_on_an_open_link_is_to_be_replaced(
-    desk: Desk, kind: Any
-) -> None:
-    desk.admit(hello("supervisor"))
-    desk.admit(hello(kind))
-    desk.now += 5.0
-    desk.tell(Heartbeat(), "supervisor:supervisor")
-    turn = desk.wait(4.0)
-    asked = only(sent_to(turn, "supervisor:supervisor", ReplaceActor))
-    assert asked.actor == kind
-
-
 def test_a_service_whose_link_closed_ends_by_itself(desk: Desk) -> None:
     desk.admit(hello("supervisor"))
     desk.admit(hello("strategy"))
     desk.tell(LinkClosed("strategy:strategy"))
     turn = desk.wait(2.0)
     assert only(all_of(turn.events, MemberLeft)).member_id == "strategy"
-    assert not sent_to(turn, "supervisor:supervisor", ReplaceActor)

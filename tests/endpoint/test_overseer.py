@@ -6,21 +6,30 @@ import pytest
 
 from actors.endpoint.overseer import (
     ACTORS,
+    START_GRACE,
+    ChildBeat,
     KillSilent,
     Overseer,
     Ready,
     overseer_hello,
 )
+from actors.logic.liveness import Tempo
 from actors.logic.turn import Answered, Knock, LinkClosed, Turn
 from actors.messages import (
     ActorRestarted,
     Heartbeat,
     Quiesce,
     Relay,
-    ReplaceActor,
     StopEndpoint,
 )
-from actors.supervisor import AllStopped, ChildEnded, StartChild, StopAll, StopChild
+from actors.supervisor import (
+    AllStopped,
+    ChildEnded,
+    ChildStarted,
+    StartChild,
+    StopAll,
+    StopChild,
+)
 from tests.endpoint.talk import (
     PYTHON,
     TOKEN,
@@ -40,14 +49,35 @@ class Root(Talk):
 
     machine: Overseer
 
-    def __init__(self) -> None:
+    def __init__(self, *dispensable: str) -> None:
         ours = overseer_hello("i", TOKEN, PYTHON, 7, "h")
-        super().__init__(Overseer(ours, random.Random(0), 100.0, patience=5.0))
+        machine = Overseer(
+            ours,
+            random.Random(0),
+            100.0,
+            tempo=Tempo(2.0, 8.0),
+            patience=5.0,
+            dispensable=dispensable,
+        )
+        super().__init__(machine)
         turn = self.wait(0.0)
-        assert [s.name for s in all_of(turn.effects, StartChild)] == list(ACTORS)
+        started = [start.name for start in all_of(turn.effects, StartChild)]
+        assert started == [*ACTORS, *dispensable]
         assert only(all_of(turn.effects, Knock)).hello == ours
+        for name in ACTORS:
+            self.tell(ChildStarted(name, 1))
         self.first = self.tell(Answered(DOOR, welcome()))
         self.tell(Heartbeat(), DOOR)
+
+    def stay(self, seconds: float, *names: str) -> Turn:
+        """Let time pass while these show life, and the interchange answers."""
+        whole = Turn()
+        for _ in range(round(seconds)):
+            self.tell(Heartbeat(), DOOR)
+            for name in names:
+                self.tell(ChildBeat(name))
+            whole.effects += self.live(1.0).effects
+        return whole
 
     def crash(self, name: str) -> Turn:
         return self.tell(ChildEnded(name, "exit code 1"))
@@ -124,23 +154,62 @@ def test_it_keeps_its_membership_alive(root: Root) -> None:
     assert sent_to(root.live(2.1), DOOR, Heartbeat)
 
 
-def test_an_interchange_that_is_silent_on_an_open_link_is_killed(root: Root) -> None:
+@pytest.mark.parametrize("actor", ACTORS)
+def test_an_actor_that_shows_no_life_is_killed_once(root: Root, actor: str) -> None:
     """It may be stopped by SIGSTOP: its end is the only thing that fences it."""
-    killed = only(all_of(root.live(9.0).effects, KillSilent))
-    assert killed.actor == "interchange"
+    for name in ACTORS:
+        root.tell(ChildBeat(name))
+    others = [name for name in ACTORS if name != actor]
+    killed = only(all_of(root.stay(30.0, *others).effects, KillSilent))
+    assert killed.actor == actor
+    assert killed.reason.startswith("no sign of life for 8.")
 
 
-def test_an_interchange_whose_link_closed_is_left_to_its_end(root: Root) -> None:
-    root.tell(LinkClosed(DOOR))
-    assert not all_of(root.live(60.0).effects, KillSilent)
+def test_an_actor_is_killed_too_that_never_showed_life(root: Root) -> None:
+    """It may have been stopped before it came to joining anybody."""
+    effects = root.stay(START_GRACE + 7.0, "provider", "strategy").effects
+    assert not all_of(effects, KillSilent), "imports take their time"
+    effects = root.stay(2.0, "provider", "strategy").effects
+    assert only(all_of(effects, KillSilent)).actor == "interchange"
 
 
-def test_an_actor_that_the_interchange_hears_no_more_is_killed(root: Root) -> None:
-    turn = root.tell(ReplaceActor("provider", "not heard"), DOOR)
-    assert turn.effects == [KillSilent("provider", "not heard")]
-    assert not root.tell(ReplaceActor("nobody", "not heard"), DOOR).effects
+def test_a_child_that_is_no_actor_need_not_show_life() -> None:
+    root = Root("monitor")
+    root.tell(ChildStarted("monitor", 9))
+    assert not all_of(root.stay(60.0, *ACTORS).effects, KillSilent)
+
+
+def test_a_successor_is_given_its_time(root: Root) -> None:
+    killed = all_of(root.stay(20.0, "provider", "strategy").effects, KillSilent)
+    assert killed
+    root.crash("interchange")
+    assert all_of(root.live(1.0).effects, StartChild)
+    root.tell(ChildStarted("interchange", 2))
+    root.tell(ChildBeat("interchange"))
+    assert not all_of(root.stay(60.0, *ACTORS).effects, KillSilent)
+
+
+def test_an_interchange_whose_link_is_silent_is_left_alone_if_it_lives(
+    root: Root,
+) -> None:
+    """Its loop turns; the link will be made anew."""
+    whole = Turn()
+    for _ in range(60):
+        for name in ACTORS:
+            root.tell(ChildBeat(name))
+        whole.effects += root.live(1.0).effects
+    assert not all_of(whole.effects, KillSilent)
+    assert all_of(whole.effects, Knock)
+
+
+def test_nobody_is_killed_by_a_root_that_was_stopped_itself(root: Root) -> None:
+    for name in ACTORS:
+        root.tell(ChildBeat(name))
+    assert not all_of(root.wait(1000.0).effects, KillSilent)
+    # What they said meanwhile is heard after that.
+    assert not all_of(root.stay(20.0, *ACTORS).effects, KillSilent)
 
 
 def test_nobody_is_replaced_while_all_are_stopped(root: Root) -> None:
     root.tell(StopAll())
-    assert not root.tell(ReplaceActor("provider", "not heard"), DOOR).effects
+    assert not all_of(root.live(60.0).effects, KillSilent)

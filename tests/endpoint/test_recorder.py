@@ -198,13 +198,21 @@ def test_on_a_full_disk_all_stands_still_and_goes_on_when_there_is_room(
 ) -> None:
     caplog.set_level(logging.INFO)
     desk, notes, inbox = Desk(), Notes(), Inbox()
-    runtime = Runtime(Writer(), notes, sources=[inbox], recorder=desk.recorder)
+    life: list[float] = []
+    runtime = Runtime(
+        Writer(),
+        notes,
+        sources=[inbox],
+        recorder=desk.recorder,
+        meanwhile=lambda: life.append(time.monotonic()),
+    )
     desk.disk.capacity = sum(map(len, desk.disk.files().values()))
     inbox.put(b"a record")
     thread = threading.Thread(target=runtime.round)
     thread.start()
     eventually(lambda: "all stands still" in caplog.text, what="it to notice")
     assert notes.count == 0, "nothing may follow from what is not written"
+    eventually(lambda: life, what="a sign of life: it is not stuck")
     desk.disk.capacity = None
     thread.join(10)
     assert notes.count == 1

@@ -173,10 +173,16 @@ def test_two_processes_of_one_name_at_a_time_are_one_too_many() -> None:
         assert executor.submit(abs, -3).result(20) == 3
 
 
+def await_successor(endpoint: RunningEndpoint, actor: str, pid: int) -> int:
+    """Wait for another process in an actor's place, and return its pid."""
+    eventually(
+        lambda: endpoint.pids(actor) not in ([], [pid]), 30, f"a successor of {actor}"
+    )
+    return endpoint.pid(actor)
+
+
 @pytest.mark.parametrize("actor", ["interchange", "strategy", "provider"])
-def test_an_actor_that_is_stopped_by_a_signal_is_replaced(
-    tmp_path: Path, actor: str
-) -> None:
+def test_an_actor_that_is_stopped_by_a_signal_is_replaced(actor: str) -> None:
     """By its heartbeats; and it is killed, so that it can harm nothing later."""
     with (
         RunningEndpoint(heartbeat={"period": 0.5, "threshold": 2.0}) as endpoint,
@@ -184,11 +190,24 @@ def test_an_actor_that_is_stopped_by_a_signal_is_replaced(
     ):
         mine = [executor.submit(tasks.rest, 0.01) for _ in range(300)]
         assert mine[0].result(20)
-        eventually(lambda: "runs at" in endpoint.log("run"), what="the root to be in")
         pid = endpoint.pid(actor)
         kill(pid, signal.SIGSTOP)
-        eventually(
-            lambda: endpoint.pids(actor) not in ([], [pid]), 20, what="its successor"
-        )
+        await_successor(endpoint, actor, pid)
         assert all(future.result(60) for future in mine)
-        assert f"{actor} does not answer" in endpoint.log("run")
+        assert f"{actor} is killed: no sign of life" in endpoint.log("run")
+
+
+def test_an_interchange_that_is_stopped_before_it_lets_anybody_in_is_replaced() -> None:
+    with (
+        RunningEndpoint(heartbeat={"period": 0.5, "threshold": 2.0}) as endpoint,
+        endpoint.executor() as executor,
+    ):
+        assert executor.submit(abs, -1).result(20) == 1
+        first = endpoint.pid("interchange")
+        kill(first)
+        second = await_successor(endpoint, "interchange", first)
+        # It has a name, but has not imported anything yet.
+        kill(second, signal.SIGSTOP)
+        await_successor(endpoint, "interchange", second)
+        assert executor.submit(abs, -2).result(30) == 2
+        assert "interchange is killed: no sign of life" in endpoint.log("run")
