@@ -5,8 +5,10 @@ on. `local` runs jobs as processes of this machine; it is also the shortest exam
 provider that keeps those promises (`local_job`: the files of one job; `processes`: what
 /proc tells). `batch` keeps them for any batch system that has commands, and a folder
 that its nodes share; what is special about one is its `Scheduler`, in `slurm`,
-`gridengine`, `pbs` and `htcondor`. `ssh` needs a list of hosts and nothing else. This
-package imports nothing of `actors`, and can be used alone:
+`gridengine`, `pbs` and `htcondor`. `ssh` needs a list of hosts and nothing else.
+`cluster` does the same for systems that are reached by a client library, an extra of
+this distribution, and is not imported here: `dask`. This package imports nothing of
+`actors`, and can be used alone:
 
     provider = LocalProvider()
     job_id = provider.submit(JobSpec("hello", ["echo hello"], Path("hello")))

@@ -35,6 +35,7 @@ from providers.batch_folder import Attempt, BatchFolder
 from providers.batch_script import ScriptStyle, batch_script, node_script
 from providers.batch_verdict import Trace, judge
 from providers.folder import Ending
+from providers.open_jobs import OpenJobs
 from providers.options import check_word
 from providers.processes import seconds_since
 
@@ -142,7 +143,7 @@ class BatchProvider:
         self.poll_period = poll_period
         self._missing_patience = missing_patience
         self._scheduler = scheduler
-        self._jobs: dict[str, _Job] = {}  # {job_id: a job that is not known to be over}
+        self._jobs = OpenJobs(_folder_of, _open_job)
         # Calls may come from several threads; each asks the batch system, which is no
         # quicker for being asked twice at a time.
         self._lock = threading.Lock()
@@ -242,36 +243,8 @@ class BatchProvider:
 
     # Looking
 
-    def _find(self, job_id: str) -> _Job | JobStatus:
-        """Return a job that is not known to be over, or how it ended."""
-        if (job := self._jobs.get(job_id)) is not None:
-            return job
-        number, colon, path = job_id.partition(":")
-        folder = BatchFolder(Path(path))
-        spec = folder.spec() if colon else None
-        if spec is None:
-            return JobStatus(
-                JobState.FAILED,
-                message=f"No job {job_id}: never submitted, or its folder was removed",
-            )
-        if (status := folder.status()) is not None:
-            return status
-        job = self._jobs[job_id] = _Job(number, folder, spec)
-        return job
-
     def _status(self, job_ids: Sequence[str]) -> dict[str, JobStatus]:
-        statuses = {}
-        jobs = {}
-        for job_id in job_ids:
-            try:
-                found = self._find(job_id)
-            except OSError as error:
-                # A file system that hangs or has gone says nothing about the job.
-                found = JobStatus(JobState.UNKNOWN, message=f"{job_id}: {error}")
-            if isinstance(found, _Job):
-                jobs[job_id] = found
-            else:
-                statuses[job_id] = found
+        jobs, statuses = self._jobs.split(job_ids)
         if jobs:
             try:
                 statuses |= self._ask(jobs)
@@ -368,6 +341,15 @@ class BatchProvider:
 def _folder(spec: JobSpec) -> BatchFolder:
     """Return a job's folder under the path that its nodes know: links stay links."""
     return BatchFolder(spec.folder.absolute())
+
+
+def _folder_of(job_id: str) -> BatchFolder | None:
+    _, colon, path = job_id.partition(":")
+    return BatchFolder(Path(path)) if colon else None
+
+
+def _open_job(job_id: str, folder: BatchFolder, spec: JobSpec) -> _Job:
+    return _Job(job_id.partition(":")[0], folder, spec)
 
 
 def _rejected(spec: JobSpec, error: Exception) -> SubmitRejected:

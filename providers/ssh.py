@@ -44,6 +44,7 @@ from providers.base import (
 from providers.batch_script import ScriptStyle, node_script
 from providers.commands import require_commands
 from providers.folder import Ending
+from providers.open_jobs import OpenJobs
 from providers.options import check_positive, check_word, read_options
 from providers.processes import seconds_since
 from providers.ssh_connection import Connections, SshLogin
@@ -157,7 +158,7 @@ class SshProvider:
             ),
             read.retry_period,
         )
-        self._jobs: dict[str, SshJob] = {}  # {job_id: one not known to be over}
+        self._jobs = OpenJobs(_folder_of, _open_job)
         # Calls may come from several threads; two must not place jobs at a time.
         self._lock = threading.Lock()
 
@@ -261,36 +262,10 @@ class SshProvider:
 
     # Looking
 
-    def _find(self, job_id: str) -> SshJob | JobStatus:
-        """Return a job that is not known to be over, or how it ended."""
-        if (job := self._jobs.get(job_id)) is not None:
-            return job
-        folder = SshJobFolder(Path(job_id))
-        spec = folder.spec()
-        if spec is None:
-            return JobStatus(
-                JobState.FAILED,
-                message=f"No job {job_id}: never submitted, or its folder was removed",
-            )
-        if (status := folder.status()) is not None:
-            return status
-        job = self._jobs[job_id] = SshJob(folder, spec)
-        return job
-
     def _status(
         self, job_ids: Sequence[str], may_start: bool = True
     ) -> dict[str, JobStatus]:
-        statuses: dict[str, JobStatus] = {}
-        jobs = {}
-        for job_id in job_ids:
-            try:
-                found = self._find(job_id)
-            except OSError as error:
-                found = JobStatus(JobState.UNKNOWN, message=f"{job_id}: {error}")
-            if isinstance(found, SshJob):
-                jobs[job_id] = found
-            else:
-                statuses[job_id] = found
+        jobs, statuses = self._jobs.split(job_ids)
         self._advance(jobs, may_start)
         return statuses | {i: self._conclude(i, job) for i, job in jobs.items()}
 
@@ -449,6 +424,14 @@ class SshProvider:
             logger.warning("%s: cannot note a place: %s", job.folder, error)
             return
         node.attempt = place.attempt
+
+
+def _folder_of(job_id: str) -> SshJobFolder:
+    return SshJobFolder(Path(job_id))
+
+
+def _open_job(_job_id: str, folder: SshJobFolder, spec: JobSpec) -> SshJob:
+    return SshJob(folder, spec)
 
 
 def _spread(free: Mapping[str, int]) -> list[str]:

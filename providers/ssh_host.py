@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from providers.base import STDERR_TAIL_CHARACTERS
+from providers.bash_session import SESSION_FUNCTIONS
 
 __all__ = ["HostAnswer", "HostRules", "NodeReport", "parse_answer", "question"]
 
@@ -41,41 +42,11 @@ _TAIL_BYTES = STDERR_TAIL_CHARACTERS * 4
 _KEPT_DAYS = 7
 
 # Nothing runs before all of it has come: the last line calls what the others define.
-_FUNCTIONS = """\
+_FUNCTIONS = (
+    SESSION_FUNCTIONS
+    + """\
 say() { printf '%s %s\\n' 'MARK' "$*"; }
 uptime() { read -r now _ < /proc/uptime; now=${now%%.*}; }
-stat_of() { # PID: sets $state, $session, $born
-    local line
-    { IFS= read -r line < "/proc/$1/stat"; } 2> /dev/null || return 1
-    set -- ${line##*) }
-    state=$1 session=$4 born=${20}
-}
-alive() { # PID BORN
-    stat_of "$1" && [ "$born" = "$2" ] && case $state in [ZXx]) false ;; esac
-}
-members() { # LEADER BORN [BUT...]: of a session, into $found
-    local path pid
-    found=()
-    # The leader's pid names a stranger: the session had ended by then.
-    if stat_of "$1" && [ "$born" != "$2" ]; then return; fi
-    for path in /proc/[0-9]*; do
-        pid=${path#/proc/}
-        stat_of "$pid" && [ "$session" = "$1" ] && [ "$born" -ge "$2" ] || continue
-        case " ${*:3} " in *" $pid "*) continue ;; esac
-        case $state in [ZXx]) ;; *) found+=("$pid") ;; esac
-    done
-}
-sweep() { # LEADER BORN [BUT...]: kill a session; false if some don't die
-    local try
-    # Again and again: what is killed may just have forked.
-    for try in {1..100}; do
-        members "$@"
-        [ ${#found[@]} -gt 0 ] || return 0
-        kill -KILL "${found[@]}" 2> /dev/null
-        sleep 0.02
-    done
-    return 1
-}
 claim_of() { # FOLDER: sets $owner_boot, $leader, $leader_born
     read -r owner_boot leader leader_born < "$1/claim"
 }
@@ -144,6 +115,7 @@ keep() { # FOLDER NODE WALLTIME GRACE LEASE UMASK
     sweep "$$" "$my_born" "$$" && write yes "$1/over"
 }
 """
+)
 
 _QUESTIONS = """\
 look() { # KEY

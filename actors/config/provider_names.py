@@ -19,6 +19,7 @@ _BUILT_IN = {
     "slurm": "providers.slurm:SlurmProvider",
     "gridengine": "providers.gridengine:GridEngineProvider",
     "ssh": "providers.ssh:SshProvider",
+    "dask": "providers.dask:DaskProvider",
     "pbs": "providers.pbs:PbsProvider",
     "htcondor": "providers.htcondor:HTCondorProvider",
 }

@@ -80,6 +80,10 @@ def make_provider(config: EndpointConfig) -> BatchSystem:
         ) from error
     try:
         return factory(**options)
+    except ImportError as error:
+        raise ConfigError(
+            f"[blocks] provider {name!r} cannot be used: {error}"
+        ) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(
             f"[provider_options] does not suit provider {name!r}: {error}"

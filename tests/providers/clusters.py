@@ -94,17 +94,18 @@ def connecting(make: Connect, tmp_path: Path) -> Iterator[Connect]:
     """Hand out providers; at the end, cancel all jobs of the test and wait for them."""
     providers: list[Provider] = []
 
-    def connect() -> Provider:
-        providers.append(make())
+    def connect(**options: object) -> Provider:
+        providers.append(make(**options))
         return providers[-1]
 
     yield connect
     sweeper = connect()
     job_ids = [
         f"{number.read_text().strip()}:{number.parent}"
-        for name in ("attempt-*.number", "attempt-*.claim")
+        for name in ("attempt-*.number", "attempt-*.claim", "attempt-*.name")
         for number in tmp_path.rglob(name)
         if number.read_text() != "sealed\n"
+        and not number.with_suffix(".refused").exists()
     ]
     sweeper.cancel(job_ids)
     eventually(
@@ -134,7 +135,7 @@ def frozen(pid: int) -> Iterator[None]:
 # A provider that kills itself at a line of this package's code, counted from the call
 # of `submit`.
 _VICTIM = """
-import os, signal, sys
+import os, signal, sys, threading
 from pathlib import Path
 import providers
 from providers import JobSpec
@@ -143,17 +144,22 @@ def trace(frame, event, argument):
     global lines
     if "/providers/" not in frame.f_code.co_filename:
         return None
-    if event == "line":
+    if event == "line" and is_submitting:
         lines -= 1
         if lines < 0:
             os.kill(os.getpid(), signal.SIGKILL)
     return trace
 
 folder, lines = Path(sys.argv[1]), int(sys.argv[2])
+is_submitting = False
+# Those that it starts, too.
+threading.settrace(trace)
 provider = eval(sys.argv[3])
 spec = JobSpec("victim", sys.argv[4:], folder / "job")
 sys.settrace(trace)
+is_submitting = True
 provider.submit(spec)
+is_submitting = False
 sys.settrace(None)
 print("survived")
 """

@@ -1,0 +1,283 @@
+"""Jobs on Dask keep what every provider promises, with a real scheduler and workers.
+
+What is special here: a node is an actor that no client holds; it dies with its worker,
+and its processes with it; workers need nothing of this package.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from providers import JobSpec, JobState, Provider, ProviderUnavailable
+from providers.dask import DaskProvider
+from tests.providers.clusters import connecting, frozen, kill_and_recover, state_of
+from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.daemons import Daemons, has_ended
+from tests.support import eventually
+
+pytest.importorskip("distributed", reason="the extra dask is not installed")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+WITHIN = 30.0
+# Nodes that a worker may run at a time.
+SLOTS = 4
+
+
+class DaskCluster:
+    """A scheduler and workers, each a process."""
+
+    def __init__(self, daemons: Daemons) -> None:
+        self.daemons = daemons
+        self.start_scheduler()
+
+    @property
+    def address(self) -> str:
+        text = (self.daemons.folder / "scheduler.json").read_text()
+        address: str = json.loads(text)["address"]
+        return address
+
+    def start_scheduler(self, port: str = "0") -> None:
+        file = self.daemons.folder / "scheduler.json"
+        file.unlink(missing_ok=True)
+        self.daemons.start(
+            "scheduler",
+            [
+                *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
+                *("--host", "127.0.0.1", "--port", port, "--no-dashboard"),
+                *("--scheduler-file", str(file)),
+            ],
+        )
+        eventually(file.exists, WITHIN, "the scheduler to serve")
+
+    def start_worker(self, name: str, slots: int = SLOTS) -> None:
+        self.daemons.start(
+            name,
+            [
+                *(sys.executable, "-m", "distributed.cli.dask_worker", self.address),
+                *("--name", name, "--no-nanny", "--no-dashboard", "--nthreads", "2"),
+                *("--resources", f"BLOCK={slots},{name}=1", "--memory-limit", "0"),
+                *("--local-directory", str(self.daemons.folder)),
+            ],
+        )
+
+
+@contextmanager
+def own_cluster(folder: Path) -> Iterator[DaskCluster]:
+    # Workers on which this package cannot be imported.
+    (folder / "path/providers").mkdir(parents=True)
+    text = "raise ImportError('a worker has no such package')"
+    (folder / "path/providers/__init__.py").write_text(text)
+    environment = {**os.environ, "PYTHONPATH": str(folder / "path")}
+    with Daemons(folder, environment) as daemons:
+        cluster = DaskCluster(daemons)
+        cluster.start_worker("first")
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    with own_cluster(tmp_path_factory.mktemp("dask")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def make(cluster: DaskCluster) -> Connect:
+    def make(**given: object) -> Provider:
+        chosen = {
+            "address": cluster.address,
+            "resources": {"BLOCK": 1},
+            "kill_after": 1,
+        }
+        return DaskProvider(**chosen | given)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def connect(make: Connect, tmp_path: Path) -> Iterator[Connect]:
+    with connecting(make, tmp_path) as connect:
+        yield connect
+
+
+class TestContract(ProviderContract):
+    within = WITHIN
+
+    @pytest.fixture
+    def connect(self, connect: Connect) -> Connect:
+        return connect
+
+
+def begin(provider: Provider, tmp_path: Path) -> str:
+    """Start a job that ends with code 5 when `gate` is there; wait until it runs."""
+    command = (
+        f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; "
+        f"until [ -e {tmp_path}/gate ]; do sleep 0.05; done; exit 5"
+    )
+    job_id = provider.submit(JobSpec("gated", [command], tmp_path / "job"))
+    # A worker may still be on its way.
+    eventually(
+        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to run"
+    )
+    eventually((tmp_path / "pid").exists, WITHIN, "its process")
+    return job_id
+
+
+def expect_no_process(tmp_path: Path) -> None:
+    """Wait until a gated job's process is gone; its worker's guard needs a moment."""
+    pid = int((tmp_path / "pid").read_text())
+    eventually(lambda: has_ended(pid), WITHIN, f"the end of process {pid}")
+
+
+def test_a_job_waits_for_a_worker_and_starts_with_the_next_look_at_it(
+    cluster: DaskCluster, connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(resources={"late": 1})
+    spec = JobSpec("patient", [f"touch {tmp_path}/ran"], tmp_path / "job")
+    job_id = provider.submit(spec)
+    status = provider.status([job_id])[job_id]
+    assert (status.state, status.message) == (
+        JobState.PENDING,
+        "Dask has no worker for it yet",
+    )
+    cluster.start_worker("late")
+    try:
+        assert end_of(provider, job_id, WITHIN).state is JobState.COMPLETED
+    finally:
+        cluster.daemons.stop("late")
+    assert (tmp_path / "ran").exists()
+
+
+def test_cancelling_a_job_that_waits_ends_it_before_it_has_begun(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(resources={"nowhere": 1})
+    job_id = provider.submit(JobSpec("waiting", ["true"], tmp_path / "job"))
+    provider.cancel([job_id])
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.CANCELLED, None)
+
+
+def test_a_job_whose_worker_is_killed_has_failed_and_left_no_process(
+    cluster: DaskCluster, connect: Connect, tmp_path: Path
+) -> None:
+    cluster.start_worker("doomed")
+    provider = connect(resources={"doomed": 1})
+    job_id = begin(provider, tmp_path)
+    cluster.daemons.kill("doomed")
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.FAILED, None)
+    assert "Dask lost it" in status.message
+    expect_no_process(tmp_path)
+
+
+def test_while_the_scheduler_does_not_answer_jobs_are_unknown_and_go_on(
+    cluster: DaskCluster, connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(command_timeout=1)
+    job_id = begin(provider, tmp_path)
+    with frozen(cluster.daemons.pid("scheduler")):
+        status = provider.status([job_id])[job_id]
+        assert status.state is JobState.UNKNOWN
+        assert "did not answer within 1 s" in status.message
+    (tmp_path / "gate").touch()
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.FAILED, 5)
+
+
+def test_a_job_cancelled_while_the_scheduler_is_silent_ends_when_it_answers(
+    cluster: DaskCluster, connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(command_timeout=1)
+    job_id = begin(provider, tmp_path)
+    with frozen(cluster.daemons.pid("scheduler")), pytest.raises(ProviderUnavailable):
+        provider.cancel([job_id])
+    assert end_of(connect(), job_id, WITHIN).state is JobState.CANCELLED
+    expect_no_process(tmp_path)
+
+
+def test_a_submission_without_an_answer_runs_once(
+    cluster: DaskCluster, connect: Connect, tmp_path: Path
+) -> None:
+    spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
+    provider = connect(command_timeout=1)
+    with frozen(cluster.daemons.pid("scheduler")), pytest.raises(ProviderUnavailable):
+        provider.submit(spec)
+    after = connect()
+    job_id = after.recover(spec)
+    assert job_id is not None
+    assert end_of(after, job_id, WITHIN).state is JobState.COMPLETED
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_node_that_nobody_asks_about_ends_itself(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(abandon_after=1, poll_period=0.5)
+    job_id = begin(provider, tmp_path)
+    expect_no_process(tmp_path)
+    status = end_of(provider, job_id, WITHIN)
+    assert status.state is JobState.CANCELLED
+    assert "no provider had asked about it" in status.message
+
+
+def test_a_provider_killed_at_any_line_of_submit_loses_and_doubles_nothing(
+    cluster: DaskCluster, connect: Connect, tmp_path: Path
+) -> None:
+    make = (
+        "__import__('providers.dask').dask.DaskProvider("
+        f"address={cluster.address!r}, resources={{'BLOCK': 1}})"
+    )
+    results = [
+        kill_and_recover(connect, make, tmp_path / str(lines), lines, WITHIN)
+        for lines in [*range(20, 220, 40), 100_000]
+    ]
+    assert results[-1]
+    assert not all(results[:3])
+
+
+class TestWithoutScheduler:
+    """A scheduler of their own, as it goes."""
+
+    @pytest.fixture
+    def cluster(self, tmp_path: Path) -> Iterator[DaskCluster]:
+        with own_cluster(tmp_path / "dask") as cluster:
+            yield cluster
+
+    def test_a_scheduler_that_is_gone_takes_its_jobs_along_and_the_next_knows_it(
+        self, cluster: DaskCluster, make: Connect, tmp_path: Path
+    ) -> None:
+        provider = make(command_timeout=2)
+        job_id = begin(provider, tmp_path)
+        address = cluster.address
+        cluster.daemons.kill("scheduler")
+        assert state_of(provider, job_id) is JobState.UNKNOWN
+        expect_no_process(tmp_path)
+        cluster.start_scheduler(port=address.rpartition(":")[2])
+        status = end_of(provider, job_id, WITHIN)
+        assert status.state is JobState.FAILED
+        assert "Dask does not know gated-" in status.message
+        provider.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, "address '' must be that of a Dask scheduler"),
+        ({"address": "tcp://h:1", "kill_after": -1}, "kill_after -1 must be 0 or more"),
+        (
+            {"address": "tcp://h:1", "poll_period": 5, "abandon_after": 9},
+            "abandon_after 9 must be at least twice poll_period 5",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        DaskProvider(**options)  # type: ignore[arg-type]
