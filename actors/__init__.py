@@ -20,6 +20,7 @@ from actors.errors import (
     AddressError,
     AdmissionRefused,
     ConfigError,
+    DeadlockError,
     GetTimeoutError,
     ManagerLost,
     NoSuchActorError,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from actors.api.actor_class import method
     from actors.api.actor_tools import exit_actor, get_actor, kill, watch
     from actors.api.executors import Executor
-    from actors.api.objects import as_completed, cancel, get, put, wait
+    from actors.api.objects import as_completed, cancel, cancelled, get, put, wait
     from actors.api.remote import remote
     from actors.api.runtime import init, is_initialized, shutdown
     from actors.api.supervisor import Child, Supervisor
@@ -56,6 +57,7 @@ __all__ = [
     "AdmissionRefused",
     "Child",
     "ConfigError",
+    "DeadlockError",
     "DeathReason",
     "Died",
     "Executor",
@@ -77,6 +79,7 @@ __all__ = [
     "WorkerCrashed",
     "as_completed",
     "cancel",
+    "cancelled",
     "exit_actor",
     "get",
     "get_actor",
@@ -108,6 +111,7 @@ _LAZY = {
     "method": "actors.api.actor_class",
     "watch": "actors.api.actor_tools",
     "cancel": "actors.api.objects",
+    "cancelled": "actors.api.objects",
     "get": "actors.api.objects",
     "init": "actors.api.runtime",
     "is_initialized": "actors.api.runtime",

@@ -18,6 +18,7 @@
     │   └── ActorError          the world's: the actor did not answer the call
     │       ├── ActorDiedError      it never will; `reason` says why
     │       └── ActorUnavailableError   it is being restarted; ask again
+    ├── DeadlockError           yours: the wait would never end; it names the circle
     ├── PendingCallsLimitExceeded   yours: too many calls wait at the actor
     ├── ActorAlreadyExistsError     yours: another actor has the name
     ├── NoSuchActorError        yours: no actor has the name
@@ -45,6 +46,7 @@ __all__ = [
     "AdmissionRefused",
     "BrokenInvariant",
     "ConfigError",
+    "DeadlockError",
     "GetTimeoutError",
     "InitializerFailedError",
     "MalformedFrame",
@@ -180,6 +182,10 @@ class ActorDiedError(ActorError):
 
 class ActorUnavailableError(ActorError):
     """Tell that the actor died and may come back; the call may have run."""
+
+
+class DeadlockError(ActorsError):
+    """Tell that actors would wait for each other, for ever; names them."""
 
 
 class PendingCallsLimitExceeded(ActorsError):

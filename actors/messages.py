@@ -85,6 +85,7 @@ class FailureKind(enum.StrEnum):
     PENDING_LIMIT = "pending_limit"  # too many calls of its caller wait at the actor
     NAME_TAKEN = "name_taken"  # another actor has this name
     NO_SUCH_ACTOR = "no_such_actor"
+    DEADLOCK = "deadlock"  # the wait would never end
 
 
 class Struct(
@@ -719,6 +720,8 @@ class TaskOptions(Struct, frozen=True, array_like=True, gc=False):
     num_gpus: float = 0.0
     resources: list[Amount] = []  # sorted by name
     name: str = ""  # for people
+    # Of a call of an actor whose mailbox is bounded: ask for room before it is made.
+    needs_room: bool = False
 
 
 # Of `TaskOptions.num_returns`: a generator's items, all at its end or as they come.
@@ -796,6 +799,7 @@ class GetValues(Message, frozen=True, array_like=True, tag=True, gc=False):
     request: int
     numbers: list[int]
     blocks: bool  # whether the task itself waits, not a thread of its own
+    is_endless: bool = True  # whether it waits for as long as it takes
 
 
 class AwaitRefs(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -805,6 +809,7 @@ class AwaitRefs(Message, frozen=True, array_like=True, tag=True, gc=False):
     numbers: list[int]
     count: int
     blocks: bool
+    is_endless: bool = True
 
 
 class NextItem(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -856,6 +861,7 @@ class CancelRef(Message, frozen=True, array_like=True, tag=True, gc=False):
     number: int
     force: bool
     recursive: bool
+    grace: float = -1.0  # seconds until its process is killed; < 0: it is not
 
 
 # Actors
@@ -878,6 +884,7 @@ class ActorOptions(Struct, frozen=True, array_like=True, gc=False):
     num_cpus: float = 0.0  # from its start to its end, as all it needs
     num_gpus: float = 0.0
     resources: list[Amount] = []
+    waits_for_room: bool = False  # a caller with max_pending_calls waits, not fails
 
 
 class HostActor(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -936,6 +943,17 @@ class Supervise(Message, frozen=True, array_like=True, tag=True):
     children: list[SupervisedChild]
 
 
+class ReserveCall(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Answer with no `Values` once an actor's mailbox has room for a call of ours.
+
+    With a failure if there is none, and the actor makes nobody wait.
+    """
+
+    request: int
+    actor: int  # the ref that stands for it
+    blocks: bool
+
+
 class CallActor(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Call a method of an actor, like `SubmitTask`."""
 
@@ -959,6 +977,12 @@ class FindActor(Message, frozen=True, array_like=True, tag=True, gc=False):
 class KillActor(Message, frozen=True, array_like=True, tag=True, gc=False):
     actor: int
     is_final: bool  # whether it shall not be restarted
+
+
+class Began(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A call with a timeout has begun."""
+
+    seq: int
 
 
 class WatchActor(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -1048,6 +1072,8 @@ FromWorker = (
     | KillActor
     | WatchActor
     | ActorExits
+    | Began
+    | ReserveCall
     | Supervise
     | StopGroup
 )

@@ -299,8 +299,23 @@ class Context(Protocol):
         """Make a ref on a value."""
         ...
 
-    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
-        """Give up the task that brings a value."""
+    def cancel(
+        self,
+        ref: ObjectRef[Any],
+        *,
+        force: bool,
+        recursive: bool,
+        grace: float = -1.0,
+    ) -> None:
+        """Give up the task that brings a value.
+
+        Args:
+            ref: on the value.
+            force: kill the process that runs the task.
+            recursive: give up what it has called, too.
+            grace: seconds until a task that goes on all the same has its process
+                killed; < 0: it is not.
+        """
         ...
 
     def subscribe(

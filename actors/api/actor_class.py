@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from actors.api.actor_handle import ActorHandle, ActorPicture, MethodPicture
+from actors.api.actor_handle import ActorHandle, ActorPicture
+from actors.api.methods import MethodChanges, MethodPicture, RetryExceptions
 from actors.api.runtime import runtime
 from actors.errors import ConfigError
 from actors.messages import STREAMING, ActorOptions, Amount, TaskOptions
@@ -36,6 +37,7 @@ class ClassOptions:
     max_concurrency: int = 0
     concurrency_groups: Mapping[str, int] = field(default_factory=dict)
     max_pending_calls: int = -1
+    on_full: str = "fail"
     on_restart: str = "wait"
     num_cpus: float = 0.0
     num_gpus: float = 0.0
@@ -74,6 +76,12 @@ class ClassOptions:
                 raise ConfigError(f"Concurrency group {group!r}: {limit} must be >= 1")
         if self.on_restart not in ("wait", "fail"):
             raise ConfigError(f"on_restart {self.on_restart!r} must be wait or fail")
+        if self.on_full not in ("wait", "fail"):
+            raise ConfigError(f"on_full {self.on_full!r} must be wait or fail")
+        if self.max_pending_calls == 0:
+            raise ConfigError(
+                "max_pending_calls 0 lets nobody call; use -1, or 1 or more"
+            )
         if self.get_if_exists and not self.name:
             raise ConfigError("get_if_exists needs a name; give name=... too")
         if self.lifetime not in (None, "detached", "non_detached"):
@@ -159,8 +167,9 @@ class ActorClass(Generic[T]):
                 number) within `restart_period` seconds (0: all its life),
                 `max_task_retries`, `retry_exceptions`, `on_restart` ("wait" or
                 "fail": what calls do meanwhile); `max_concurrency`,
-                `concurrency_groups`; `max_pending_calls`; `num_cpus`, `num_gpus`,
-                `resources`, all taken from its start to its end.
+                `concurrency_groups`; `max_pending_calls` of one caller, and
+                `on_full` ("fail" or "wait": what one more call does); `num_cpus`,
+                `num_gpus`, `resources`, all taken from its start to its end.
 
         Raises:
             ConfigError: an option is unknown, or its value is wrong.
@@ -190,6 +199,7 @@ class ActorClass(Generic[T]):
             ],
             max_pending_calls=given.max_pending_calls,
             fails_on_restart=given.on_restart == "fail",
+            waits_for_room=given.on_full == "wait",
             num_cpus=given.num_cpus,
             num_gpus=given.num_gpus,
             resources=[Amount(name, amount) for name, amount in resources],
@@ -207,25 +217,34 @@ def actor_class(class_: type[Any], options: Mapping[str, Any]) -> ActorClass[Any
 
 def method(
     *,
-    num_returns: int | None = None,
+    num_returns: int | str | None = None,
     max_task_retries: int | None = None,
+    retry_exceptions: RetryExceptions | None = None,
     concurrency_group: str | None = None,
+    timeout: float | None = None,
 ) -> Callable[[F], F]:
     """Give a method of an actor's class options of its own.
 
     Args:
-        num_returns: how many values it returns, each with a ref of its own.
+        num_returns: how many values it returns, each with a ref of its own;
+            "streaming": as many as it yields.
         max_task_retries: starts allowed after the process died of a call.
+        retry_exceptions: whether an exception of its own is answered with a new start,
+            too; a list: only these.
         concurrency_group: the threads that run it.
+        timeout: seconds that a call may run. Then it is interrupted; if it goes on, the
+            process is killed, and the actor restarted if it may be.
+
+    Raises:
+        ConfigError: a value is wrong.
     """
+    changes = MethodChanges(
+        num_returns, max_task_retries, retry_exceptions, concurrency_group, timeout
+    )
+    changes.check()
 
     def mark(function: F) -> F:
-        marks = {
-            "num_returns": num_returns,
-            "retries": max_task_retries,
-            "group": concurrency_group,
-        }
-        setattr(function, _MARK, {k: v for k, v in marks.items() if v is not None})
+        setattr(function, _MARK, changes)
         return function
 
     return mark
@@ -246,8 +265,8 @@ def _picture_of(class_: type[Any], given: ClassOptions) -> ActorPicture:
             continue
         if name == "__call__" and "__call__" not in vars(class_):
             continue
-        marks = dict(getattr(member, _MARK, {}))
-        group = marks.pop("group", "")
+        changes: MethodChanges = getattr(member, _MARK, MethodChanges())
+        group = changes.concurrency_group or ""
         if group and group not in given.concurrency_groups:
             raise ConfigError(
                 f"{class_.__qualname__}.{name} is of concurrency group {group!r}; "
@@ -256,13 +275,14 @@ def _picture_of(class_: type[Any], given: ClassOptions) -> ActorPicture:
         streams = inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(
             member
         )
-        retries = marks.get("retries", given.max_task_retries)
+        retries = given.max_task_retries
         options = TaskOptions(
-            num_returns=marks.get("num_returns", STREAMING if streams else 1),
+            num_returns=STREAMING if streams else 1,
             retries=retries,
             own_retries=retries if retry else 0,
             retry_on=b"" if isinstance(retry, bool) else pickle.dumps(tuple(retry)),
             name=f"{class_.__qualname__}.{name}",
+            needs_room=given.max_pending_calls >= 0,
         )
-        methods[name] = MethodPicture(options, group)
+        methods[name] = changes.applied_to(MethodPicture(options, group))
     return ActorPicture(class_.__qualname__, methods)

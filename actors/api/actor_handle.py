@@ -1,31 +1,23 @@
 """Handles on actors, and their methods."""
 
 import types
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from actors.api.methods import MethodChanges, MethodPicture, RetryExceptions
 from actors.api.runtime import runtime
 from actors.errors import ConfigError
-from actors.messages import METHOD_MARK, TaskOptions
+from actors.messages import METHOD_MARK
 from actors.refs import Context, ObjectRef, known
 
 __all__ = [
     "ActorHandle",
     "ActorMethod",
     "ActorPicture",
-    "MethodPicture",
     "checked_handle",
 ]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MethodPicture:
-    """What a handle knows of a method: how it is called unless told otherwise."""
-
-    options: TaskOptions
-    group: str = ""  # concurrency group
 
 
 @dataclass(frozen=True)
@@ -84,24 +76,28 @@ class ActorMethod:
     def options(
         self,
         *,
-        num_returns: int | None = None,
+        num_returns: int | str | None = None,
         max_task_retries: int | None = None,
+        retry_exceptions: RetryExceptions | None = None,
         concurrency_group: str | None = None,
+        timeout: float | None = None,
         name: str | None = None,
     ) -> "ActorMethod":
-        """Return the same method with other options."""
-        changes: dict[str, Any] = {}
-        if num_returns is not None:
-            changes["num_returns"] = num_returns
-        if max_task_retries is not None:
-            changes["retries"] = max_task_retries
-        if name is not None:
-            changes["name"] = name
-        options = self._picture.options
-        fields = {each: getattr(options, each) for each in options.__struct_fields__}
-        picture = replace(self._picture, options=TaskOptions(**{**fields, **changes}))
-        if concurrency_group is not None:
-            picture = replace(picture, group=concurrency_group)
+        """Return the same method with other options; see `actors.method`.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        changes = MethodChanges(
+            num_returns,
+            max_task_retries,
+            retry_exceptions,
+            concurrency_group,
+            timeout,
+            name,
+        )
+        changes.check()
+        picture = changes.applied_to(self._picture)
         return ActorMethod(self._anchor, self._name, self._class_name, picture)
 
     def _prepare(self) -> None:

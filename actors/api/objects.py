@@ -5,10 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 from actors.api.runtime import runtime
+from actors.embedded.borrower import Borrower
 from actors.errors import GetTimeoutError
-from actors.refs import ObjectRef
+from actors.refs import ObjectRef, known
 
-__all__ = ["as_completed", "cancel", "get", "put", "wait"]
+__all__ = ["as_completed", "cancel", "cancelled", "get", "put", "wait"]
 
 T = TypeVar("T")
 
@@ -92,7 +93,13 @@ def put(value: T) -> ObjectRef[T]:
     return ref
 
 
-def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) -> None:
+def cancel(
+    ref: ObjectRef[Any],
+    *,
+    force: bool = False,
+    recursive: bool = True,
+    grace: float | None = None,
+) -> None:
     """Give up the task that brings a value; nothing if that is known.
 
     A task that waits is dropped; in one that runs KeyboardInterrupt is raised.
@@ -102,8 +109,29 @@ def cancel(ref: ObjectRef[Any], *, force: bool = False, recursive: bool = True) 
         ref: of the task.
         force: kill the worker, if the task runs.
         recursive: give up the tasks that it has called, too.
+        grace: seconds after which the process is killed if the task goes on; default:
+            never. An actor whose process is killed so is restarted as after a crash.
+
+    Raises:
+        ValueError: `grace` is negative.
     """
-    runtime().cancel(ref, force=force, recursive=recursive)
+    if grace is not None and grace < 0:
+        raise ValueError(f"grace {grace:g} must be 0 or more, or None")
+    runtime().cancel(
+        ref,
+        force=force,
+        recursive=recursive,
+        grace=-1.0 if grace is None else grace,
+    )
+
+
+def cancelled() -> bool:
+    """Tell whether somebody has cancelled the task, or call, that asks this.
+
+    For code that is not to be interrupted: between two steps it can look, and end.
+    """
+    current = known()
+    return isinstance(current, Borrower) and current.is_cancelled_here()
 
 
 def as_completed(

@@ -232,8 +232,23 @@ class OnEndpoint:
         """Make a ref on a value."""
         return _known(value)
 
-    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
-        """Give up the task that brings a value; one that runs only by `force`."""
+    def cancel(
+        self,
+        ref: ObjectRef[Any],
+        *,
+        force: bool,
+        recursive: bool,
+        grace: float = -1.0,
+    ) -> None:
+        """Give up the task that brings a value; one that runs only by `force`.
+
+        Raises:
+            ConfigError: there is a `grace`: nothing is interrupted before it.
+        """
+        if grace >= 0:
+            raise ConfigError(
+                f"grace {grace:g}: an endpoint does not interrupt tasks; use force=True"
+            )
         _give_up(_future_of(ref), force=force)
 
     def subscribe(

@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from actors.api.actor_handle import ActorPicture, MethodPicture
+from actors.api.actor_handle import ActorPicture
+from actors.api.methods import MethodPicture
 from actors.api.operator import Verb
 from actors.endpoint.steering import ManagerPicture, Relayed, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskStory

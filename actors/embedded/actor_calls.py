@@ -2,7 +2,7 @@
 
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors.embedded.resources import Need
@@ -59,6 +59,7 @@ class Actor:
         "need",
         "options",
         "pending",
+        "room_waiters",
         "sent",
         "unwanted",
         "watchers",
@@ -85,6 +86,8 @@ class Actor:
         self.lanes: dict[str, deque[ActorCall]] = {}
         self.sent: dict[int, ActorCall] = {}  # {seq: call}: at the process
         self.pending: dict[str, int] = {}  # {caller: calls without an outcome}
+        # {caller: those that wait until it may make one more}
+        self.room_waiters: dict[str, deque[Callable[[Settled | None], object]]] = {}
         self.watchers: list[Promise] = []  # that learn of this incarnation's end
         self.window = 0  # calls at the process, at most
         self.need = Need.of(

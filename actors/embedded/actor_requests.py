@@ -18,6 +18,7 @@ from actors.messages import (
     CreateActor,
     FindActor,
     KillActor,
+    ReserveCall,
     StopGroup,
     Supervise,
     Value,
@@ -36,7 +37,14 @@ _KINDS: dict[str, RestartKind] = {
 }
 
 _Request = (
-    CallActor | CreateActor | FindActor | KillActor | WatchActor | Supervise | StopGroup
+    CallActor
+    | CreateActor
+    | FindActor
+    | KillActor
+    | WatchActor
+    | ReserveCall
+    | Supervise
+    | StopGroup
 )
 ACTOR_REQUESTS = get_args(_Request)
 
@@ -72,6 +80,8 @@ class ActorRequests:
             case WatchActor(number, actor):
                 promise = self._requests.made(worker, number)
                 self._directory.watch(self._actor(worker, actor), promise)
+            case ReserveCall():
+                self._reserve(worker, message)
             case Supervise():
                 group = self._group(worker, message)
                 anchor = GroupAnchor(group)
@@ -89,6 +99,30 @@ class ActorRequests:
         if not isinstance(anchor, Anchor):
             raise BrokenInvariant(f"{worker.worker_id}: ref {number} is no actor's")
         return anchor.actor
+
+    def _reserve(self, worker: HubWorker, asked: ReserveCall) -> None:
+        actor, caller = self._actor(worker, asked.actor), worker.worker_id
+        directory, is_answered = self._directory, False
+
+        def tell(failure: Settled | None) -> None:
+            nonlocal is_answered
+            is_answered = True
+            if not self._requests.end_wait(worker, asked.request):
+                if failure is None:
+                    directory.give_room_back(actor, caller)
+                return
+            values = [] if failure is None else [failure.value]
+            answer = Values(asked.request, values)
+            self._hub.effects.append(TellWorker(worker.worker_id, answer))
+
+        self._requests.begin_wait(worker, asked.request)
+        directory.reserve(actor, caller, tell)
+        if not is_answered:
+            # Any one of them makes room when it ends.
+            pending = directory.pending_calls(actor, caller)
+            self._requests.block_on_any(
+                worker, asked.request, pending, blocks=asked.blocks
+            )
 
     def _group(self, worker: HubWorker, asked: Supervise) -> Group:
         children: dict[str, tuple[RestartKind, Anchor | Group]] = {}

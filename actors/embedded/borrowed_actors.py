@@ -10,6 +10,7 @@ from actors.messages import (
     FindActor,
     KillActor,
     Message,
+    ReserveCall,
     StopGroup,
     Supervise,
     SupervisedChild,
@@ -61,6 +62,13 @@ class BorrowedActors:
         name, options = spec
         borrower = self._borrower
         arguments, dependencies = borrower.dump(method, args, kwargs)
+        if options.needs_room:
+            answer = borrower.ask(
+                lambda request, blocks: ReserveCall(request, anchor.number, blocks),
+                None,
+            )
+            for value in answer.values:
+                load_value(value, _nothing_stored)
         refs = borrower.new_refs(options)
         numbers = [ref.number for ref in refs]
         call = CallActor(numbers, anchor.number, name, arguments, dependencies, options)

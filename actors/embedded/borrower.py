@@ -18,6 +18,7 @@ import threading
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from time import time
 from types import FrameType
 from typing import Any
@@ -78,10 +79,15 @@ from actors.refs import (
 from actors.store import StoreClient, Stored, StoreFolders
 from actors.worker import Progress, Worker
 
-__all__ = ["Borrower", "run_borrower"]
+__all__ = ["CURRENT_SEQ", "Borrower", "run_borrower"]
 
 # Numbers of refs that a worker makes: its own index, then a count.
 _COUNT_BITS = 40
+
+# How many cancelled tasks are remembered. Chosen: more than run at a time.
+_MAX_CANCELLED = 1024
+# Which call a thread or a coroutine of an actor runs; 0: none.
+CURRENT_SEQ: ContextVar[int] = ContextVar("CURRENT_SEQ", default=0)
 
 _folders: msgspec.msgpack.Decoder[StoreFolders] = msgspec.msgpack.Decoder(StoreFolders)
 _stored: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
@@ -129,6 +135,8 @@ class Borrower:
         self._main = threading.main_thread().ident
         self._running = 0  # seq of the task whose code runs now
         self._interrupted: set[int] = set()
+        # Of late: what `cancelled` looks at, when the exception was raised already.
+        self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
         self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
         self.actors = BorrowedActors(self)
 
@@ -346,6 +354,7 @@ class Borrower:
         match message:
             case Interrupt(seq):
                 self._interrupted.add(seq)
+                self._cancelled.append(seq)
                 if self._running == seq and self._main is not None:
                     signal.pthread_kill(self._main, signal.SIGINT)
             case Values(request) | ReadyRefs(request):
@@ -362,6 +371,12 @@ class Borrower:
             case Introduce(index, folders):
                 self._numbers = itertools.count((index << _COUNT_BITS) + 1)
                 self._client = StoreClient(_folders.decode(folders), f"w{index}")
+
+    def is_cancelled_here(self) -> bool:
+        """Tell whether the task whose code asks this was interrupted."""
+        is_main = threading.get_ident() == self._main
+        seq = self._running if is_main else CURRENT_SEQ.get()
+        return seq > 0 and seq in self._cancelled
 
     def _decline(self, answer: Values) -> None:
         """Give back what nobody waits for any more."""
@@ -484,6 +499,8 @@ class Borrower:
             assert isinstance(answer, Values)
             if not answer.values:
                 return None
+            if answer.values[0].failure is not None:
+                load_value(answer.values[0], self._load_stored)
             return self.take_ref(answer.values[0])
 
         return ObjectRefGenerator(take)
@@ -507,7 +524,10 @@ class Borrower:
             return []
         numbers = [ref.number for ref in refs]
         answer = self.ask(
-            lambda request, blocks: GetValues(request, numbers, blocks), timeout
+            lambda request, blocks: GetValues(
+                request, numbers, blocks, timeout is None
+            ),
+            timeout,
         )
         if not isinstance(answer, Values):
             raise GetTimeoutError(
@@ -533,10 +553,14 @@ class Borrower:
         """Wait until so many are known; tell of each whether it is."""
         numbers = [ref.number for ref in refs]
         answer = self.ask(
-            lambda request, blocks: AwaitRefs(request, numbers, count, blocks),
+            lambda request, blocks: AwaitRefs(
+                request, numbers, count, blocks, timeout is None
+            ),
             timeout,
             is_answered_late=True,
         )
+        if isinstance(answer, Values):
+            load_value(answer.values[0], self._load_stored)
         assert isinstance(answer, ReadyRefs)
         ready = set(answer.numbers)
         return [number in ready for number in numbers]
@@ -588,9 +612,16 @@ class Borrower:
         self.say(PutValue(ref.number, sent), size, now=False)
         return ref
 
-    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+    def cancel(
+        self,
+        ref: ObjectRef[Any],
+        *,
+        force: bool,
+        recursive: bool,
+        grace: float = -1.0,
+    ) -> None:
         """Give up the task that brings a value."""
-        message = CancelRef(ref.number, force, recursive)
+        message = CancelRef(ref.number, force, recursive, grace)
         self.say(message, _MESSAGE_BYTES, now=True)
 
     def subscribe(

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import time
 from typing import Any
 
+from actors.embedded.borrower import CURRENT_SEQ
 from actors.embedded.host import ActorHost
 from actors.messages import STREAMING, Call, Run
 
@@ -100,12 +101,15 @@ class Concurrency:
             if host.is_cancelled(run.seq):
                 raise KeyboardInterrupt("the call was cancelled")
             self._running[run.seq] = threading.get_ident()
+            CURRENT_SEQ.set(run.seq)
+            host.say_begun(run)
             try:
                 value = method(*args, **kwargs)
                 if isinstance(run, Call) and run.options.num_returns == STREAMING:
                     host.stream(run.seq, value, run.first_item)
             finally:
                 self._running.pop(run.seq, None)
+                CURRENT_SEQ.set(0)
         except BaseException as error:  # noqa: BLE001  the user's code
             self._say(host.fail(run, error, began_at))
         else:
@@ -123,6 +127,8 @@ class Concurrency:
                     return
                 if host.is_cancelled(run.seq):
                     raise asyncio.CancelledError
+                CURRENT_SEQ.set(run.seq)
+                host.say_begun(run)
                 method, args, kwargs = loaded
                 if inspect.isasyncgenfunction(method):
                     index = 0

@@ -17,12 +17,12 @@ import math
 import pickle
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from actors.embedded.actor_calls import CONSTRUCTOR, Actor, ActorCall, Anchor
-from actors.embedded.failures import cancelled, how_it_died
+from actors.embedded.failures import cancelled, how_it_died, timed_out
 from actors.embedded.groups import Group, GroupAnchor, Groups
 from actors.embedded.hub import Hub, failure_of
 from actors.embedded.streams import Stream
@@ -253,6 +253,7 @@ class Directory:
         actor.is_exiting = actor.is_killed = False
         worker_id = WorkerId(f"a{next(self._processes)}")
         host = actor.host = hub.add_guest(worker_id)
+        host.title = actor.title
         self._hosts[worker_id] = actor
         creation = actor.creation
         assert creation is not None
@@ -289,14 +290,6 @@ class Directory:
         if state is LifeState.DEAD:
             self._hub.end(call, self.death_of(actor))
             return
-        if options.max_pending_calls >= 0:
-            waiting = actor.pending.get(call.caller, 0)
-            if waiting >= options.max_pending_calls:
-                text = f"{waiting} calls wait at {actor.title}, whose max_pending_calls"
-                text += f" is {options.max_pending_calls}; get some results first"
-                self._hub.end(call, _failed(FailureKind.PENDING_LIMIT, text))
-                return
-            actor.pending[call.caller] = waiting + 1
         if state is LifeState.RESTARTING and options.fails_on_restart:
             self._end(call, self._unavailable(actor))
             return
@@ -309,6 +302,65 @@ class Directory:
             lane = actor.lanes[call.caller] = deque()
         lane.append(call)
         self._dirty[actor] = None
+
+    def reserve(
+        self, actor: Actor, caller: str, tell: Callable[[Settled | None], object]
+    ) -> None:
+        """Make room for a call in a bounded mailbox; every call there needs it.
+
+        Args:
+            actor: whose mailbox.
+            caller: who wants to call.
+            tell: called with None once there is room, or the actor is dead; with a
+                failure if there is none and nobody is made to wait.
+        """
+        if actor.life.state is LifeState.DEAD or self._take_room(actor, caller):
+            tell(None)
+        elif actor.options.waits_for_room:
+            actor.room_waiters.setdefault(caller, deque()).append(tell)
+        else:
+            limit = actor.options.max_pending_calls
+            text = f"{limit} calls wait at {actor.title}, which is its "
+            text += 'max_pending_calls; get some results first, or use on_full="wait"'
+            tell(_failed(FailureKind.PENDING_LIMIT, text))
+
+    def _take_room(self, actor: Actor, caller: str) -> bool:
+        waiting = actor.pending.get(caller, 0)
+        if waiting >= actor.options.max_pending_calls:
+            return False
+        actor.pending[caller] = waiting + 1
+        return True
+
+    def give_room_back(self, actor: Actor, caller: str) -> None:
+        """Let a caller's place in a mailbox be another call's."""
+        count = actor.pending.get(caller, 0)
+        if count > 1:
+            actor.pending[caller] = count - 1
+        elif count:
+            del actor.pending[caller]
+        waiters = actor.room_waiters.get(caller)
+        if waiters and self._take_room(actor, caller):
+            tell = waiters.popleft()
+            if not waiters:
+                del actor.room_waiters[caller]
+            tell(None)
+
+    def pending_calls(self, actor: Actor, caller: str) -> list[Promise]:
+        """Return a ref of each call of a caller that has no outcome yet."""
+        lane: Iterable[ActorCall] = actor.lanes.get(caller, ())
+        calls = [*actor.sent.values(), *lane]
+        calls = [call for call in calls if call.caller == caller and call.anchor]
+        return [
+            call.returns if isinstance(call.returns, Promise) else call.returns[0]
+            for call in calls
+            if call.returns
+        ]
+
+    def began(self, worker_id: WorkerId, seq: int, now: float) -> None:
+        """Note that a call with a timeout has begun."""
+        call = self._hosts[worker_id].sent.get(seq)
+        if call is not None:
+            self._hub.set_deadline(call, now + call.spec.options.timeout)
 
     def _await(self, call: ActorCall) -> None:
         """Have a call wait for its arguments."""
@@ -357,6 +409,11 @@ class Directory:
                 self.groups.stop(unwanted, "", now)
             else:
                 self._release(unwanted)
+        if self._hub.overdue:
+            overdue, self._hub.overdue = self._hub.overdue, []
+            for call in overdue:
+                if isinstance(call, ActorCall):
+                    self._end_by_force(call)
         if self.groups.live:
             self.groups.place(now)
         if self._restarts and min(self._restarts.values()) <= now:
@@ -474,6 +531,8 @@ class Directory:
             self._not_constructed(actor, value)
         elif call.is_cancelled:
             self._end(call, cancelled(call))
+        elif call.is_timed_out:
+            self._end(call, timed_out(call))
         elif (
             is_retriable
             and failure.kind is FailureKind.EXCEPTION
@@ -490,12 +549,8 @@ class Directory:
         self._hub.end(call, outcome)
 
     def _uncount(self, call: ActorCall) -> None:
-        pending = call.actor.pending
-        count = pending.get(call.caller, 0)
-        if count > 1:
-            pending[call.caller] = count - 1
-        elif count:
-            del pending[call.caller]
+        if call.spec.options.needs_room:
+            self.give_room_back(call.actor, call.caller)
 
     # Actors live and end
 
@@ -532,6 +587,18 @@ class Directory:
         actor.creation.returns = promise
         promise.outcome = Settled(value)
         self._hub.effects.append(KillWorker(actor.host.worker_id))
+
+    def _end_by_force(self, call: ActorCall) -> None:
+        """Kill the process of a call that goes on though it was interrupted."""
+        actor, host = call.actor, call.actor.host
+        first = next(iter(actor.sent), 0)
+        if host is None or (actor.window == WINDOW and first != call.seq):
+            return  # it has not begun: it is passed over when its turn comes
+        if not host.is_killed:
+            name = call.spec.name
+            host.why_killed = f"{name} went on after it was told to end"
+            host.is_killed = True
+            self._hub.effects.append(KillWorker(host.worker_id))
 
     def exits(self, worker_id: WorkerId) -> None:
         """Note that an actor ends by itself."""
@@ -596,6 +663,8 @@ class Directory:
         if reason not in failed:
             actor.last_words = death.stderr_tail
             actor.message = f"its process (pid {host.pid}) {how_it_died(death)}"
+            if host.why_killed:
+                actor.message += f": {host.why_killed}"
             if reason is DeathReason.KILLED:
                 actor.message = "it was killed by actors.kill()"
             elif reason is DeathReason.EXITED:
@@ -673,6 +742,9 @@ class Directory:
         if call.is_cancelled:
             self._end(call, cancelled(call))
             return True
+        if call.is_timed_out:
+            self._end(call, timed_out(call))
+            return True
         if not is_begun:
             return False
         if call.crashes == call.spec.options.retries:
@@ -682,6 +754,8 @@ class Directory:
         return False
 
     def _fail_with_process(self, call: ActorCall, outcome: Settled) -> None:
+        if call.is_timed_out:
+            outcome = timed_out(call)
         self._end(call, cancelled(call) if call.is_cancelled else outcome)
 
     def _end_all(self, actor: Actor, outcome: Settled) -> None:
@@ -695,6 +769,10 @@ class Directory:
         """Let go of all that a dead actor had."""
         outcome = self.death_of(actor)
         self._end_all(actor, outcome)
+        waiters, actor.room_waiters = actor.room_waiters, {}
+        for each in waiters.values():
+            for tell in each:
+                tell(None)
         anchor = actor.anchor()
         if anchor is not None and anchor.outcome is None:
             self._hub.settle(anchor, outcome)

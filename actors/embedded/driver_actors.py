@@ -12,7 +12,7 @@ from actors.embedded.payloads import NO_ARGUMENTS, Parts, dump_arguments, dump_c
 from actors.embedded.resources import Need
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
-from actors.errors import PendingCallsLimitExceeded, RuntimeClosedError
+from actors.errors import RuntimeClosedError
 from actors.logic.actor_life import LifeState
 from actors.logic.restarts import RestartKind
 from actors.messages import DYNAMIC, STREAMING, ActorOptions, TaskOptions
@@ -59,9 +59,9 @@ class DriverActors:
         actor = anchor.actor
         if self._runtime.is_over:
             raise RuntimeClosedError("The runtime was shut down; call actors.init()")
-        if actor.options.max_pending_calls >= 0:
-            self._refuse_if_full(actor)
         arguments, dependencies, held = self._dump(method, args, kwargs)
+        if spec.options.needs_room:
+            self._reserve(actor)
         # Alone at an idle actor: it is likely to be waited for. With others: they can
         # go together.
         is_urgent = not actor.sent and actor.life.state is LifeState.ALIVE
@@ -87,16 +87,33 @@ class DriverActors:
         self._runtime.enqueue(call, is_urgent=is_urgent)
         return refs or None
 
-    def _refuse_if_full(self, actor: Actor) -> None:
-        limit = actor.options.max_pending_calls
-        if actor.pending.get("", 0) >= limit:
-            # What has come in meanwhile makes room.
-            self._in_round(lambda: None)
-        if actor.pending.get("", 0) >= limit:
-            raise PendingCallsLimitExceeded(
-                f"{limit} calls wait at {actor.title}, which is its max_pending_calls; "
-                "get some results first"
-            )
+    def _reserve(self, actor: Actor) -> None:
+        """Wait until there is room for a call, or raise what is said instead."""
+        answers: list[Settled | None] = []
+        bell = threading.Event()
+        has_left = False
+
+        def tell(answer: Settled | None) -> None:
+            if has_left and answer is None:
+                self._directory.give_room_back(actor, "")
+            answers.append(answer)
+            bell.set()
+
+        def leave() -> None:
+            nonlocal has_left
+            if answers and answers[0] is None:
+                self._directory.give_room_back(actor, "")
+            has_left = True
+
+        self._runtime.command(lambda: self._directory.reserve(actor, "", tell))
+        try:
+            self._runtime.steer(bell.is_set, None)
+            bell.wait()
+        except BaseException:
+            self._runtime.command(leave)
+            raise
+        if answers[0] is not None:
+            load_value(answers[0].value, self._runtime.load_stored)
 
     def _dump(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]

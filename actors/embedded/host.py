@@ -24,6 +24,7 @@ from actors.messages import (
     METHOD_MARK,
     STREAMING,
     ActorExits,
+    Began,
     Call,
     FailureKind,
     Gave,
@@ -89,10 +90,16 @@ class ActorHost(Borrower):
         if self._concurrent is not None:
             self._concurrent.take(run)
             return None
+        self.say_begun(run)
         result = super().perform(run)
         if (type(result) is not Ran or not result.is_success) and self._ends(result):
             raise _Leave
         return result
+
+    def say_begun(self, run: Run | Call) -> None:
+        """Let the time of a call with a timeout begin."""
+        if type(run) is Call and run.options.timeout:
+            self.say(Began(run.seq), _MESSAGE_BYTES, now=True)
 
     def _ends(self, result: Ran | Gave) -> bool:
         """Tell whether a call has ended the actor, and say so."""

@@ -147,6 +147,8 @@ class Hub:
         self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
         # (moment, ticket, seq, task): when to end it, once to ask and once to force.
         self._deadlines: list[tuple[float, int, int, Task]] = []
+        self._graces: list[tuple[float, Task]] = []  # (seconds from now, cancelled)
+        self.overdue: list[Task] = []  # calls of actors that did not end when asked
 
     # Tasks come
 
@@ -195,6 +197,10 @@ class Hub:
 
     def place(self, now: float) -> None:
         """Give every worker that could run one a task, then let short ones queue up."""
+        if self._graces:
+            graces, self._graces = self._graces, []
+            for grace, task in graces:
+                self.set_deadline(task, now + grace)
         while self.waiting.count:
             self._occupy(now)
             # Where those that queue up had been first, others are now.
@@ -558,17 +564,21 @@ class Hub:
 
     # Cancelling
 
-    def cancel(self, promise: Promise, *, force: bool, recursive: bool) -> None:
+    def cancel(
+        self, promise: Promise, *, force: bool, recursive: bool, grace: float = -1.0
+    ) -> None:
         """Give up the task that should bring an outcome; nothing if that is known."""
         task = promise.task
         if task is None:
             return
         if recursive:
             for child in task.children or ():
-                self.cancel(child, force=force, recursive=True)
+                self.cancel(child, force=force, recursive=True, grace=grace)
         if not self.cancel_waiting(task) and task.stage is TaskStage.ASSIGNED:
             task.is_cancelled = True
             self._stop_running(task, force=force)
+            if grace >= 0:
+                self._graces.append((grace, task))
 
     def cancel_waiting(self, task: Task) -> bool:
         """Give up a task, unless a worker has it or it has ended; tell whether."""
@@ -578,6 +588,11 @@ class Hub:
             self.waiting.withdraw(task)
         self.end(task, cancelled(task))
         return True
+
+    def set_deadline(self, task: Task, moment: float) -> None:
+        """Have a task that runs interrupted then; killed if it was interrupted."""
+        deadline = (moment, next(self._tickets), task.seq, task)
+        heapq.heappush(self._deadlines, deadline)
 
     def _stop_running(self, task: Task, *, force: bool) -> None:
         worker: HubWorker = task.worker
@@ -751,15 +766,17 @@ class Hub:
                 if len(worker.backlog) > 1 and worker.head_since + RECALL_AFTER <= now:
                     self._recall(worker)
         while self._deadlines and self._deadlines[0][0] <= now:
-            _, ticket, seq, task = heapq.heappop(self._deadlines)
+            _, _, seq, task = heapq.heappop(self._deadlines)
             if task.stage is TaskStage.ASSIGNED and task.seq == seq:
-                if task.is_timed_out:
-                    self._kill(task.worker)
+                if task.is_timed_out or task.is_cancelled:
+                    if task.worker.worker_id in self.guests:
+                        self.overdue.append(task)
+                    else:
+                        self._kill(task.worker)
                 else:
                     task.is_timed_out = True
                     self._stop_running(task, force=False)
-                    grace = (now + INTERRUPT_GRACE, ticket, seq, task)
-                    heapq.heappush(self._deadlines, grace)
+                    self.set_deadline(task, now + INTERRUPT_GRACE)
         if len(self.workers) > self._usual_workers:
             self._stop_spares(now)
 

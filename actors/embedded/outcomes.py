@@ -9,6 +9,7 @@ from actors.errors import (
     ActorDiedError,
     ActorsError,
     ActorUnavailableError,
+    DeadlockError,
     InitializerFailedError,
     NoSuchActorError,
     OutOfMemoryError,
@@ -46,6 +47,7 @@ _SHORT: dict[FailureKind, type[ActorsError]] = {
     FailureKind.PENDING_LIMIT: PendingCallsLimitExceeded,
     FailureKind.NAME_TAKEN: ActorAlreadyExistsError,
     FailureKind.NO_SUCH_ACTOR: NoSuchActorError,
+    FailureKind.DEADLOCK: DeadlockError,
 }
 
 

@@ -12,6 +12,7 @@ from functools import partial
 
 import msgspec
 
+from actors.embedded.deadlocks import find_cycle
 from actors.embedded.hub import Hub
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
@@ -23,6 +24,8 @@ from actors.messages import (
     Abandon,
     AwaitRefs,
     CancelRef,
+    Failure,
+    FailureKind,
     FromWorker,
     GetValues,
     NextItem,
@@ -46,16 +49,23 @@ _MAX_SPECS = 1000
 class _Request:
     """Something that a worker waits for."""
 
-    __slots__ = ("blocks", "count", "missing", "promises", "request")
+    __slots__ = ("blocks", "count", "is_endless", "missing", "promises", "request")
 
     def __init__(
-        self, request: int, promises: Sequence[Promise], count: int, *, blocks: bool
+        self,
+        request: int,
+        promises: Sequence[Promise],
+        count: int,
+        *,
+        blocks: bool,
+        is_endless: bool = True,
     ) -> None:
         self.request = request
         self.promises = promises
         self.count = count  # of AwaitRefs: that many will do; 0: of GetValues
         self.missing = 0
         self.blocks = blocks
+        self.is_endless = is_endless
 
 
 class Requests:
@@ -77,12 +87,15 @@ class Requests:
             case PutValue(number, value):
                 promise = self.made(worker, number)
                 promise.outcome = self.hub.taken(worker, value)
-            case GetValues(request, numbers, blocks):
-                promises = [self.ref_of(worker, number) for number in numbers]
-                self._ask(worker, _Request(request, promises, 0, blocks=blocks))
-            case AwaitRefs(request, numbers, count, blocks):
-                promises = [self.ref_of(worker, number) for number in numbers]
-                self._ask(worker, _Request(request, promises, count, blocks=blocks))
+            case GetValues() | AwaitRefs():
+                asked = _Request(
+                    message.request,
+                    [self.ref_of(worker, number) for number in message.numbers],
+                    message.count if isinstance(message, AwaitRefs) else 0,
+                    blocks=message.blocks,
+                    is_endless=message.is_endless,
+                )
+                self._ask(worker, asked)
             case NextItem():
                 self._next_item(worker, message)
             case Abandon(request):
@@ -90,9 +103,9 @@ class Requests:
             case ReleaseRefs(numbers, counts):
                 for number, count in zip(numbers, counts, strict=True):
                     worker.let_go(number, count)
-            case CancelRef(number, force, recursive):
+            case CancelRef(number, force, recursive, grace):
                 ref = self.ref_of(worker, number)
-                self.hub.cancel(ref, force=force, recursive=recursive)
+                self.hub.cancel(ref, force=force, recursive=recursive, grace=grace)
 
     def ref_of(self, worker: HubWorker, number: int) -> Promise:
         """Return a ref that a worker holds."""
@@ -156,6 +169,11 @@ class Requests:
         asked.missing = len(unknown)
         if asked.count:
             asked.missing -= len(asked.promises) - asked.count
+        if asked.missing > 0 and asked.blocks and asked.is_endless:
+            cycle = find_cycle(worker, unknown, asked.missing if asked.count else 0)
+            if cycle:
+                self._refuse(worker, asked.request, cycle)
+                return
         worker.requests[asked.request] = asked
         if asked.missing <= 0:
             self._answer(worker, asked, was_blocked=False)
@@ -164,6 +182,12 @@ class Requests:
             self.hub.when_known(promise, partial(self._known, worker, asked))
         if asked.blocks:
             self.hub.block(worker, unknown)
+
+    def _refuse(self, worker: HubWorker, request: int, cycle: Sequence[str]) -> None:
+        text = "waiting would never end: " + " waits for ".join(cycle)
+        failure = Failure(FailureKind.DEADLOCK, text[0].upper() + text[1:])
+        answer = Values(request, [Value(b"", failure=failure)])
+        self.hub.effects.append(TellWorker(worker.worker_id, answer))
 
     def _give_up(self, worker: HubWorker, request: int) -> None:
         asked = worker.requests.get(request)
@@ -208,10 +232,50 @@ class Requests:
             self.hub.effects.append(pin)
         return outcome.value
 
+    # For those who know of more to wait for
+
+    def begin_wait(self, worker: HubWorker, request: int) -> None:
+        """Note that a worker asks for something."""
+        worker.requests[request] = _Request(request, [], 0, blocks=False)
+
+    def block_on_any(
+        self,
+        worker: HubWorker,
+        request: int,
+        promises: Sequence[Promise],
+        *,
+        blocks: bool,
+    ) -> None:
+        """Have a worker wait for its answer, which any of these refs will bring.
+
+        It is refused at once if it would wait for ever.
+        """
+        cycle = find_cycle(worker, promises, 1) if blocks else []
+        if cycle:
+            del worker.requests[request]
+            self._refuse(worker, request, cycle)
+            return
+        worker.requests[request] = _Request(request, promises, 1, blocks=blocks)
+        if blocks:
+            self.hub.block(worker, promises)
+
+    def end_wait(self, worker: HubWorker, request: int) -> bool:
+        """Note that there is an answer; tell whether anybody waits for it still."""
+        asked = worker.requests.pop(request, None)
+        if asked is not None and asked.blocks:
+            self.hub.unblock(worker)
+        return asked is not None
+
     def _next_item(self, worker: HubWorker, asked: NextItem) -> None:
         stream = self.ref_of(worker, asked.number)
         assert isinstance(stream, Stream)
-        waits = _Request(asked.request, [], 0, blocks=asked.blocks)
+        cycle: list[str] = []
+        if asked.blocks and not stream.items:
+            cycle = find_cycle(worker, [stream])
+        if cycle:
+            self._refuse(worker, asked.request, cycle)
+            return
+        waits = _Request(asked.request, [stream], 0, blocks=asked.blocks)
         worker.requests[asked.request] = waits
         self._give_item(worker, stream, waits, was_blocked=False)
 

@@ -78,6 +78,7 @@ from actors.messages import (
     DYNAMIC,
     STREAMING,
     ActorExits,
+    Began,
     Failure,
     FromWorker,
     Gave,
@@ -329,6 +330,8 @@ class Embedded:
                 directory.yielded(worker_id, item)
             case WorkerSaid(worker_id, ActorExits()):
                 directory.exits(worker_id)
+            case WorkerSaid(worker_id, Began(seq)):
+                directory.began(worker_id, seq, now)
             case WorkerSaid(worker_id, ReleaseStored(names)):
                 for name in names:
                     self._store.release(name, worker_id)
@@ -663,9 +666,18 @@ class Embedded:
             ref.outcome = dumped
         return ref
 
-    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+    def cancel(
+        self,
+        ref: ObjectRef[Any],
+        *,
+        force: bool,
+        recursive: bool,
+        grace: float = -1.0,
+    ) -> None:
         """Give up the task that brings a value."""
-        self.command(lambda: self._hub.cancel(ref, force=force, recursive=recursive))
+        self.command(
+            lambda: self._hub.cancel(ref, force=force, recursive=recursive, grace=grace)
+        )
 
     def subscribe(
         self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]

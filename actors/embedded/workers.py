@@ -95,12 +95,16 @@ class HubWorker:
         "next_seq",
         "pid",
         "requests",
+        "title",
+        "why_killed",
         "worker_id",
     )
 
     def __init__(self, worker_id: WorkerId, index: int) -> None:
         self.worker_id = worker_id
         self.index = index
+        self.title = ""  # for people, if it is an actor's
+        self.why_killed = ""  # for people, if it was for one call's sake
         self.pid = 0
         self.backlog: deque[tuple[int, Task]] = deque()  # (seq, task)
         self.next_seq = 1

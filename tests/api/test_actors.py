@@ -1,9 +1,11 @@
 """Actors have state in processes of their own, answer in order, say why they died."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from actors.errors import (
     NoSuchActorError,
     PendingCallsLimitExceeded,
     TaskCancelledError,
+    TaskTimeoutError,
 )
 from actors.refs import known
 from tests.support import eventually
@@ -301,10 +304,102 @@ def test_a_full_mailbox_refuses_more_calls(tmp_path: Path) -> None:
     counter = Counter.options(max_pending_calls=2).remote()
     gate = str(tmp_path / "gate")
     refs = [counter.wait_for.remote(gate), counter.add.remote()]
-    with pytest.raises(PendingCallsLimitExceeded, match="max_pending_calls"):
-        actors.get([counter.add.remote(), counter.add.remote()])
+    for _ in range(2):
+        with pytest.raises(PendingCallsLimitExceeded, match="max_pending_calls"):
+            counter.add.remote()
     Path(gate).touch()
     assert actors.get(refs)[1] == 1
+    assert actors.get(counter.add.remote()) == 2
+
+
+def test_a_full_mailbox_makes_callers_wait_if_told(tmp_path: Path) -> None:
+    counter = Counter.options(max_pending_calls=2, on_full="wait").remote()
+    gate = tmp_path / "gate"
+    refs = [counter.wait_for.remote(str(gate)), counter.add.remote()]
+    third: list[Any] = []
+    caller = threading.Thread(target=lambda: third.append(counter.add.remote()))
+    caller.start()
+    # What another caller may still do is done: nobody else is held up.
+    assert actors.get(Counter.remote().add.remote()) == 1
+    assert not third
+    gate.touch()
+    caller.join()
+    assert actors.get([*refs[1:], *third]) == [1, 2]
+    # Far more calls than there is room for, one after the other.
+    assert actors.get([counter.add.remote() for _ in range(50)])[-1] == 52
+    counter.crash.remote()
+    with pytest.raises(ActorDiedError):
+        actors.get([counter.add.remote() for _ in range(10)])
+
+
+def test_a_full_mailbox_makes_tasks_wait_too(tmp_path: Path) -> None:
+    @actors.remote
+    def call(counter: Any) -> list[int]:
+        return actors.get([counter.add.remote() for _ in range(20)])
+
+    @actors.remote
+    def call_too_often(counter: Any, gate: str) -> str:
+        refs = [counter.wait_for.remote(gate)]
+        try:
+            counter.add.remote()
+        except PendingCallsLimitExceeded:
+            Path(gate).touch()
+        actors.get(refs)
+        return "refused"
+
+    waits = Counter.options(max_pending_calls=2, on_full="wait").remote()
+    assert actors.get(call.remote(waits)) == [*range(1, 21)]
+    refuses = Counter.options(max_pending_calls=1).remote()
+    gate = str(tmp_path / "gate")
+    assert actors.get(call_too_often.remote(refuses, gate)) == "refused"
+
+
+def test_a_method_beyond_its_timeout_is_interrupted() -> None:
+    class Sleeper:
+        def __init__(self) -> None:
+            self.count = 0
+
+        @actors.method(timeout=0.05)
+        def sleep(self, seconds: float) -> None:
+            time.sleep(seconds)
+
+        def add(self) -> int:
+            self.count += 1
+            return self.count
+
+    class Rester:
+        async def rest(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+    sleeper = actors.remote(Sleeper).remote()
+    ref, after = sleeper.sleep.remote(1000), sleeper.add.remote()
+    with pytest.raises(TaskTimeoutError, match=r"Sleeper.sleep .* timeout of 0.05 s"):
+        actors.get(ref)
+    assert actors.get(after) == 1
+    rester = actors.remote(Rester).remote()
+    with pytest.raises(TaskTimeoutError):
+        actors.get(rester.rest.options(timeout=0.05).remote(1000))
+    assert actors.get(rester.rest.remote(0)) is None
+    assert actors.get(sleeper.sleep.options(timeout=0).remote(0.06)) is None
+
+
+def test_a_method_may_be_retried_after_exceptions_of_its_own(tmp_path: Path) -> None:
+    class Flaky:
+        def __init__(self) -> None:
+            self.starts = 0
+
+        @actors.method(retry_exceptions=[KeyError], max_task_retries=2)
+        def try_(self, kind: type[Exception]) -> int:
+            self.starts += 1
+            if self.starts < 3:
+                raise kind(self.starts)
+            return self.starts
+
+    flaky = actors.remote(Flaky).remote()
+    assert actors.get(flaky.try_.remote(KeyError)) == 3
+    other = actors.remote(Flaky).remote()
+    with pytest.raises(ValueError, match="1"):
+        actors.get(other.try_.remote(ValueError))
 
 
 def test_a_cancelled_call_is_not_run(tmp_path: Path) -> None:
@@ -317,6 +412,67 @@ def test_a_cancelled_call_is_not_run(tmp_path: Path) -> None:
     with pytest.raises(TaskCancelledError):
         actors.get(second)
     assert actors.get(counter.add.remote()) == 1
+
+
+class Stubborn:
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def go_on(self) -> None:
+        """Swallow what should end it."""
+        (self.folder / "begun").touch()
+        while not (self.folder / "end").exists():
+            with contextlib.suppress(KeyboardInterrupt):
+                time.sleep(0.01)
+
+    def look(self) -> str:
+        (self.folder / "begun").touch()
+        try:
+            time.sleep(1000)
+        except KeyboardInterrupt:
+            return f"cancelled: {actors.cancelled()}"
+        return ""
+
+    def is_cancelled(self) -> bool:
+        return actors.cancelled()
+
+
+def test_a_call_that_goes_on_after_cancel_is_killed_after_the_grace(
+    tmp_path: Path,
+) -> None:
+    stubborn = actors.remote(Stubborn).options(max_restarts=1).remote(str(tmp_path))
+    ref, after = stubborn.go_on.remote(), stubborn.is_cancelled.remote()
+    eventually((tmp_path / "begun").exists)
+    died = actors.watch(stubborn)
+    with pytest.raises(ValueError, match="grace"):
+        actors.cancel(ref, grace=-1)
+    actors.cancel(ref, grace=0.05)
+    with pytest.raises(TaskCancelledError):
+        actors.get(ref)
+    assert "go_on went on after it was told to end" in actors.get(died).message
+    assert actors.get(after) is False
+
+
+def test_a_call_can_look_whether_it_was_cancelled(tmp_path: Path) -> None:
+    for concurrency in (1, 2):
+        both = actors.remote(Stubborn).options(max_concurrency=concurrency)
+        stubborn = both.remote(str(tmp_path))
+        # What it returns is told, as it is said here: it did what it was asked for.
+        (tmp_path / "begun").unlink(missing_ok=True)
+        ref = stubborn.go_on.remote()
+        eventually((tmp_path / "begun").exists)
+        assert not actors.cancelled()
+        actors.cancel(ref)
+        (tmp_path / "end").touch()
+        assert actors.get(ref) is None
+        assert actors.get(stubborn.is_cancelled.remote()) is False
+        (tmp_path / "end").unlink()
+    stubborn = actors.remote(Stubborn).remote(str(tmp_path))
+    (tmp_path / "begun").unlink()
+    ref = stubborn.look.remote()
+    eventually((tmp_path / "begun").exists)
+    actors.cancel(ref)
+    assert actors.get(ref) == "cancelled: True"
 
 
 def test_an_actor_that_is_killed_from_outside_says_by_what() -> None:
