@@ -127,6 +127,12 @@ kind = "none"
         return self.executor.submit(fn, x).result()
 
 
+class ActorsEndpointOff(ActorsEndpoint):
+    """An endpoint that persists nothing, as the peers."""
+
+    config = ActorsEndpoint.config + '[journal]\ndurability = "off"\n'
+
+
 class Actors(Peer):
     """This repository, embedded: worker processes of the caller."""
 
@@ -596,6 +602,7 @@ class PipeForkserver(Pipe):
 PEERS = {
     "actors": Actors,
     "actors_endpoint": ActorsEndpoint,
+    "actors_endpoint_off": ActorsEndpointOff,
     "process_pool": ProcessPool,
     "mp_pool": MpPool,
     "loky": Loky,
