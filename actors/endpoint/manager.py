@@ -74,11 +74,11 @@ __all__ = [
 
 DOOR = "interchange"
 
-# Work that waits at a worker, and work that waits at the manager for its workers.
-# Measured by tests/bench: more gains nothing on one host, less leaves workers idle
-# between two frames.
-WORKER_AHEAD, WORKER_AHEAD_LIMIT = 0.002, 64
-WINDOW_AHEAD, WINDOW_AHEAD_LIMIT = 0.02, 512
+# Work that waits at a worker, and work that waits at the manager for its workers: in
+# seconds, and in tasks at most. Measured by tests/bench: a quarter of the limits leaves
+# frames so small that a task takes a fifth more of the processors; more gains nothing.
+WORKER_AHEAD, WORKER_AHEAD_LIMIT = 0.002, 256
+WINDOW_AHEAD, WINDOW_AHEAD_LIMIT = 0.02, 2048
 # A head that runs longer than this has its followers recalled. Chosen: well above what
 # a batch of short tasks takes, well below what a person notices.
 RECALL_AFTER = 0.005

@@ -76,18 +76,30 @@ class Backlog(Generic[AnyWaiter]):
         self._tidy(waiter.priority, lane)
         return True
 
-    def pop(self) -> AnyWaiter | None:
-        """Take the next one; None: nobody waits."""
+    def pop(self, limit: int) -> list[AnyWaiter]:
+        """Take the next ones of one priority.
+
+        Args:
+            limit: at most so many, >= 0.
+
+        Returns:
+            At least one, unless nobody waits or the limit is 0.
+        """
         if not self._priorities:
-            return None
+            return []
         priority = self._priorities[0]
         lane = self._lanes[priority]
-        waiter = lane.popleft()
-        while not waiter.is_waiting:
+        taken: list[AnyWaiter] = []
+        for _ in range(min(limit, self._counts[priority])):
             waiter = lane.popleft()
-        self._leave(waiter)
+            while not waiter.is_waiting:
+                waiter = lane.popleft()
+            waiter.is_waiting = False
+            taken.append(waiter)
+        self._counts[priority] -= len(taken)
+        self._count -= len(taken)
         self._tidy(priority, lane)
-        return waiter
+        return taken
 
     def check(self) -> None:
         """Raise AssertionError unless lanes, priorities and counts agree."""

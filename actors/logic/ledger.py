@@ -136,18 +136,15 @@ class Ledger:
         at = now + self._wall_offset
         leases: list[Entry] = []
         passed_over: list[Entry] = []
-        pop = self.backlog.pop
-        while len(leases) < count:
-            entry = pop()
-            if entry is None:
-                break
-            if entry.avoid and entry.avoid == block_id and not is_only_block:
-                passed_over.append(entry)
-                continue
-            entry.state = _LEASED
-            entry.manager_id = manager_id
-            entry.leased_at = at
-            leases.append(entry)
+        while entries := self.backlog.pop(count - len(leases)):
+            for entry in entries:
+                if entry.avoid and entry.avoid == block_id and not is_only_block:
+                    passed_over.append(entry)
+                    continue
+                entry.state = _LEASED
+                entry.manager_id = manager_id
+                entry.leased_at = at
+                leases.append(entry)
         for entry in reversed(passed_over):
             self.backlog.push_front(entry)
         return leases

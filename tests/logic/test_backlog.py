@@ -24,13 +24,13 @@ def names_in(backlog: Backlog[Somebody]) -> list[str]:
 
 
 def pop(backlog: Backlog[Somebody]) -> str | None:
-    waiter = backlog.pop()
-    return waiter.name if waiter else None
+    taken = backlog.pop(1)
+    return taken[0].name if taken else None
 
 
 def test_an_empty_backlog_has_nothing_to_take() -> None:
     backlog: Backlog[Somebody] = Backlog()
-    assert backlog.pop() is None
+    assert backlog.pop(1) == []
     assert len(backlog) == 0
     assert not backlog.remove(Somebody("t1"))
     assert not backlog.withdraw(Somebody("t1"))
@@ -97,10 +97,16 @@ class AgainstANaiveModel(RuleBasedStateMachine):
         self.model.insert(0, waiter)
         self.model.sort(key=lambda waiter: -waiter.priority)
 
-    @rule()
-    def pop(self) -> None:
-        expected = self.model.pop(0) if self.model else None
-        assert self.backlog.pop() is expected
+    @rule(limit=st.integers(0, 5))
+    def pop(self, limit: int) -> None:
+        taken = self.backlog.pop(limit)
+        assert taken == self.model[: len(taken)]
+        del self.model[: len(taken)]
+        # Those of one priority at a time, and never none without a reason.
+        assert len({waiter.priority for waiter in taken}) <= 1
+        if len(taken) < limit and self.model:
+            assert taken
+            assert self.model[0].priority < taken[0].priority
 
     @precondition(lambda self: self.model)
     @rule(data=st.data(), is_for_good=st.booleans())
