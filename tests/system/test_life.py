@@ -110,6 +110,59 @@ def test_a_signal_ends_everything_in_order(number: signal.Signals) -> None:
         assert block_ends(endpoint) == ["0"]
 
 
+def test_an_endpoint_that_gives_up_stops_in_order_and_says_why(tmp_path: Path) -> None:
+    """Its supervisor escalates; what was accepted is there for the next start."""
+    gate = tmp_path / "gate"
+    with RunningEndpoint() as endpoint, endpoint.executor() as executor:
+        mine = [executor.submit(tasks.wait_for, str(gate), n) for n in range(4)]
+        eventually(lambda: any(f.running() for f in mine), what="one to run")
+        process = endpoint.process
+        assert process is not None
+
+        def has_given_up() -> bool:
+            for pid in endpoint.pids("strategy"):
+                kill(pid)
+            return process.poll() is not None
+
+        eventually(has_given_up, 60, "the supervisor to give up")
+        assert process.returncode == 1
+        last = endpoint.log("run").splitlines()[-1]
+        assert last.endswith(
+            "the endpoint stops: strategy ended again (signal 9 (SIGKILL)): more than "
+            "5 restarts within 30 s"
+        )
+        for service in ("provider", "interchange"):
+            assert "ends: the endpoint stops" in endpoint.log(service)
+        assert block_ends(endpoint) == ["0"]
+        assert endpoint.stop() == 1
+        gate.touch()
+        endpoint.start()
+        assert [future.result(60) for future in mine] == list(range(4))
+
+
+def test_a_second_signal_kills_what_the_first_one_waits_for(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    with RunningEndpoint() as endpoint, endpoint.executor() as executor:
+        mine = [executor.submit(tasks.wait_for, str(gate), n) for n in range(4)]
+        eventually(lambda: any(f.running() for f in mine), what="one to run")
+        # It will not obey the first signal.
+        kill(endpoint.pid("provider"), signal.SIGSTOP)
+        kill(endpoint.root_pid, signal.SIGTERM)
+        eventually(
+            lambda: "strategy ended: exit code 0" in endpoint.log("run"),
+            what="it to stop in order",
+        )
+        kill(endpoint.root_pid, signal.SIGTERM)
+        assert endpoint.process is not None
+        assert endpoint.process.wait(20) == 0
+        for service in ("provider", "interchange"):
+            assert f"{service} ended: signal 9 (SIGKILL)" in endpoint.log("run")
+        assert endpoint.stop() == 0
+        gate.touch()
+        endpoint.start()
+        assert [future.result(60) for future in mine] == list(range(4))
+
+
 def test_a_signal_ends_an_endpoint_whose_workers_are_busy(tmp_path: Path) -> None:
     notes = tmp_path / "pids"
     with RunningEndpoint() as endpoint:
