@@ -10,6 +10,7 @@
     │   ├── WorkerCrashed       the world's: the process that ran the task died
     │   │   └── OutOfMemoryError    because there was no more memory
     │   ├── ManagerLost         the world's: the node or block that ran the task is gone
+    │   ├── BadStateError       the world's: no block of the endpoint comes up
     │   ├── TaskLost            the world's: the endpoint no longer knows the task
     │   ├── TaskTimeoutError    yours: the task ran longer than its `timeout`
     │   ├── InitializerFailedError  yours: a worker could not be initialized
@@ -44,6 +45,7 @@ __all__ = [
     "ActorsError",
     "AddressError",
     "AdmissionRefused",
+    "BadStateError",
     "BrokenInvariant",
     "ConfigError",
     "DeadlockError",
@@ -135,6 +137,10 @@ class WorkerCrashed(TaskFailed, BrokenProcessPool):
 
 class ManagerLost(TaskFailed, BrokenProcessPool):
     """Tell that the manager that held the task is gone: its node, block or network."""
+
+
+class BadStateError(TaskFailed, BrokenProcessPool):
+    """Tell that block after block of the endpoint failed; `detail` says how."""
 
 
 class TaskLost(TaskFailed):

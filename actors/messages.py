@@ -445,6 +445,8 @@ class LaunchBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
 class CancelBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
     block_ids: list[BlockId]
     reason: str
+    # No manager connects from them: they end as missing, with the reason.
+    is_missing: bool = False
 
 
 class RetireBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -602,6 +604,7 @@ class LoadReported(Event, frozen=True, tag="load_reported"):
     # Demand by worker type, where a block's workers are of one type for good; empty:
     # any worker runs any task.
     types: list[TypeLoad] = []
+    bad_state: str = ""  # why no block shall be started; "": they may be
 
 
 class TaskEnded(Event, frozen=True, tag="task_ended"):

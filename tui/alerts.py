@@ -111,6 +111,9 @@ def _of_blocks(status: Snapshot) -> Iterator[Alert]:
         )
     if len(bad) > _NAMED:
         yield Alert("error", f"{len(bad) - _NAMED} blocks before it failed, too")
+    if status.bad_state:
+        text = f"Bad state: {first_line(status.bad_state)}"
+        yield Alert("error", text, "All tasks fail until z resumes it")
     if status.is_quiesced:
         yield Alert("info", "Quiesced: no task is taken or started", "z resumes it")
     held = [b.block_id for b in status.blocks if b.is_held]

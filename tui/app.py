@@ -220,8 +220,8 @@ class Dashboard(App[None]):
     def action_quiesce(self) -> None:
         """Quiesce the endpoint, or resume it if it is quiesced."""
         status = self.view.status
-        is_quiesced = status is not None and status.is_quiesced
-        self._confirm("resume" if is_quiesced else "quiesce", [], 0)
+        stands = status is not None and (status.is_quiesced or status.bad_state)
+        self._confirm("resume" if stands else "quiesce", [], 0)
 
     def action_stop(self) -> None:
         """Stop the endpoint."""

@@ -39,6 +39,7 @@ from actors.errors import (
     ActorsError,
     AddressError,
     AdmissionRefused,
+    BadStateError,
     ManagerLost,
     NotSerializable,
     PayloadTooLarge,
@@ -84,7 +85,7 @@ _AWAKE = 0.001
 _ERRORS: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.WORKER_DIED: WorkerCrashed,
     FailureKind.MANAGER_LOST: ManagerLost,
-    FailureKind.BLOCK_FAILED: ManagerLost,
+    FailureKind.BLOCK_FAILED: BadStateError,
     FailureKind.LOST: TaskLost,
 }
 

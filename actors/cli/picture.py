@@ -1,6 +1,7 @@
 """A snapshot of an endpoint as text that people read: aligned, plain, and narrow."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from actors.endpoint.steering import (
     BlockPicture,
@@ -37,6 +38,9 @@ def draw(snapshot: Snapshot, columns: int) -> str:
     lines = [_headline(snapshot)]
     if snapshot.is_quiesced:
         lines.append("quiesced: takes and starts no tasks until `actors resume`")
+    if snapshot.bad_state:
+        lines += wrap(f"BAD STATE: {snapshot.bad_state}", columns)
+        lines += [f"| {line}" for line in snapshot.bad_state_detail.splitlines()]
     lines += ["", *_table(_tasks(snapshot), columns, right=range(6))]
     lines += ["", *_draw_blocks(snapshot.blocks, columns)]
     for manager in snapshot.managers:

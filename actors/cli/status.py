@@ -55,6 +55,8 @@ def status(address: str | None, *, how: Asking) -> None:
                     pid, silent
         relayed     list: age, event (scaling, restarts), oldest first
         is_quiesced whether no tasks are taken or started until `actors resume`
+        bad_state   why all tasks fail until `actors resume`; "": they do not
+        bad_state_detail  what the batch system says of the blocks that failed
     Keys may be added; these stay.
 
     \b

@@ -64,7 +64,9 @@ def quiesce(address: str | None, *, how: Asking) -> None:
 def resume(words: tuple[str, ...], *, how: Asking) -> None:
     """Undo `quiesce`; or, with NAMEs, let held blocks or managers take tasks again.
 
-    A block that drains goes on draining.
+    Without NAMEs it also ends the bad state that an endpoint is in after its last
+    blocks have all failed: blocks are started, and tasks taken, again. A block that
+    drains goes on draining.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
     is what ACTORS_ADDRESS says. The exit code is 0 if it was done and 1 if not.

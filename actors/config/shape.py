@@ -151,6 +151,13 @@ class BlocksConfig(_Section, frozen=True, kw_only=True):
             examples=[3600.0],
         ),
     ] = None
+    connect_timeout: Annotated[
+        float,
+        _period(
+            "Seconds that a block may run without any manager of it being connected; "
+            "then it is cancelled, and counts as failed"
+        ),
+    ] = 600.0
     launch_command: Annotated[
         str,
         _says(

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from actors.endpoint.restoration import put_back_record
 from actors.endpoint.roster import Roster
+from actors.logic.block_errors import BadState, BlockErrors
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Entry, Ledger
@@ -67,6 +68,9 @@ from actors.messages import (
 
 __all__ = ["Exchange", "InterchangeSettings"]
 
+# Outcomes in one record when all tasks fail with the text of the blocks that failed.
+# Chosen: such a record has a megabyte or two.
+_FAILED_TOGETHER = 500
 # Failures that cost an infrastructure attempt instead of ending the task.
 _INFRASTRUCTURE = frozenset(
     {FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST, FailureKind.BLOCK_FAILED}
@@ -105,6 +109,7 @@ class Exchange(abc.ABC):
         self.settings = settings
         self.ledger = Ledger(settings.wall_offset)
         self.fleet = Fleet()
+        self.block_errors = BlockErrors()
         self.clients: dict[ClientId, ClientEntry] = {}
         self.roster = Roster(self)
         self.finished = 0  # since the start, whatever the end
@@ -147,11 +152,13 @@ class Exchange(abc.ABC):
             if again:
                 self._send(client.peer, Results(again), now, turn)
         if self.fleet.is_quiesced or self.is_ending:
-            orders = [t for t in fresh if t.actor and t.actor.verb == "command"]
-            fresh = [t for t in fresh if t not in orders]
+            orders, fresh = _split_orders(fresh)
             self._put_off(tasks, fresh, client, turn)
             # `resume`, for one.
             self._take_work(orders, client, now, turn)
+            return
+        if self.fleet.bad_state is not None:
+            self._fail_new(tasks, fresh, client, now, turn)
             return
         if not entries:
             self._load_changed = True
@@ -168,7 +175,12 @@ class Exchange(abc.ABC):
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         self._take_work(for_actors, client, now, turn)
         if len(fresh) > room:
-            self._refuse_tasks(fresh[room:], client, now, turn)
+            failure = Failure(
+                FailureKind.REFUSED,
+                f"the endpoint holds {self.settings.max_queued_tasks} tasks already, "
+                "its max_queued_tasks: wait for results before submitting more",
+            )
+            self._refuse_tasks(fresh[room:], failure, client, now, turn)
         self.place(now, turn)
 
     def _take_work(
@@ -197,19 +209,55 @@ class Exchange(abc.ABC):
         self._deliver([outcome], client, now, turn)
 
     def _refuse_tasks(
-        self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
+        self,
+        tasks: list[Task],
+        failure: Failure,
+        client: ClientEntry,
+        now: float,
+        turn: Turn,
     ) -> None:
-        failure = Failure(
-            FailureKind.REFUSED,
-            f"the endpoint holds {self.settings.max_queued_tasks} tasks already, its "
-            "max_queued_tasks: wait for results before submitting more",
-        )
         at = now + self.settings.wall_offset
         refused = [
             Outcome(t.task_id, 1, TaskState.FAILED, b"", failure, at) for t in tasks
         ]
         client.unfinished += len(refused)
-        self._deliver(refused, client, now, turn)
+        self._deliver_many(refused, client, now, turn)
+
+    def _fail_new(
+        self,
+        tasks: list[Task],
+        fresh: list[Task],
+        client: ClientEntry,
+        now: float,
+        turn: Turn,
+    ) -> None:
+        """Let new tasks fail: the endpoint is in a bad state."""
+        assert self.fleet.bad_state is not None
+        orders, hopeless = _split_orders(fresh)
+        self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
+        # `resume`, for one.
+        self._take_work(orders, client, now, turn)
+        failure = _blocks_failed(self.fleet.bad_state)
+        self._refuse_tasks(hopeless, failure, client, now, turn)
+
+    def _enter_bad_state(self, bad_state: BadState, now: float, turn: Turn) -> None:
+        """Let every task fail that waits, and every new one, until it is forgiven."""
+        self.fleet.bad_state = bad_state
+        failure = _blocks_failed(bad_state)
+        by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
+        for entry in list(self.ledger.backlog):
+            outcome = self.ledger.finish(entry, TaskState.FAILED, now, failure=failure)
+            by_client[entry.client_id].append(outcome)
+        for client_id, outcomes in by_client.items():
+            self._deliver_many(outcomes, self.clients[client_id], now, turn)
+
+    def _deliver_many(
+        self, outcomes: list[Outcome], client: ClientEntry, now: float, turn: Turn
+    ) -> None:
+        """Deliver outcomes that each carry a long text, in records of bounded size."""
+        for start in range(0, len(outcomes), _FAILED_TOGETHER):
+            some = outcomes[start : start + _FAILED_TOGETHER]
+            self._deliver(some, client, now, turn)
 
     def _claim(
         self, task_ids: list[TaskId], client: ClientEntry, now: float, turn: Turn
@@ -387,6 +435,8 @@ class Exchange(abc.ABC):
         # A duplicate, or a task that nobody knows, is acknowledged again.
         acks = AckFinished([Holding(o.task_id, o.attempt) for o in outcomes])
         self._promise(manager.peer, acks, turn)
+        if by_client:
+            self.block_errors.note_worked(manager.block_id)
         for client_id, ended_now in by_client.items():
             self._deliver(ended_now, self.clients[client_id], now, turn)
         self._stop_if_drained(manager, now, turn)
@@ -535,6 +585,16 @@ class Exchange(abc.ABC):
             manager.is_stopping = True
             # It would take unacknowledged outcomes with it.
             self._promise(manager.peer, Stop("drained"), turn)
+
+
+def _split_orders(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
+    """Tell what is an order to the endpoint itself from what needs workers."""
+    orders = [t for t in tasks if t.actor and t.actor.verb == "command"]
+    return orders, [t for t in tasks if t not in orders] if orders else tasks
+
+
+def _blocks_failed(bad_state: BadState) -> Failure:
+    return Failure(FailureKind.BLOCK_FAILED, bad_state.text, bad_state.detail)
 
 
 def _without_retries(failure: Failure, entry: Entry) -> Failure:

@@ -14,6 +14,7 @@ from actors.endpoint.exchange import Exchange, InterchangeSettings
 from actors.endpoint.restoration import Restoration, steering_record, take_snapshot
 from actors.endpoint.steering import Steering
 from actors.errors import BrokenInvariant
+from actors.logic.block_errors import describe_end
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import ManagerEntry
 from actors.logic.liveness import Liveness
@@ -63,6 +64,7 @@ from actors.messages import (
     MemberLeft,
     MemberRefused,
     Message,
+    Notice,
     Quiesce,
     Relay,
     Report,
@@ -133,6 +135,7 @@ class Interchange(Exchange):
             restoration.apply(record)
         restoration.finish(now)
         for manager in self.fleet.managers.values():
+            self.block_errors.note_joined(manager.block_id)
             self.members[manager.peer] = Hello(
                 "manager",
                 manager.manager_id,
@@ -258,6 +261,7 @@ class Interchange(Exchange):
                     hello.pid,
                 )
             )
+        self.block_errors.note_joined(manager.block_id)
         manager.instance = hello.instance
         manager.host, manager.pid = hello.host, hello.pid
         manager.is_connected = True
@@ -492,12 +496,16 @@ class Interchange(Exchange):
         return held
 
     def _blocks_reported(self, blocks: list[Block], now: float, turn: Turn) -> None:
-        for block in blocks:
-            known = self.blocks.get(block.block_id)
+        errors, has_failed = self.block_errors, False
+        for reported_block in blocks:
+            known = self.blocks.get(reported_block.block_id)
+            is_retired = reported_block.block_id in self.fleet.retired
+            block = errors.judge(reported_block, known, is_retired=is_retired)
             if known is None or known.state != block.state:
                 turn.events.append(
                     BlockChanged(block.block_id, block.state, block.message)
                 )
+                has_failed = has_failed or errors.is_failure(block)
             self.blocks[block.block_id] = block
             if block.state.is_active:
                 continue
@@ -506,7 +514,7 @@ class Interchange(Exchange):
                 if manager.is_stopping and not manager.leases:
                     self._remove_manager(manager, "drained", turn, is_lost=False)
                 else:
-                    reason = _block_end(block)
+                    reason = describe_end(block)
                     self._lose_manager(manager, reason, now, turn)
         reported = {block.block_id for block in blocks}
         for block_id in [b for b in self.blocks if b not in reported]:
@@ -518,7 +526,23 @@ class Interchange(Exchange):
             if gone.state.is_active:
                 text = "it ended while the provider was away"
                 turn.events.append(BlockChanged(block_id, BlockState.MISSING, text))
+        errors.keep(reported)
+        if has_failed:
+            self._look_for_bad_state(now, turn)
         self._load_changed = True
+
+    def _look_for_bad_state(self, now: float, turn: Turn) -> None:
+        """Give up if block after block failed, and no other is left to run tasks."""
+        fleet = self.fleet
+        if fleet.bad_state or any(
+            m.block_id not in fleet.retired for m in fleet.managers.values()
+        ):
+            return
+        bad_state = self.block_errors.find_bad_state(self.blocks.values())
+        if bad_state is not None:
+            self._enter_bad_state(bad_state, now, turn)
+            self.note_steering(turn)
+            turn.events.append(Notice("error", f"Bad state: {bad_state.text}"))
 
     def blocks_held(self, block_ids: list[BlockId]) -> BlocksHeld:
         """Tell the strategy how blocks that were just held are."""
@@ -544,8 +568,13 @@ class Interchange(Exchange):
         self.note_steering(turn)
 
     def resume(self, now: float, turn: Turn) -> None:
-        """Undo `quiesce`, and have clients say again what was not taken."""
+        """Undo `quiesce`, and have clients say again what was not taken.
+
+        Leave the bad state, too: the blocks so far do not count any more.
+        """
         self.fleet.is_quiesced = False
+        self.fleet.bad_state = None
+        self.block_errors.forgive(self.blocks)
         self._load_changed = True
         self.note_steering(turn)
         for client in self.clients.values():
@@ -624,6 +653,7 @@ class Interchange(Exchange):
                 self.finished,
                 self.fleet.loads(now),
                 self.fleet.is_quiesced,
+                bad_state=self.fleet.bad_state.text if self.fleet.bad_state else "",
             )
         )
 
@@ -649,14 +679,3 @@ class Interchange(Exchange):
             assert not both, f"finished and unfinished: {both}"
         for manager in self.fleet.managers.values():
             assert manager.peer in self.members, manager.peer
-
-
-def _block_end(block: Block) -> str:
-    lines = [f"block {block.block_id} ended: {block.state}"]
-    if block.exit_code is not None:
-        lines.append(f"exit code {block.exit_code}")
-    if block.message:
-        lines.append(block.message)
-    if block.stderr_tail:
-        lines.append(block.stderr_tail)
-    return "\n".join(lines)

@@ -184,7 +184,10 @@ class _BlockEntry:
     state: BlockState = BlockState.PENDING
     job_id: str = ""
     report: JobReport = JobReport(BlockState.PENDING)
-    is_cancelled: bool = False
+    # What it is called when it has ended because we cancelled it, and why; None: we
+    # have not.
+    verdict: BlockState | None = None
+    reason: str = ""
 
     def block(self) -> Block:
         return Block(
@@ -277,8 +280,9 @@ class Provider:
         match message:
             case LaunchBlocks():
                 self._launch(message, now, turn)
-            case CancelBlocks(block_ids):
-                self._cancel(block_ids, now, turn)
+            case CancelBlocks(block_ids, reason, is_missing):
+                verdict = BlockState.MISSING if is_missing else BlockState.SCALED_IN
+                self._cancel(block_ids, verdict, reason, now, turn)
             case JobSubmitted():
                 self._submitted(message, now, turn)
             case SubmitFailed(block_id, reason):
@@ -342,7 +346,7 @@ class Provider:
         self._quit_by = now + QUIT_PATIENCE
         period = self.settings.poll_period / QUIT_POLL_SHARE
         self.settings = replace(self.settings, poll_period=period)
-        self._cancel(self._active(), now, turn)
+        self._cancel(self._active(), BlockState.SCALED_IN, reason, now, turn)
         self._poll_at = now
 
     def _active(self) -> list[BlockId]:
@@ -389,18 +393,26 @@ class Provider:
         turn.must_sync = True
         entry = replace(entry, job_id=message.job_id)
         self.blocks[message.block_id] = entry
-        if entry.is_cancelled:
+        if entry.verdict is not None:
             turn.effects.append(CancelJobs({entry.block_id: entry.job_id}))
         self._poll_at = now
         self._tell(now, turn)
 
-    def _cancel(self, block_ids: list[BlockId], now: float, turn: Turn) -> None:
+    def _cancel(
+        self,
+        block_ids: list[BlockId],
+        verdict: BlockState,
+        reason: str,
+        now: float,
+        turn: Turn,
+    ) -> None:
         jobs = {}
         for block_id in block_ids:
             entry = self.blocks.get(block_id)
             if entry is None or not entry.state.is_active:
                 continue
-            self.blocks[block_id] = replace(entry, is_cancelled=True)
+            if entry.verdict is None:
+                self.blocks[block_id] = replace(entry, verdict=verdict, reason=reason)
             if entry.job_id:
                 jobs[block_id] = entry.job_id
         if jobs:
@@ -422,13 +434,16 @@ class Provider:
         self, reports: dict[BlockId, JobReport], now: float, turn: Turn
     ) -> None:
         changed = False
-        for block_id, report in reports.items():
+        for block_id, told in reports.items():
             entry = self.blocks.get(block_id)
             if entry is None or not entry.state.is_active:
                 continue
-            state = report.state
-            if entry.is_cancelled and not state.is_active:
-                state = BlockState.SCALED_IN
+            report, state = told, told.state
+            if entry.verdict is not None and not state.is_active:
+                state = entry.verdict
+                if state is BlockState.MISSING:
+                    # What the batch system says of it is that we cancelled it.
+                    report = replace(told, message=entry.reason)
             if state is entry.state and report == entry.report:
                 continue
             changed = True

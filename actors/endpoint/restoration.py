@@ -106,9 +106,9 @@ class Restoration:
                 fleet.managers[record.manager_id] = manager
             case ManagerRemoved(manager_id):
                 fleet.managers.pop(manager_id, None)
-            case FleetSteered(held, retired, is_quiesced):
+            case FleetSteered(held, retired, is_quiesced, bad_state):
                 fleet.held, fleet.retired = set(held), set(retired)
-                fleet.is_quiesced = is_quiesced
+                fleet.is_quiesced, fleet.bad_state = is_quiesced, bad_state
 
     def finish(self, now: float) -> None:
         """Build what follows from the table; call it after the last record.
@@ -166,7 +166,9 @@ class Restoration:
 
 def steering_record(fleet: Fleet) -> FleetSteered:
     """Write down what gets no tasks."""
-    return FleetSteered(sorted(fleet.held), sorted(fleet.retired), fleet.is_quiesced)
+    return FleetSteered(
+        sorted(fleet.held), sorted(fleet.retired), fleet.is_quiesced, fleet.bad_state
+    )
 
 
 def put_back_record(entry: Entry) -> TaskPutBack:

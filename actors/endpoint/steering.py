@@ -170,6 +170,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     members: list[MemberPicture] = []
     relayed: list[Relayed] = []  # oldest first
     is_quiesced: bool = False  # no tasks are taken or handed out until it is resumed
+    bad_state: str = ""  # why all tasks fail until it is resumed
+    bad_state_detail: str = ""  # what the batch system says of the blocks
 
 
 class Steering:
@@ -206,6 +208,7 @@ class Steering:
         """Draw the picture of this moment."""
         interchange = self._interchange
         services = [k for k in _SERVICES if interchange.services(k)]
+        bad_state = interchange.fleet.bad_state
         # Once, not for each block: of many blocks that would be most of the time.
         managers: dict[BlockId, list[ManagerEntry]] = {}
         for manager in interchange.fleet.managers.values():
@@ -227,6 +230,8 @@ class Steering:
             self._draw_members(now),
             [Relayed(now - at, event) for at, event in interchange.relayed],
             interchange.fleet.is_quiesced,
+            bad_state.text if bad_state else "",
+            bad_state.detail if bad_state else "",
         )
 
     def _task_counts(self) -> dict[str, int]:
@@ -393,14 +398,16 @@ class Steering:
 
     def _resume(self, now: float, turn: Turn) -> tuple[bool, str]:
         fleet = self._interchange.fleet
-        if not fleet.is_quiesced:
+        if not fleet.is_quiesced and not fleet.bad_state:
             held = ", ".join(sorted(fleet.held)) or "none"
             return False, (
-                "the endpoint is not quiesced; name the blocks or managers that shall "
-                f"be resumed; held are: {held}"
+                "the endpoint is neither quiesced nor in a bad state; name the blocks "
+                f"or managers that shall be resumed; held are: {held}"
             )
+        was_bad = fleet.bad_state is not None
         self._interchange.resume(now, turn)
-        return True, "resumed: tasks are taken and handed out again"
+        again = "; blocks are started again" if was_bad else ""
+        return True, f"resumed: tasks are taken and handed out again{again}"
 
     def _drain_block(self, block_id: BlockId, now: float, turn: Turn) -> None:
         interchange = self._interchange
@@ -414,6 +421,8 @@ class Steering:
     def _scale(self, blocks: int, now: float, turn: Turn) -> tuple[bool, str]:
         if blocks < 0:
             return False, f"{blocks} blocks cannot be: give 0 or more"
+        if self._interchange.fleet.bad_state:
+            return False, "the endpoint is in a bad state: `actors resume` first"
         strategies = self._interchange.services("strategy")
         if not strategies:
             return False, "the strategy is not connected: try again in a moment"

@@ -68,6 +68,7 @@ class StrategySettings:
         period: seconds between decisions.
         instance, token, python: for the doors.
         max_launches_per_minute: of blocks, at least 1.
+        connect_timeout: seconds that a block may run without any manager.
     """
 
     kind: StrategyKind
@@ -78,6 +79,7 @@ class StrategySettings:
     token: str
     python: str
     max_launches_per_minute: int = 60
+    connect_timeout: float = 600.0
 
 
 class Strategy:
@@ -95,6 +97,7 @@ class Strategy:
         self._ordered = 0
         self._retiring: dict[BlockId, float] = {}  # {held block: when to cancel it}
         self._asked: set[BlockId] = set()  # retirement asked for, not yet answered
+        self._deserted: dict[BlockId, str] = {}  # {block without managers: the reason}
         self._knows_blocks = False
         self._is_initiated = False
         self._init_blocks = 0  # still to be launched, as the endpoint's first
@@ -185,6 +188,12 @@ class Strategy:
         )
 
     def _note_load(self, load: LoadReported, now: float) -> None:
+        before = self.outlook.load
+        if before and before.bad_state and not load.bad_state:
+            # An operator has mended what made blocks fail.
+            self._launch_after = -math.inf
+            self._failures.reset()
+            self._decide_at = min(self._decide_at, now)
         had_tasks = self.outlook.tasks > 0
         self.outlook.note_load(load, now)
         joined = {b.block_id for b in load.blocks if b.managers}
@@ -208,15 +217,22 @@ class Strategy:
             if block.state.is_active or block.block_id in self._judged or not is_ours:
                 continue
             self._judged.add(block.block_id)
-            if block.state in (BlockState.FAILED, BlockState.MISSING):
+            if self._has_failed(block):
                 self._launch_after = now + self._failures.next()
             else:
                 self._failures.reset()
         self._judged &= self.outlook.blocks.keys()
         active = {b.block_id for b in report.blocks if b.state.is_active}
         self._asked &= active
+        self._deserted = {b: why for b, why in self._deserted.items() if b in active}
         for block_id in [b for b in self._retiring if b not in active]:
             del self._retiring[block_id]
+
+    def _has_failed(self, block: Block) -> bool:
+        if block.state in (BlockState.COMPLETED, BlockState.TIMEOUT):
+            # It was of no use, whatever the batch system thinks of it.
+            return block.block_id not in self.outlook.ever_joined
+        return block.state in (BlockState.FAILED, BlockState.MISSING)
 
     def _leaving(self) -> set[BlockId]:
         return {*self._retiring, *self._asked}
@@ -228,6 +244,8 @@ class Strategy:
     # What is decided
 
     def _decide(self, now: float, turn: Turn) -> None:
+        if not self._asked and self._ask_deserted(now, turn):
+            return
         demands = self._demands(now)
         victims: list[BlockId] = []
         for wanted in self._decisions(demands, now):
@@ -243,6 +261,37 @@ class Strategy:
             # In one question, so that its answer says of all whether they stay.
             reason = self.last_decision.reason
             self._ask_to_retire(victims, reason, now, turn, if_busy=False)
+
+    def _ask_deserted(self, now: float, turn: Turn) -> bool:
+        """Give up blocks that have run for long and have no manager.
+
+        Returns:
+            Whether there are any; whatever else is to be decided can wait until the
+            interchange has answered that it lets nobody join from them any more.
+        """
+        limit = self.settings.connect_timeout
+        outlook, leaving = self.outlook, self._leaving()
+        if outlook.is_stale(now) or not self.interchange.is_in:
+            return False
+        given_up = []
+        for block in outlook.active(leaving):
+            seconds = outlook.deserted_for(block)
+            if seconds < limit or not seconds:
+                continue
+            what = "it runs and no manager of it has connected"
+            if block.block_id in outlook.ever_joined:
+                what = "its managers were lost and have not come back"
+            self._deserted[block.block_id] = (
+                f"{what} for {seconds:.0f} s: connect_timeout is {limit:g} s"
+            )
+            given_up.append(block.block_id)
+        if given_up:
+            reason = self._deserted[given_up[0]]
+            self._ask_to_retire(given_up, reason, now, turn, if_busy=False)
+            decision = Decision("retire", len(given_up), f"{given_up[0]}: {reason}")
+            self._tell_decision(decision, self._demands(now), now, turn)
+            self.last_decision = decision
+        return bool(given_up)
 
     def _decisions(self, demands: dict[str, Demand], now: float) -> list[Decision]:
         settings, bounds = self.settings, self.settings.bounds
@@ -273,7 +322,10 @@ class Strategy:
             return decision
         veto = ""
         room = self._rate.room(now)
-        if now < self._launch_after:
+        load = self.outlook.load
+        if load is not None and load.bad_state:
+            veto = f"the endpoint is in a bad state: {load.bad_state}"
+        elif now < self._launch_after:
             veto = (
                 "a block failed: the next launch is in "
                 f"{self._launch_after - now:.0f} s"
@@ -345,10 +397,16 @@ class Strategy:
         for block_id in answer.block_ids:
             is_busy = block_id in answer.busy
             self._retiring[block_id] = math.inf if is_busy else now + DRAIN_TIMEOUT
+        # No manager connected: nothing can drain, and nobody can join any more.
         empty = [b for b in answer.block_ids if b not in answer.draining]
-        if empty:
-            # No manager connected: nothing can drain, and nobody can join any more.
-            self.provider.send(CancelBlocks(empty, "scaled in"), now, turn)
+        missing = [b for b in empty if b in self._deserted]
+        for block_id in missing:
+            order = CancelBlocks([block_id], self._deserted[block_id], is_missing=True)
+            self.provider.send(order, now, turn)
+        surplus = [b for b in empty if b not in self._deserted]
+        if surplus:
+            self.provider.send(CancelBlocks(surplus, "scaled in"), now, turn)
+        self._deserted.clear()
 
     def _scale_to(self, blocks: int, now: float, turn: Turn) -> None:
         demands = self._demands(now)

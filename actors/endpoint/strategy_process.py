@@ -35,6 +35,7 @@ def run(around: Surroundings, pulse: Pulse, *, is_restart: bool) -> int:
         token=around.token,
         python=python_version(),
         max_launches_per_minute=strategy.max_launches_per_minute,
+        connect_timeout=blocks.connect_timeout,
     )
     shell = ActorShell(Inbox())
     machine = Strategy(settings, around.chance(), time.monotonic())

@@ -7,6 +7,7 @@ get ahead of their workers, as far as the window that each asks for.
 
 from collections.abc import Callable, Iterator
 
+from actors.logic.block_errors import BadState
 from actors.logic.ledger import Entry
 from actors.messages import BlockId, BlockLoad, ManagerId, TaskId, WorkerReport
 
@@ -67,6 +68,7 @@ class Fleet:
         self.held: set[str] = set()  # manager ids and block ids that get nothing
         self.retired: set[BlockId] = set()  # blocks that end: nobody joins from there
         self.is_quiesced = False  # by an operator: no task is taken, nor handed out
+        self.bad_state: BadState | None = None  # block after block failed: all tasks do
 
     def is_usable(self, manager: ManagerEntry) -> bool:
         """Tell whether a manager may get leases."""

@@ -10,7 +10,14 @@ import math
 from collections.abc import Collection, Iterable
 
 from actors.logic.scaling import Demand
-from actors.messages import Block, BlockId, BlockLoad, LaunchBlocks, LoadReported
+from actors.messages import (
+    Block,
+    BlockId,
+    BlockLoad,
+    BlockState,
+    LaunchBlocks,
+    LoadReported,
+)
 
 __all__ = ["Outlook"]
 
@@ -27,6 +34,8 @@ class Outlook:
     """
 
     def __init__(self, max_idletime: float, now: float) -> None:
+        # Blocks that a manager has joined from, now or before
+        self.ever_joined: set[BlockId] = set()
         self.blocks: dict[BlockId, Block] = {}
         self.loads: dict[BlockId, BlockLoad] = {}  # of blocks that managers joined from
         self.load: LoadReported | None = None
@@ -35,13 +44,20 @@ class Outlook:
         self._started_at = now
         # {worker type: the last moment at which there was such a task, or one waited}
         self._busy_at: dict[str, float] = {}
+        # {running block without managers: since when, as far as loads were told}
+        self._deserted_at: dict[BlockId, float] = {}
         self._waited_at: dict[str, float] = {}
 
     def note_load(self, load: LoadReported, now: float) -> None:
         """Take what the interchange tells."""
         before = self._tasks()
+        if self.is_stale(now):
+            # Who knows what managers there were meanwhile.
+            self._deserted_at.clear()
         self.load, self._load_at = load, now
         self.loads = {block.block_id: block for block in load.blocks}
+        self.ever_joined.update(b.block_id for b in load.blocks if b.managers)
+        self._note_deserted(now)
         # What was so at the last report was so, as far as we know, until now.
         for worker_type, (waiting, leased) in (*before.items(), *self._tasks().items()):
             if waiting:
@@ -52,6 +68,19 @@ class Outlook:
     def note_blocks(self, blocks: Iterable[Block]) -> None:
         """Take what the provider tells: all blocks that it knows."""
         self.blocks = {block.block_id: block for block in blocks}
+        self.ever_joined &= self.blocks.keys()
+
+    def _note_deserted(self, now: float) -> None:
+        self._deserted_at = {
+            block.block_id: self._deserted_at.get(block.block_id, now)
+            for block in self.blocks.values()
+            if block.state is BlockState.RUNNING and not self.has_joined(block.block_id)
+        }
+
+    def deserted_for(self, block: Block) -> float:
+        """Seconds that a block has run without any manager; 0 if it has one."""
+        since = self._deserted_at.get(block.block_id)
+        return 0.0 if since is None else self._load_at - since
 
     @property
     def tasks(self) -> int:

@@ -17,6 +17,7 @@ Fields are only ever added, last, with defaults; a field's type never changes.
 
 import msgspec
 
+from actors.logic.block_errors import BadState
 from actors.messages import (
     BlockId,
     ClientId,
@@ -131,6 +132,7 @@ class FleetSteered(Record, frozen=True, array_like=True, tag=True, gc=False):
     held: list[str]  # manager ids and block ids
     retired: list[BlockId]
     is_quiesced: bool = False  # nobody gets any, and none are taken
+    bad_state: BadState | None = None  # why every task fails
 
 
 InterchangeRecord = (

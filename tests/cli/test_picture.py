@@ -141,6 +141,16 @@ def test_a_quiesced_endpoint_says_so_at_once() -> None:
     assert draw(quiesced, 80).splitlines()[1].startswith("quiesced: ")
 
 
+def test_a_bad_state_is_told_first_with_what_the_batch_system_says() -> None:
+    bad = msgspec.structs.replace(
+        snapshot(), bad_state="nothing can run: " + "so " * 40, bad_state_detail="why"
+    )
+    lines = draw(bad, 80).splitlines()
+    assert lines[1].startswith("BAD STATE: nothing can run: so so")
+    assert max(map(len, lines)) <= 80
+    assert "| why" in lines[2:5]
+
+
 def test_what_operators_did_to_a_block_is_seen() -> None:
     text = draw(snapshot(blocks=(block(is_held=True, is_draining=True),)), 80)
     assert "running, draining, on hold" in text

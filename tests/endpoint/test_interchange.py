@@ -723,6 +723,76 @@ def test_an_unchanged_block_is_no_news(desk: Desk) -> None:
     assert not report(desk, block(BlockState.PENDING)).events
 
 
+def failing(desk: Desk, *numbers: int) -> Turn:
+    """Report blocks that start and fail, and say why."""
+    desk.ask(hello("provider"))
+    ids = [BlockId(f"block-{number}") for number in numbers]
+    report(desk, *(Block(block_id, BlockState.PENDING) for block_id in ids))
+    return report(
+        desk,
+        *(
+            Block(block_id, BlockState.FAILED, "j", 7, "no such partition", "Traceback")
+            for block_id in ids
+        ),
+    )
+
+
+def test_a_block_without_managers_is_missing_and_its_text_kept(desk: Desk) -> None:
+    changed = only(all_of(failing(desk, 1).events, BlockChanged))
+    assert changed.state is BlockState.MISSING
+    assert "no such partition" in changed.message
+    assert desk.machine.block_states() == {BlockId("block-1"): BlockState.MISSING}
+
+
+def test_when_block_after_block_fails_all_tasks_fail_with_the_batch_systems_words(
+    desk: Desk,
+) -> None:
+    desk.submit("t1", "t2")
+    assert not desk.results(failing(desk, 1, 2))
+    turn = failing(desk, 1, 2, 3)
+    failed = desk.results(turn)
+    assert [ended.task_id for ended in failed] == ["t1", "t2"]
+    for ended in [*failed, only(desk.results(desk.submit("t3")))]:
+        assert ended.state is TaskState.FAILED
+        failure = ended.failure
+        assert failure is not None
+        assert failure.kind is FailureKind.BLOCK_FAILED
+        assert "no such partition" in failure.message
+        assert "`actors resume`" in failure.message
+        assert "Traceback" in failure.detail
+    assert "Bad state: the last 3" in only(all_of(turn.events, Notice)).text
+    load = only(all_of(desk.live(0.1).events, LoadReported))
+    assert load.bad_state.startswith("the last 3 blocks failed")
+    assert not desk.machine.ledger.entries
+
+
+def test_no_task_fails_as_long_as_another_block_works(busy: Desk) -> None:
+    """Other blocks may be refused because there are as many as we are allowed."""
+    report(busy, Block(BlockId("block-1"), BlockState.RUNNING))
+    assert not busy.results(failing(busy, 2, 3, 4, 5))
+    assert busy.machine.fleet.bad_state is None
+
+
+def test_a_block_that_finished_a_task_is_no_failure(busy: Desk) -> None:
+    busy.admit(hello("provider"))
+    ids = [BlockId(f"block-{number}") for number in (1, 2, 3)]
+    report(busy, *(Block(block_id, BlockState.RUNNING) for block_id in ids))
+    busy.tell(Finished([outcome("t1")]), MANAGER)
+    busy.submit("t8")
+    assert not busy.results(
+        report(busy, *(Block(block_id, BlockState.FAILED) for block_id in ids))
+    )
+
+
+def test_a_resumed_endpoint_takes_tasks_and_forgives_its_blocks(desk: Desk) -> None:
+    failing(desk, 1, 2, 3)
+    desk.machine.resume(desk.now, turn := Turn())
+    assert turn.records
+    assert not desk.results(desk.submit("t1"))
+    assert not desk.results(failing(desk, 1, 2, 3, 4))
+    assert desk.results(failing(desk, 1, 2, 3, 4, 5, 6))
+
+
 @pytest.mark.parametrize("state", [BlockState.COMPLETED, BlockState.RUNNING])
 def test_a_block_that_is_not_reported_any_more_is_over(
     desk: Desk, state: BlockState

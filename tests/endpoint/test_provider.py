@@ -259,6 +259,20 @@ def test_a_cancelled_block_is_scaled_in(running: Batch) -> None:
     assert not running.tell(CancelBlocks([B1], "again"), STRATEGY).effects
 
 
+def test_a_block_that_is_given_up_is_missing_with_the_reason(running: Batch) -> None:
+    order = CancelBlocks([B1], "no manager has connected", is_missing=True)
+    assert running.tell(order, STRATEGY).effects == [CancelJobs({B1: "j1"})]
+    # Whatever is said later, this is why.
+    running.tell(CancelBlocks([B1], "did not drain in time"), STRATEGY)
+    turn = running.poll(
+        BlockState.CANCELLED, message="by user 0", stderr_tail="connection refused"
+    )
+    block = only(blocks_told(turn))
+    assert block.state is BlockState.MISSING
+    assert block.message == "no manager has connected"
+    assert block.stderr_tail == "connection refused"
+
+
 def test_a_block_cancelled_before_it_has_a_job_is_cancelled_then(
     batch: Batch,
 ) -> None:

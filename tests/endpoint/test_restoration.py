@@ -16,12 +16,17 @@ from actors.endpoint.interchange import (
     Interchange,
     InterchangeSettings,
 )
+from actors.logic.block_errors import WINDOW
 from actors.logic.ledger import Entry
 from actors.logic.liveness import Tempo
 from actors.logic.records import InterchangeRecord, decode_record, encode_record
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
     AckResults,
+    Block,
+    BlockId,
+    BlocksReported,
+    BlockState,
     CancelTasks,
     ClientId,
     Command,
@@ -95,7 +100,7 @@ class Recorded(Talk):
 
     def act(self, choice: int) -> None:
         """Let something happen; which thing, and to whom, is in the number."""
-        choice, kind = divmod(choice, 17)
+        choice, kind = divmod(choice, 18)
         client = CLIENTS[choice % 2]
         manager_id = MANAGERS[choice // 2 % 2]
         number = choice // 4
@@ -142,8 +147,16 @@ class Recorded(Talk):
             case 16:
                 self.keep(self.ask(hello("operator", "o"))[1])
                 verb: Literal["quiesce", "resume"]
-                verb = "resume" if self.machine.fleet.is_quiesced else "quiesce"
+                fleet = self.machine.fleet
+                stands = fleet.is_quiesced or fleet.bad_state
+                verb = "resume" if stands else "quiesce"
                 self.keep(self.tell(Command("r", verb), "operator:o"))
+            case 17:
+                self.keep(self.ask(hello("provider"))[1])
+                new_ids = [BlockId(f"block-{number + n}") for n in range(WINDOW)]
+                for state in (BlockState.RUNNING, BlockState.FAILED):
+                    blocks = [Block(block_id, state) for block_id in new_ids]
+                    self.keep(self.tell(BlocksReported(blocks), "provider:provider"))
 
     def finish(self, entry: Entry, manager_id: str, kind: int, number: int) -> None:
         name, attempt = entry.task.task_id, entry.attempt
@@ -205,6 +218,7 @@ def essence(machine: Interchange) -> dict[str, Any]:
         "held": machine.fleet.held,
         "retired": machine.fleet.retired,
         "is_quiesced": machine.fleet.is_quiesced,
+        "bad_state": machine.fleet.bad_state,
     }
 
 

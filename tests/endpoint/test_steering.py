@@ -8,6 +8,7 @@ import pytest
 from actors.api.operator import Verb
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.steering import Snapshot
+from actors.logic.block_errors import BadState
 from actors.logic.liveness import Tempo
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
@@ -230,10 +231,25 @@ def test_what_is_not_quiesced_cannot_be_resumed(desk: Desk) -> None:
     assert (answer.is_done, answer.text) == (
         False,
         (
-            "the endpoint is not quiesced; name the blocks or managers that shall be "
-            "resumed; held are: m1"
+            "the endpoint is neither quiesced nor in a bad state; name the blocks or "
+            "managers that shall be resumed; held are: m1"
         ),
     )
+
+
+def test_a_bad_state_is_seen_and_ends_when_it_is_resumed(desk: Desk) -> None:
+    desk.machine.fleet.bad_state = BadState("all failed", "Traceback")
+    picture = desk.status()
+    assert (picture.bad_state, picture.bad_state_detail) == ("all failed", "Traceback")
+    refused, _ = desk.command("scale", number=2)
+    assert not refused.is_done
+    assert "`actors resume` first" in refused.text
+    answer, _ = desk.command("resume")
+    assert (answer.is_done, answer.text) == (
+        True,
+        "resumed: tasks are taken and handed out again; blocks are started again",
+    )
+    assert not desk.status().bad_state
 
 
 # Scale, cancel, stop

@@ -59,10 +59,10 @@ class Desk(Talk):
         kind: StrategyKind = "simple",
         bounds: Bounds = Bounds(0, 4, 2, 1.0, 20.0),
         init_blocks: int = 0,
-        rate: int = 60,
+        **more: Any,
     ) -> None:
         settings = StrategySettings(
-            kind, bounds, init_blocks, 5.0, "i", TOKEN, PYTHON, rate
+            kind, bounds, init_blocks, 5.0, "i", TOKEN, PYTHON, **more
         )
         super().__init__(Strategy(settings, random.Random(0), 100.0))
         self.launched: list[str] = []  # launch ids that were reported back
@@ -90,13 +90,16 @@ class Desk(Talk):
         types: list[TypeLoad] | None = None,
         *,
         is_quiesced: bool = False,
+        bad_state: str = "",
     ) -> Turn:
         """Tell the load; blocks are {id: (leases, idle)} with a manager each."""
         loads = [
             BlockLoad(block_id, 1, 2, leases, idle, False)
             for block_id, (leases, idle) in (blocks or {}).items()
         ]
-        load = LoadReported(waiting, leased, 0, loads, is_quiesced, types or [])
+        load = LoadReported(
+            waiting, leased, 0, loads, is_quiesced, types or [], bad_state
+        )
         return self.tell(Published("e", 1, 0.0, INTERCHANGE, load), "events")
 
     def stay(self, seconds: float, **load: Any) -> Turn:
@@ -223,11 +226,15 @@ def test_an_old_load_is_no_ground_to_act_on(desk: Desk) -> None:
 def test_lost_blocks_are_refilled_even_with_an_old_load() -> None:
     desk = Desk(bounds=Bounds(1, 4, 2))
     desk.blocks((B1, BlockState.RUNNING))
-    desk.live(0.1)
+    desk.load(blocks={B1: (0, 0.0)})
+    for _ in range(round(STALE_LOAD) + 1):
+        desk.tell(Heartbeat(), INTERCHANGE)
+        desk.tell(Heartbeat(), PROVIDER)
+        desk.live(1.0)
     desk.blocks((B1, BlockState.COMPLETED))
     turn = desk.live(6.0)
     assert only(orders(turn)).count == 1
-    assert only(told(turn)).reason == "0 blocks are below min_blocks 1"
+    assert told(turn)[0].reason == "0 blocks are below min_blocks 1"
 
 
 def test_it_starts_with_init_blocks_or_the_least_allowed() -> None:
@@ -253,7 +260,7 @@ def test_strategy_none_does_nothing_for_tasks() -> None:
 
 
 def test_more_than_the_rate_allows_comes_in_the_next_minute() -> None:
-    desk = Desk(bounds=Bounds(0, 9, 2, 1.0, 20.0), rate=3)
+    desk = Desk(bounds=Bounds(0, 9, 2, 1.0, 20.0), max_launches_per_minute=3)
     desk.blocks()
     desk.load(waiting=99)
     assert only(orders(desk.live(0.1))).count == 3
@@ -264,14 +271,14 @@ def test_more_than_the_rate_allows_comes_in_the_next_minute() -> None:
 
 
 def test_the_first_blocks_come_at_the_rate_too_and_all_of_them() -> None:
-    desk = Desk("none", Bounds(0, 9, 2), init_blocks=5, rate=3)
+    desk = Desk("none", Bounds(0, 9, 2), init_blocks=5, max_launches_per_minute=3)
     desk.blocks()
     counts = [order.count for order in orders(desk.stay(150))]
     assert counts == [3, 2]
 
 
 def test_an_operator_is_not_bound_by_the_rate() -> None:
-    desk = Desk(rate=1)
+    desk = Desk(max_launches_per_minute=1)
     desk.blocks()
     assert only(orders(desk.tell(ScaleTo(4), INTERCHANGE))).count == 4
 
@@ -340,11 +347,93 @@ def test_a_failed_block_delays_the_next_launch(desk: Desk, state: BlockState) ->
     assert orders(desk.stay(8, waiting=1))
 
 
+@pytest.mark.parametrize("state", [BlockState.COMPLETED, BlockState.TIMEOUT])
+def test_a_block_that_was_of_no_use_has_failed_whatever_its_job_says(
+    desk: Desk, state: BlockState
+) -> None:
+    desk.blocks((B1, BlockState.RUNNING), (B2, BlockState.RUNNING))
+    desk.load(blocks={B1: (0, 1.0)})
+    desk.blocks((B1, state), (B2, BlockState.RUNNING))
+    assert desk.machine._launch_after < desk.now
+    desk.blocks((B1, state), (B2, state))
+    assert desk.machine._launch_after > desk.now
+
+
+def test_in_a_bad_state_nothing_is_launched_until_it_is_resumed(desk: Desk) -> None:
+    desk.blocks((B1, BlockState.FAILED), (B2, BlockState.FAILED))
+    turn = desk.stay(60, waiting=3, bad_state="the last 3 blocks failed")
+    assert not orders(turn)
+    reason = told(turn)[-1].reason
+    assert "but the endpoint is in a bad state: the last 3 blocks failed" in reason
+    desk.load(waiting=3)
+    assert only(orders(desk.live(0.1))).count == 2, "at once"
+
+
+def lonely() -> Desk:
+    """A strategy whose first block has run without managers for almost too long."""
+    desk = Desk(connect_timeout=30.0, bounds=Bounds(0, 4, 2, 1.0, 1000.0))
+    desk.blocks((B1, BlockState.RUNNING), (B2, BlockState.PENDING))
+    assert not retired(desk.stay(29))
+    return desk
+
+
+def test_a_block_that_nobody_connects_from_is_given_up_as_missing() -> None:
+    desk = lonely()
+    retire = only(retired(desk.stay(6)))
+    assert (retire.block_ids, retire.if_busy) == ([B1], False)
+    turn = desk.tell(BlocksHeld([B1]), INTERCHANGE)
+    cancel = only(sent_to(turn, PROVIDER, CancelBlocks))
+    assert (cancel.block_ids, cancel.is_missing) == ([B1], True)
+    assert cancel.reason.startswith("it runs and no manager of it has connected for ")
+    assert cancel.reason.endswith("connect_timeout is 30 s")
+    assert cancel.reason in desk.machine.last_decision.reason
+
+
+def test_a_manager_that_comes_in_time_keeps_its_block() -> None:
+    desk = lonely()
+    assert not retired(desk.stay(60, blocks={B1: (0, 1.0)}))
+
+
+def test_one_that_comes_in_the_very_moment_is_drained_not_killed() -> None:
+    desk = lonely()
+    desk.stay(6)
+    turn = desk.tell(BlocksHeld([B1], [B1]), INTERCHANGE)
+    assert not sent_to(turn, PROVIDER, CancelBlocks)
+
+
+def test_a_block_whose_managers_are_lost_for_long_is_given_up() -> None:
+    desk = lonely()
+    desk.stay(3, blocks={B1: (0, 1.0)})
+    assert not retired(desk.stay(29))
+    retire = only(retired(desk.stay(6)))
+    assert retire.reason.startswith("its managers were lost and have not come back")
+
+
+@pytest.mark.parametrize("state", [BlockState.UNKNOWN, BlockState.PENDING])
+def test_who_is_not_known_to_run_is_not_given_up(state: BlockState) -> None:
+    desk = lonely()
+    desk.blocks((B1, state))
+    assert not retired(desk.stay(60))
+
+
+def test_time_in_which_no_load_was_told_does_not_count() -> None:
+    desk = lonely()
+    for _ in range(60):
+        desk.tell(Heartbeat(), INTERCHANGE)
+        desk.tell(Heartbeat(), PROVIDER)
+        assert not retired(desk.live(1.0))
+    assert not retired(desk.stay(25))
+
+
 def test_failures_in_a_row_delay_ever_longer_and_success_forgives(desk: Desk) -> None:
     ended: list[Given] = []
 
     def pause(state: BlockState) -> float:
-        ended.append((BlockId(f"block-{len(ended)}"), state))
+        block_id = BlockId(f"block-{len(ended)}")
+        desk.blocks(*ended, (block_id, BlockState.RUNNING))
+        if state is BlockState.TIMEOUT:
+            desk.load(blocks={block_id: (0, 1.0)})
+        ended.append((block_id, state))
         desk.blocks(*ended)
         return desk.machine._launch_after - desk.now
 

@@ -52,6 +52,7 @@ class Center(Surroundings, Protocol):
     provider_journal: list[Any]
 
     def note(self, text: str) -> None: ...
+    def is_barren(self) -> bool: ...
     def has_trouble(self, chance: float) -> bool: ...
     def job_submitted(self, job: "Job") -> None: ...
     def add_manager(self, job: "Job", number: int) -> "ManagerNode": ...
@@ -178,6 +179,9 @@ class Job:
     def _start(self) -> None:
         if self.state is BlockState.PENDING:
             self.state = BlockState.RUNNING
+            if self.world.is_barren():
+                self.world.note(f"{self.block_id} runs, and no manager of it will")
+                return
             for node in range(self.world.nodes_per_block):
                 self.managers.append(self.world.add_manager(self, node))
 

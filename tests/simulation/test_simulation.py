@@ -10,6 +10,7 @@ import os
 import pytest
 
 from actors.logic.scaling import StrategyKind
+from actors.messages import FailureKind
 from tests.simulation.world import World
 
 FIRST_SEED = int(os.environ.get("ACTORS_FIRST_SEED", "0"))
@@ -38,9 +39,15 @@ REGRESSIONS = [
 KIND_SEEDS = SEEDS // 10
 
 
-def run(seed: int, *, faults: bool = True, kind: StrategyKind | None = None) -> World:
+def run(
+    seed: int,
+    *,
+    faults: bool = True,
+    kind: StrategyKind | None = None,
+    barren: float = 0.0,
+) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
-    world = World(seed, faults=faults, kind=kind)
+    world = World(seed, faults=faults, kind=kind, barren=barren)
     try:
         world.run()
     except Exception as error:
@@ -61,6 +68,23 @@ def test_each_task_has_one_result_whatever_goes_wrong(first: int) -> None:
 def test_each_task_has_one_result_whoever_decides_on_blocks(kind: StrategyKind) -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
         run(seed, kind=kind)
+
+
+def test_each_task_has_one_result_though_managers_never_connect() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, barren=0.5)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_where_no_block_is_of_use_every_task_says_so(seed: int) -> None:
+    world = run(seed, faults=False, barren=1.0)
+    for client in world.clients:
+        for task_id, outcomes in client.resolved.items():
+            failure = outcomes[0].failure
+            if task_id not in client.cancelled:
+                assert failure is not None
+                assert failure.kind is FailureKind.BLOCK_FAILED
+                assert "no manager of it has connected" in failure.detail
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)

@@ -52,6 +52,8 @@ __all__ = ["World"]
 TEMPO = Tempo(period=2.0, threshold=8.0, reconnect_grace=1.5)
 # Longer than any client is cut off, shorter than the wait for rest.
 KEEP_RESULTS = 30.0
+# How long a block may run without managers.
+CONNECT_TIMEOUT = 6.0
 # As in the runtime, how long an admitted member may take to dial its link.
 DIAL_TIMEOUT = 10.0
 # The interchange crashes so much less often than others at each chance to do so.
@@ -81,11 +83,20 @@ class World:
         seed: of every choice.
         faults: whether connections break and actors crash.
         kind: of the strategy; None: one that the seed chooses.
+        barren: share of the blocks from which no manager ever connects.
     """
 
     def __init__(
-        self, seed: int, *, faults: bool = True, kind: StrategyKind | None = None
+        self,
+        seed: int,
+        *,
+        faults: bool = True,
+        kind: StrategyKind | None = None,
+        barren: float = 0.0,
     ) -> None:
+        self._barren = barren
+        # Apart from the others, so that a seed's story differs by these blocks only.
+        self._barren_chance = random.Random(seed)
         self.chance = chance = random.Random(seed)
         self.heart = Heart()
         self.faults = faults
@@ -160,6 +171,10 @@ class World:
         if self.chance.random() < 0.02:
             return self.chance.uniform(0.1, 1.0)
         return self.chance.uniform(0.0001, 0.01) * self._slowness
+
+    def is_barren(self) -> bool:
+        """Decide whether a job that starts now runs without its managers."""
+        return self._barren > 0 and self._barren_chance.random() < self._barren
 
     def has_trouble(self, chance: float) -> bool:
         """Tell whether something goes wrong that does so with this chance."""
@@ -290,6 +305,7 @@ class World:
             f"i{next(self._incarnations)}",
             "t",
             "3.11",
+            connect_timeout=CONNECT_TIMEOUT,
         )
         return Node(self, "strategy", Strategy(settings, self.chance, self.now))
 
@@ -462,7 +478,7 @@ class World:
 
     def _resume_all(self) -> None:
         fleet = self.center.fleet
-        if fleet.is_quiesced:
+        if fleet.is_quiesced or fleet.bad_state:
             self.command("resume")
         held = list(fleet.held)
         for name in held:
@@ -567,6 +583,9 @@ class World:
                 assert outcome.failure is not None
                 if outcome.failure.kind is FailureKind.EXCEPTION:
                     assert task.arguments.startswith(FAILING)
+                elif outcome.failure.kind is FailureKind.BLOCK_FAILED:
+                    assert self.faults or self._barren, outcome
+                    assert outcome.failure.detail.startswith("block block-"), outcome
                 else:
                     assert self.faults, outcome
                     assert outcome.failure.kind in INFRASTRUCTURE, outcome

@@ -189,6 +189,13 @@ def test_a_quiesced_endpoint_is_no_trouble_but_said() -> None:
     assert alerts(whole) == "info Quiesced: no task is taken or started"
 
 
+def test_a_bad_state_is_an_error_that_says_how_it_ends() -> None:
+    whole = msgspec.structs.replace(
+        snapshot((0, 0, 0, 0, 0, 0), [], []), bad_state="the last 3 blocks failed"
+    )
+    assert alerts(whole) == "error Bad state: the last 3 blocks failed"
+
+
 def test_the_worst_comes_first_and_many_failures_are_counted() -> None:
     blocks = [block(n, "failed", message=f"node {n}") for n in range(9)]
     text = alerts(snapshot((0, 0, 0, 1, 9, 0), blocks, [manager(1, "away")]))
