@@ -1,6 +1,6 @@
 """What each durability of an endpoint's journals costs: tasks/s, and one task's time.
 
-    python durability.py [--rounds 3] [--count 20000]
+    python durability.py [--rounds 6] [--count 20000]
 
 Runs an endpoint of two workers per durability, all at the same time, and asks them by
 turns, so that whatever else the machine does hits all alike.
@@ -8,6 +8,7 @@ turns, so that whatever else the machine does hits all alike.
 
 import argparse
 import contextlib
+import os
 import shutil
 import statistics
 import subprocess
@@ -23,6 +24,8 @@ from actors.config import EndpointPaths
 
 LEVELS = ("off", "interval", "sync")
 SINGLE_TASKS = 500
+# Of each endpoint; what memory and connections cost at first is not the journal's.
+WARM_UP = 20_000
 
 CONFIG = """\
 [blocks]
@@ -71,35 +74,56 @@ def seconds_per_task(executor: actors.Executor) -> float:
     return statistics.median(times)
 
 
+def seconds_per_sync(folder: Path) -> float:
+    """Append a little and have it on the disk, as a journal does."""
+    times = []
+    with (folder / "sync").open("wb", buffering=0) as file:
+        for _ in range(SINGLE_TASKS):
+            began = time.perf_counter()
+            file.write(bytes(200))
+            os.fdatasync(file.fileno())
+            times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
 def main() -> None:
     """Measure, and print one line per durability."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--count", type=int, default=20_000)
     options = parser.parse_args()
     rates: dict[str, list[float]] = {level: [] for level in LEVELS}
     waits: dict[str, list[float]] = {level: [] for level in LEVELS}
+    syncs: list[float] = []
     with contextlib.ExitStack() as stack:
+        folders = {level: stack.enter_context(endpoint(level)) for level in LEVELS}
         executors = {
-            level: stack.enter_context(
-                actors.Executor(stack.enter_context(endpoint(level)))
-            )
-            for level in LEVELS
+            level: stack.enter_context(actors.Executor(folder))
+            for level, folder in folders.items()
         }
         for executor in executors.values():
-            tasks_per_second(executor, 2_000)
-        for _ in range(options.rounds):
-            for level, executor in executors.items():
+            tasks_per_second(executor, WARM_UP)
+        for number in range(options.rounds):
+            # Whoever comes first in a round may find another machine than the last.
+            first = number % len(LEVELS)
+            for level in (*LEVELS[first:], *LEVELS[:first]):
+                executor = executors[level]
                 rates[level].append(tasks_per_second(executor, options.count))
                 waits[level].append(seconds_per_task(executor))
+            syncs.append(seconds_per_sync(folders["sync"]))
     for level in LEVELS:
-        rate, wait = statistics.median(rates[level]), statistics.median(waits[level])
-        share = rate / statistics.median(rates["off"])
+        rate, wait = rates[level], statistics.median(waits[level])
+        shares = [mine / off for mine, off in zip(rate, rates["off"], strict=True)]
         print(
-            f"{level:8} {rate:7,.0f} tasks/s ({share:.0%} of off; "
-            f"{min(rates[level]):,.0f}..{max(rates[level]):,.0f}), "
-            f"one task {wait * 1e6:.0f} us"
+            f"{level:8} {_spread(rate, ',.0f')} tasks/s, {_spread(shares, '.0%')} of "
+            f"off in the same round; one task {wait * 1e6:.0f} us"
         )
+    print(f"one fdatasync of 200 bytes: {statistics.median(syncs) * 1e6:.0f} us")
+
+
+def _spread(values: list[float], form: str) -> str:
+    middle = statistics.median(values)
+    return f"{middle:{form}} ({min(values):{form}}..{max(values):{form}})"
 
 
 if __name__ == "__main__":
