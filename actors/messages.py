@@ -642,6 +642,11 @@ AnyEvent = (
 )
 
 
+def event_kind(event: AnyEvent) -> str:
+    """Return what programs call an event: `member_joined`."""
+    return str(type(event).__struct_config__.tag)
+
+
 class Published(msgspec.Struct, frozen=True):
     """One event with its place in the stream; after a gap ask for a snapshot."""
 

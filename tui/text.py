@@ -4,6 +4,8 @@ import math
 import time
 from collections.abc import Sequence
 
+from actors.cli.words import amount, first_line, plain
+
 __all__ = [
     "amount",
     "clock",
@@ -19,13 +21,6 @@ __all__ = [
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
-def plain(text: str) -> str:
-    """Replace what could move the cursor: names come from users."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def shorten(text: str, width: int) -> str:
     """Leave out the middle of what is too long: both ends tell names apart."""
     text = plain(text)
@@ -35,16 +30,6 @@ def shorten(text: str, width: int) -> str:
         return text[: max(0, width)]
     left = width // 2
     return f"{text[:left]}…{text[len(text) - (width - 1 - left) :]}"
-
-
-def first_line(text: str) -> str:
-    """Return the first line that says something."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
-
-
-def amount(count: int, what: str) -> str:
-    """Say "1 task" and "2,000 tasks"."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def number(value: float) -> str:

@@ -230,6 +230,7 @@ class Observer:
 
     def _poll(self, now: float, turn: Turn) -> None:
         self._asked.clear()
+        self._poll_at = math.inf  # if there is nothing to ask
         for command in self._polls.values():
             self._ask(command, now, turn)
 

@@ -25,6 +25,7 @@ _COMMANDS = {
     "run": "actors.cli.run:run",
     "status": "actors.cli.status:status",
     "logs": "actors.cli.logs:logs",
+    "events": "actors.cli.events:events",
     "metrics": "actors.cli.metrics:metrics",
     "tui": "tui.command:tui",
     "stop": "actors.cli.stop:stop",

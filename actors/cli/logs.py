@@ -1,9 +1,5 @@
 """`actors logs`: what all processes of an endpoint had to say, in one stream."""
 
-import os
-import select
-import signal
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +8,7 @@ import msgspec
 
 from actors.api.addressing import ADDRESS_VARIABLE
 from actors.cli.log_files import Line, LogReader
+from actors.cli.pipes import is_reader_gone, quiet_end
 from actors.config import EndpointPaths
 from actors.errors import AddressError, ConfigError
 from actors.log_lines import utc_text
@@ -21,8 +18,6 @@ __all__ = ["logs"]
 # How often files are looked at; chosen: at once for a person, nothing for the machine.
 _POLL_PERIOD = 0.25
 _DEFAULT_LINES = 100
-# What shells say when a signal ended a command.
-_INTERRUPTED = 128 + signal.SIGINT
 
 
 def _line_count(_ctx: click.Context, _param: click.Parameter, value: str) -> int | None:
@@ -87,18 +82,11 @@ def logs(
     reader = LogReader(paths.logs, paths.blocks, names)
     if not reader.sources and not follow:
         raise _nothing(paths, names)
-    try:
-        show = _print_objects if is_json else _print
+    show = _print_objects if is_json else _print
+    with quiet_end():
         show(reader.last_lines(count, whole=follow))
-        while follow and not _is_reader_gone(_POLL_PERIOD):
+        while follow and not is_reader_gone(_POLL_PERIOD):
             show(reader.new_lines())
-    except KeyboardInterrupt:
-        click.get_current_context().exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever reads has had enough. What is left in the buffer goes nowhere; Python
-        # would complain about it at its end.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _find_paths(address: str | None) -> EndpointPaths:
@@ -141,16 +129,3 @@ def _print_objects(lines: Iterable[Line]) -> None:
         if line.record is not None:
             written = msgspec.to_builtins(line.record)
         click.echo(msgspec.json.encode({"source": line.source, **written}))
-
-
-def _is_reader_gone(timeout: float) -> bool:
-    """Wait, but not longer than there is somebody at the other end of the pipe."""
-    try:
-        descriptor = sys.stdout.fileno()
-    except (OSError, ValueError):  # not a file: a test's
-        select.select([], [], [], timeout)
-        return False
-    poller = select.poll()
-    # Errors and hang-ups are told without being asked for.
-    poller.register(descriptor, 0)
-    return bool(poller.poll(timeout * 1000))

@@ -7,14 +7,12 @@ import click
 
 from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
 from actors.api.operator import DEFAULT_TIMEOUT
+from actors.cli.pipes import INTERRUPTED
 from actors.config import EndpointPaths, parse_web_listen
 from actors.errors import AddressError, ConfigError
 from actors.monitor.service import Monitor, server_security
 
 __all__ = ["metrics"]
-
-# What shells say when a signal ended a command.
-_INTERRUPTED = 128 + signal.SIGINT
 
 
 @click.command()
@@ -100,4 +98,4 @@ def _serve(monitor: Monitor, url: str, paths: EndpointPaths) -> None:
             server.serve_forever()
         except KeyboardInterrupt:
             monitor.close()
-    click.get_current_context().exit(_INTERRUPTED)
+    click.get_current_context().exit(INTERRUPTED)

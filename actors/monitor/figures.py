@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import (
 from actors.api.observer import Changed, ConnectionState, Heard, Told, Unanswered
 from actors.endpoint.steering import ManagerPicture, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskPicture
-from actors.messages import ActorRestarted, AnyEvent, BlockState, TaskState
+from actors.messages import ActorRestarted, AnyEvent, BlockState, TaskState, event_kind
 
 __all__ = ["SERVICES", "Figures", "Used"]
 
@@ -95,7 +95,7 @@ class Figures:
                 self._state, self._reason = state, reason
             case Heard(event, missed):
                 self._missed += missed
-                self._events[_kind(event.body)] += 1
+                self._events[event_kind(event.body)] += 1
                 self._note_restart(event.body)
             case Told(command, answer) if command.verb == "status":
                 self._status = _status.decode(answer.body)
@@ -208,10 +208,6 @@ class Figures:
             "actors_sampled_task_run_seconds",
             "In the worker, of a sample of the tasks that succeeded.",
         )
-
-
-def _kind(event: AnyEvent) -> str:
-    return str(type(event).__struct_config__.tag)
 
 
 # One picture

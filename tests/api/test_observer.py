@@ -69,6 +69,18 @@ def test_who_is_let_in_asks_at_once_and_every_second(post: Post) -> None:
     assert sent_to(post.live(0.2), DOOR, Command)
 
 
+def test_who_polls_nothing_sleeps_after_a_gap_and_after_an_order() -> None:
+    talk = Talk(Observer(hello("operator"), random.Random(1)))
+    turn = talk.enter()
+    talk.tell(event(1), DOOR)
+    talk.tell(event(5), DOOR)
+    turn = talk.tell(Order(HOLD))
+    asked = only(sent_to(turn, DOOR, Command))
+    talk.tell(Answer(asked.request_id, True, "done"), DOOR)
+    talk.live(0.0)
+    assert talk.machine.wake_at > talk.now
+
+
 def test_large_pictures_are_asked_for_less_often(post: Post) -> None:
     """Drawing one must not take the interchange a hundredth of its time."""
     turn = post.enter()
