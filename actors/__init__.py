@@ -47,11 +47,17 @@ if TYPE_CHECKING:
     from actors.api.supervisor import Child, Supervisor
     from actors.logic.actor_life import DeathReason, Died
     from actors.refs import ObjectRef, ObjectRefGenerator
+    from actors.state import available_resources, cluster_resources, timeline
+    from actors.util.actor_pool import ActorPool
+    from actors.util.joblib import register_actors
+    from actors.util.multiprocessing import Pool
+    from actors.util.queue import Queue
 
 __all__ = [
     "ActorAlreadyExistsError",
     "ActorDiedError",
     "ActorError",
+    "ActorPool",
     "ActorUnavailableError",
     "ActorsError",
     "AddressError",
@@ -72,6 +78,8 @@ __all__ = [
     "OutOfMemoryError",
     "PayloadTooLarge",
     "PendingCallsLimitExceeded",
+    "Pool",
+    "Queue",
     "RuntimeClosedError",
     "Supervisor",
     "TaskCancelledError",
@@ -80,8 +88,10 @@ __all__ = [
     "TaskTimeoutError",
     "WorkerCrashed",
     "as_completed",
+    "available_resources",
     "cancel",
     "cancelled",
+    "cluster_resources",
     "exit_actor",
     "get",
     "get_actor",
@@ -90,8 +100,12 @@ __all__ = [
     "kill",
     "method",
     "put",
+    "register_actors",
     "remote",
     "shutdown",
+    "state",
+    "timeline",
+    "util",
     "wait",
     "watch",
 ]
@@ -99,6 +113,10 @@ __all__ = [
 # Worker processes import this package, too, and must not load nng before they fork:
 # what needs it is imported when it is asked for.
 _LAZY = {
+    "ActorPool": "actors.util.actor_pool",
+    "Pool": "actors.util.multiprocessing",
+    "Queue": "actors.util.queue",
+    "register_actors": "actors.util.joblib",
     "Child": "actors.api.supervisor",
     "Executor": "actors.api.executors",
     "ObjectRef": "actors.refs",
@@ -107,6 +125,9 @@ _LAZY = {
     "Died": "actors.logic.actor_life",
     "Supervisor": "actors.api.supervisor",
     "as_completed": "actors.api.objects",
+    "available_resources": "actors.state",
+    "cluster_resources": "actors.state",
+    "timeline": "actors.state",
     "exit_actor": "actors.api.actor_tools",
     "get_actor": "actors.api.actor_tools",
     "kill": "actors.api.actor_tools",
@@ -124,7 +145,13 @@ _LAZY = {
 }
 
 
+# Those that are modules themselves.
+_MODULES = frozenset({"exceptions", "state", "util"})
+
+
 def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"actors.{name}")
     if name in _LAZY:
         found: object = getattr(importlib.import_module(_LAZY[name]), name)
         # Next time without this detour.
@@ -134,4 +161,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_MODULES})

@@ -9,7 +9,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, ParamSpec, TypeVar
 
 from actors.api.executors import Executor
-from actors.api.initializer import Initializer
+from actors.api.initializer import Initializer, is_for_bars
 from actors.embedded.outcomes import load
 from actors.embedded.runtime import Embedded
 from actors.embedded.tasks import CallSpec, TaskStage
@@ -170,6 +170,8 @@ class EmbeddedExecutor(Executor):
             raise ValueError(f"retries {retries} must be 0 or more")
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
+        if is_for_bars(initializer):
+            initializer = None
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or len(os.sched_getaffinity(0))
         self._options = TaskOptions(retries=retries, priority=priority)
@@ -238,6 +240,15 @@ class EmbeddedExecutor(Executor):
         spec = self._runtime.prepare(pickled, self._options, name)
         self._spec = (pickled, spec)
         return spec
+
+    def terminate_workers(self) -> None:
+        """End the workers at once; tasks that have not ended fail.
+
+        The standard executor has it since Python 3.14.
+        """
+        with self._lock:
+            self._is_shut_down = True
+        self._runtime.close("the executor's workers were terminated")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and end the workers when all have ended.

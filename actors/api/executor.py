@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
 from actors.api.executors import Executor
-from actors.api.initializer import Initializer, InitializerFailed
+from actors.api.initializer import Initializer, InitializerFailed, is_for_bars
 from actors.api.session import KEY_MARK
 from actors.api.task_future import TaskFuture
 from actors.messages import TaskOptions
@@ -89,6 +89,8 @@ class EndpointExecutor(Executor):
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
         self._options = TaskOptions(retries=retries, priority=priority)
+        if is_for_bars(initializer):
+            initializer = None
         self._initializer = Initializer(initializer, initargs) if initializer else None
         entrance = find_entrance(address, "client", credentials=credentials)
         self._connection = Connection(

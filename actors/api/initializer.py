@@ -13,7 +13,7 @@ from typing import Any
 from actors.errors import TaskFailed
 from actors.payload import Wrapper
 
-__all__ = ["Initializer", "InitializerFailed"]
+__all__ = ["Initializer", "InitializerFailed", "is_for_bars"]
 
 # What became of the initializers that this worker has called: {token: why it failed, or
 # empty}. It is the process that they initialize, hence a variable of the process.
@@ -22,6 +22,18 @@ _called: dict[str, str] = {}
 
 class InitializerFailed(TaskFailed, BrokenProcessPool):
     """Tell that an executor's initializer failed in a worker: its tasks cannot run."""
+
+
+def is_for_bars(initializer: Callable[..., object] | None) -> bool:
+    """Tell whether an initializer only gives tqdm a lock.
+
+    `tqdm.contrib.concurrent` gives one to every executor, which only the children of
+    this very process could use. Bars in other processes have locks of their own.
+    """
+    class_ = getattr(initializer, "__self__", None)
+    name = getattr(initializer, "__name__", "")
+    module: str = getattr(class_, "__module__", "") if name == "set_lock" else ""
+    return module.partition(".")[0] == "tqdm"
 
 
 class Initializer:

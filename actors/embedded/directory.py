@@ -54,6 +54,9 @@ __all__ = ["Directory", "StartHost"]
 # cost no second copy. Chosen: what keeps its pipe filled.
 WINDOW = 1024
 
+# Dead actors that can still be listed. Chosen.
+MAX_LATE = 100
+
 _NONE = pickle.dumps(None, 5)
 _CONSTRUCTOR_OPTIONS = TaskOptions(retries=0)
 
@@ -85,6 +88,7 @@ class Directory:
         self.actors: dict[str, Actor] = {}  # {actor_id: it}, all that are not dead
         self._names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
         self._hosts: dict[WorkerId, Actor] = {}
+        self.late: deque[Actor] = deque(maxlen=MAX_LATE)  # that died, to be told of
         self.groups = Groups(self, chance)
         self._starting: deque[Group] = deque()
         self._unwanted: deque[Actor | Group] = deque()  # any thread puts them here
@@ -492,6 +496,15 @@ class Directory:
                 del unended[call]
                 call.stage = TaskStage.ENDED
                 self._hub.settle(promise, ran.payload)  # type: ignore[arg-type]
+        self._hub.spans.append(
+            (
+                actor.host.pid if actor.host is not None else 0,
+                call.spec.name,
+                results[0].began_at,
+                ran.ended_at,
+                len(results),
+            )
+        )
         if actor.lanes:
             self._dirty[actor] = None
 
@@ -500,6 +513,8 @@ class Directory:
         actor = self._hosts[worker_id]
         assert actor.host is not None
         call = actor.sent.pop(gave.seq)
+        pid, name = actor.host.pid, call.spec.name
+        self._hub.spans.append((pid, name, gave.began_at, gave.ended_at, 1))
         failed = [value for value in gave.values if value.failure is not None]
         if failed:
             self._fail(actor, call, failed[0], is_retriable=gave.is_retriable)
@@ -783,7 +798,8 @@ class Directory:
         key = (actor.options.namespace, actor.options.name)
         if self._names.get(key) is actor:
             del self._names[key]
-        self.actors.pop(actor.actor_id, None)
+        if self.actors.pop(actor.actor_id, None) is not None:
+            self.late.append(actor)
         self._lacking.pop(actor, None)
         self._restarts.pop(actor, None)
         if actor.creation is not None:

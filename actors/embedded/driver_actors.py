@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from actors.embedded.actor_calls import Actor, ActorCall, Anchor
 from actors.embedded.directory import Directory
@@ -21,6 +21,8 @@ from actors.refs import ObjectRef, ObjectRefGenerator, Promise, Settled
 
 __all__ = ["DriverActors"]
 
+T = TypeVar("T")
+
 _ONE_REF = (1, DYNAMIC)
 
 
@@ -35,6 +37,7 @@ class _Runtime(Protocol):
     def store_parts(self, parts: Parts) -> Settled: ...
     def next_item(self, stream: Stream) -> ObjectRef[Any] | None: ...
     def load_stored(self, handle: bytes) -> Any: ...
+    def look(self, read: Callable[[], T]) -> T: ...
     def refuse_if_impossible(self, need: Need, name: str) -> None: ...
 
 
@@ -147,10 +150,10 @@ class DriverActors:
         if not options.name:
             self._runtime.command(lambda: directory.admit(anchor))
             return anchor, options.picture
-        return self._found(self._in_round(lambda: directory.admit(anchor)))
+        return self._found(self._runtime.look(lambda: directory.admit(anchor)))
 
     def find(self, name: str, namespace: str) -> tuple[ObjectRef[Any], bytes]:
-        found = self._in_round(lambda: self._directory.find(name, namespace))
+        found = self._runtime.look(lambda: self._directory.find(name, namespace))
         return self._found(found)
 
     def _found(self, found: Any) -> tuple[ObjectRef[Any], bytes]:
@@ -203,17 +206,3 @@ class DriverActors:
 
     def stop(self, anchor: GroupAnchor) -> None:
         self._runtime.command(lambda: self._directory.stop_group(anchor.group))
-
-    def _in_round(self, work: Callable[[], Any]) -> Any:
-        """Have something done in a round, and wait for it."""
-        answers: list[Any] = []
-        bell = threading.Event()
-
-        def answer() -> None:
-            answers.append(work())
-            bell.set()
-
-        self._runtime.command(answer)
-        self._runtime.steer(bell.is_set, None)
-        bell.wait()
-        return answers[0]

@@ -87,6 +87,8 @@ INTERRUPT_GRACE = 2.0
 # as this. Chosen: a reference by name is shorter, and costs less than the bookkeeping.
 DEFINE_BYTES = 128
 MAX_DEFINED = 256
+# What `actors.timeline` can tell of. Chosen: some 10 MB.
+MAX_SPANS = 65_536
 # So many starts in a row that came to nothing: there will be no worker. Chosen.
 MAX_FAILED_STARTS = 5
 
@@ -148,6 +150,8 @@ class Hub:
         # (moment, ticket, seq, task): when to end it, once to ask and once to force.
         self._deadlines: list[tuple[float, int, int, Task]] = []
         self._graces: list[tuple[float, Task]] = []  # (seconds from now, cancelled)
+        # What ran when; see `pictures.Span`.
+        self.spans: deque[tuple[int, str, float, float, int]] = deque(maxlen=MAX_SPANS)
         self.overdue: list[Task] = []  # calls of actors that did not end when asked
 
     # Tasks come
@@ -389,6 +393,15 @@ class Hub:
             else:
                 value = Value(ran.payload, failure=ran.failure)
                 self._fail(task, value, is_retriable=not task.spec.options.retry_on)
+        self.spans.append(
+            (
+                worker.pid,
+                task.spec.name,
+                results[0].began_at,
+                ran.ended_at,
+                len(results),
+            )
+        )
         self._depth.observed(busy, len(results))
         self._next_head(worker, now)
 
@@ -404,6 +417,7 @@ class Hub:
         else:
             outcomes = [self.taken(worker, value) for value in gave.values]
             self.end_with(task, outcomes)
+        self.spans.append((worker.pid, task.spec.name, gave.began_at, gave.ended_at, 1))
         self._depth.observed(gave.ended_at - gave.began_at, 1)
         self._next_head(worker, now)
 

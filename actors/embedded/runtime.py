@@ -23,7 +23,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -100,6 +100,8 @@ from actors.refs import (
 from actors.store import OWNER, Store, Stored
 
 __all__ = ["Embedded"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -702,6 +704,42 @@ class Embedded:
         ref = self._hub.numbered[number]
         assert isinstance(ref, ObjectRef)
         return ref
+
+    # What there is
+
+    @property
+    def hub(self) -> Hub:
+        """The tables of tasks; only for what `look` is given."""
+        return self._hub
+
+    @property
+    def directory(self) -> Directory:
+        """The tables of actors; only for what `look` is given."""
+        return self._directory
+
+    @property
+    def capacity(self) -> Capacity:
+        """What tasks share; only for what `look` is given."""
+        return self._capacity
+
+    def list_stored(self) -> list[tuple[str, int, dict[str, int]]]:
+        """Return what lies in shared memory; see `Store.listed`."""
+        self._store.collect()
+        return self._store.listed()
+
+    def look(self, read: Callable[[], T]) -> T:
+        """Have something looked up in a round, when nothing is half done."""
+        answers: list[T] = []
+        bell = threading.Event()
+
+        def answer() -> None:
+            answers.append(read())
+            bell.set()
+
+        self.command(answer)
+        self._helm.steer(bell.is_set)
+        bell.wait()
+        return answers[0]
 
     # The end
 

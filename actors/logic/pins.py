@@ -24,6 +24,10 @@ class Pins:
     def __len__(self) -> int:
         return len(self._counts)
 
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return {segment: {holder: pins}}, a copy."""
+        return {segment: dict(counts) for segment, counts in self._counts.items()}
+
     def add(self, segment: str, holder: str) -> None:
         """Note a new segment and its first pin.
 

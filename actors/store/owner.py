@@ -228,6 +228,12 @@ class Store:
         if self._releases:
             self._settle()
 
+    def listed(self) -> list[tuple[str, int, dict[str, int]]]:
+        """Return (name, bytes that it takes, {holder: pins}) of each value."""
+        with self._lock:
+            counts = self._pins.counts()
+        return [(name, capacity_of(name), held) for name, held in counts.items()]
+
     def trim(self, max_bytes: int = 0) -> None:
         """Give free memory back to the system, except for so much."""
         if not self._session.is_open:
