@@ -11,9 +11,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+import psutil
 import pytest
 
 import actors
+from actors.api.addressing import find_entrance
+from actors.api.operator import ask
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 from tests.system import tasks
@@ -100,6 +103,36 @@ def test_the_quiesced_stays_so_until_it_is_resumed_whoever_dies(
         order(endpoint, "resume")
         assert [future.result(60) for future in mine] == list(range(5))
         assert late.result(60) == 1
+
+
+def test_on_a_full_disk_an_interchange_waits_for_room_and_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    """A limit on the size of files is a full disk, too, and can be lifted again."""
+    notes = tmp_path / "notes"
+    with (
+        RunningEndpoint(heartbeat={"period": 0.5, "threshold": 2.0}) as endpoint,
+        endpoint.executor() as executor,
+    ):
+        mine = [executor.submit(tasks.noted, str(notes), n, 0.01) for n in range(100)]
+        eventually(lambda: lines(notes), what="the first task")
+        interchange = psutil.Process(endpoint.pid("interchange"))
+        written = max(p.stat().st_size for p in endpoint.paths.journals.rglob("*.jou*"))
+        interchange.rlimit(psutil.RLIMIT_FSIZE, (written + 500, psutil.RLIM_INFINITY))
+        eventually(
+            lambda: "all stands still" in endpoint.log("interchange"), what="no room"
+        )
+        mine += [executor.submit(tasks.noted, str(notes), n) for n in range(100, 200)]
+        with pytest.raises(actors.AddressError):
+            # For longer than the threshold: who waits is not taken for dead.
+            ask(find_entrance(endpoint.folder, "operator"), "status", timeout=4.0)
+        assert endpoint.pid("interchange") == interchange.pid
+        interchange.rlimit(
+            psutil.RLIMIT_FSIZE, (psutil.RLIM_INFINITY, psutil.RLIM_INFINITY)
+        )
+        assert [future.result(60) for future in mine] == list(range(200))
+        assert sorted(map(int, lines(notes))) == list(range(200)), "none ran twice"
+        assert "there is room again" in endpoint.log("interchange")
 
 
 def run_client(endpoint: RunningEndpoint, script: str, *words: object) -> str:
