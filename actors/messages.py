@@ -480,20 +480,24 @@ class ScaleTo(Message, frozen=True, array_like=True, tag=True, gc=False):
 # Operator, supervisor and interchange
 
 
+# What an operator may ask for.
+Verb = Literal[
+    "status",
+    "hold",
+    "resume",
+    "quiesce",
+    "drain",
+    "scale",
+    "cancel",
+    "stop",
+    "tasks",
+    "story",
+]
+
+
 class Command(Message, frozen=True, array_like=True, tag=True, gc=False):
     request_id: str
-    verb: Literal[
-        "status",
-        "hold",
-        "resume",
-        "quiesce",
-        "drain",
-        "scale",
-        "cancel",
-        "stop",
-        "tasks",
-        "story",
-    ]
+    verb: Verb
     # Blocks, managers or tasks, as the verb asks; of "tasks" a text that ids or names
     # contain, "" for any, and then the labels of the states that are wanted, none: all;
     # "resume" of nobody undoes "quiesce".

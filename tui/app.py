@@ -12,7 +12,7 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Static
 
 from actors.api.observer import ConnectionState
-from actors.api.operator import Verb
+from actors.messages import Verb
 from tui.help import Help
 from tui.panes.actors import Actors
 from tui.panes.base import Pane, Steer

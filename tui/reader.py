@@ -24,12 +24,11 @@ from actors.api.observer import (
     Told,
     Unanswered,
 )
-from actors.api.operator import Verb
 from actors.api.service_processes import find_services
 from actors.cli.log_files import LogReader
 from actors.config import EndpointPaths
 from actors.errors import ActorsError
-from actors.messages import Command
+from actors.messages import Command, Verb
 from tui.chronicle import Chronicle
 from tui.view import ServiceProcess, View
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.api.addressing import Entrance, new_instance
-from actors.api.operator import DEFAULT_TIMEOUT, Verb, operator_hello
+from actors.api.operator import DEFAULT_TIMEOUT, operator_hello
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
-from actors.messages import Answer, Command, Goodbye, Hello, Published
+from actors.messages import Answer, Command, Goodbye, Hello, Published, Verb
 from actors.runtime import Inbox, Runtime
 
 __all__ = [

@@ -16,36 +16,22 @@ import secrets
 import socket
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 from actors.api.addressing import Entrance, new_instance
 from actors.endpoint.surroundings import python_version
 from actors.errors import AddressError, AdmissionRefused
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.turn import Admission, Effect, Exit, LinkClosed, Turn
-from actors.messages import PROTOCOL, Answer, Command, Goodbye, Hello
+from actors.messages import PROTOCOL, Answer, Command, Goodbye, Hello, Verb
 from actors.runtime import Runtime
 
 __all__ = [
     "DEFAULT_TIMEOUT",
     "Inquiry",
-    "Verb",
     "ask",
     "ask_to_stop",
     "operator_hello",
-]
-
-Verb = Literal[
-    "status",
-    "hold",
-    "resume",
-    "quiesce",
-    "drain",
-    "scale",
-    "cancel",
-    "stop",
-    "tasks",
-    "story",
 ]
 
 # Seconds that an answer may take. Chosen: an endpoint that is just starting takes one

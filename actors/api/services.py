@@ -18,11 +18,10 @@ import msgspec
 
 from actors.api.actor_handle import ActorPicture
 from actors.api.methods import MethodPicture
-from actors.api.operator import Verb
 from actors.endpoint.steering import ManagerPicture, Relayed, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskStory
 from actors.errors import ConfigError, NoSuchActorError, TaskFailed
-from actors.messages import ActorRestarted, Command, ScalingDecided, TaskOptions
+from actors.messages import ActorRestarted, Command, ScalingDecided, TaskOptions, Verb
 from actors.refs import ObjectRef
 
 __all__ = [

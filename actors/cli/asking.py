@@ -16,9 +16,10 @@ import click
 import msgspec
 
 from actors.api.addressing import ADDRESS_VARIABLE, Entrance, find_entrance
-from actors.api.operator import DEFAULT_TIMEOUT, Verb, ask
+from actors.api.operator import DEFAULT_TIMEOUT, ask
 from actors.config import CONFIG_NAME
 from actors.errors import ActorsError
+from actors.messages import Verb
 
 __all__ = ["Asking", "address_argument", "asking", "echo_json", "split_address"]
 

@@ -5,7 +5,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.api.operator import Verb
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.steering import Snapshot
 from actors.logic.block_errors import BadState
@@ -35,6 +34,7 @@ from actors.messages import (
     Submit,
     TaskId,
     TaskState,
+    Verb,
     WorkerId,
     WorkerReport,
 )

@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from actors.api.observer import Changed, ConnectionState, Heard, Told
-from actors.api.operator import Verb
 from actors.endpoint.steering import Relayed, Snapshot
 from actors.endpoint.task_pictures import TaskList
 from actors.messages import (
@@ -21,6 +20,7 @@ from actors.messages import (
     Command,
     MemberLeft,
     Published,
+    Verb,
 )
 from actors.monitor.figures import Figures, Used
 from tests.tui.views import STATES, busy, normal, task

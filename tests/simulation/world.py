@@ -13,7 +13,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from actors.api.operator import Verb
 from actors.api.session import Session, SessionSettings
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.manager import Manager, ManagerSettings
@@ -35,6 +34,7 @@ from actors.messages import (
     Refused,
     Task,
     TaskState,
+    Verb,
     Welcome,
     from_member,
     provider_to_strategy,

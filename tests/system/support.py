@@ -9,9 +9,9 @@ import msgspec
 import psutil
 
 from actors.api.addressing import find_entrance
-from actors.api.operator import Verb, ask
+from actors.api.operator import ask
 from actors.endpoint.steering import Snapshot
-from actors.messages import AnyEvent, Published, published
+from actors.messages import AnyEvent, Published, Verb, published
 from actors.transport import Subscriber
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
