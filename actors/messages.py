@@ -1216,7 +1216,7 @@ _SIZES: dict[type[Message], Callable[[Any], list[int]]] = {
 # Those that carry work.
 _LOADS = frozenset({Submit, Lease, Finished, Results})
 # As many tasks at once are work for longer than a wait for company takes. Chosen.
-_BULK_ITEMS = 32
+BULK_ITEMS = 32
 
 
 def _items_of(message: Message) -> Sequence[Any]:
@@ -1224,9 +1224,9 @@ def _items_of(message: Message) -> Sequence[Any]:
     return items
 
 
-def is_bulk(message: Message) -> bool:
-    """Tell whether a message carries many tasks or outcomes at once."""
-    return type(message) in _LOADS and len(_items_of(message)) >= _BULK_ITEMS
+def load_of(message: Message) -> int:
+    """Count the tasks or outcomes that a message carries; 0: it is for other things."""
+    return len(_items_of(message)) if type(message) in _LOADS else 0
 
 
 def portions(message: Message, limit: int) -> list[tuple[Message, int]]:

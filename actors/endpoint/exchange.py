@@ -17,7 +17,7 @@ result already, or the task runs once more.
 import abc
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from actors.endpoint.restoration import put_back_record
@@ -121,6 +121,12 @@ class Exchange(abc.ABC):
     @abc.abstractmethod
     def _send(self, peer: str, message: Message, now: float, turn: Turn) -> None:
         """Send to a member."""
+
+    @abc.abstractmethod
+    def _send_eagerly(
+        self, peer: str, message: Message, now: float, turn: Turn
+    ) -> None:
+        """Send to a member, perhaps before it is recorded."""
 
     def _promise(self, peer: str, message: Message, turn: Turn) -> None:
         """Send to a member once all that is recorded so far is safe."""
@@ -330,7 +336,13 @@ class Exchange(abc.ABC):
         return asked
 
     def _deliver(
-        self, outcomes: list[Outcome], client: ClientEntry, now: float, turn: Turn
+        self,
+        outcomes: list[Outcome],
+        client: ClientEntry,
+        now: float,
+        turn: Turn,
+        *,
+        send: Callable[[str, Message, float, Turn], None] | None = None,
     ) -> None:
         self.finished += len(outcomes)
         client.unfinished -= len(outcomes)
@@ -350,7 +362,7 @@ class Exchange(abc.ABC):
         if client.is_leaving:
             self._drop_if_empty(client)
         elif client.gone_at == math.inf:
-            self._send(client.peer, Results(outcomes), now, turn)
+            (send or self._send)(client.peer, Results(outcomes), now, turn)
         if not self.ledger.entries:
             self._load_changed = True
 
@@ -411,7 +423,8 @@ class Exchange(abc.ABC):
         at = now + self.settings.wall_offset
         turn.records.append(TasksLeased(manager.manager_id, at, ids))
         if tasks:
-            self._send(manager.peer, Lease(tasks), now, turn)
+            # Forgotten, they are leased again: their managers say that they have them.
+            self._send_eagerly(manager.peer, Lease(tasks), now, turn)
         if last_starts:
             self._promise(manager.peer, Lease(last_starts), turn)
 
@@ -438,7 +451,9 @@ class Exchange(abc.ABC):
         if by_client:
             self.block_errors.note_worked(manager.block_id)
         for client_id, ended_now in by_client.items():
-            self._deliver(ended_now, self.clients[client_id], now, turn)
+            # Forgotten, they are told again: the manager keeps them until the ack.
+            client = self.clients[client_id]
+            self._deliver(ended_now, client, now, turn, send=self._send_eagerly)
         self._stop_if_drained(manager, now, turn)
         self.place(now, turn)
 

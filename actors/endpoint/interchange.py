@@ -588,6 +588,12 @@ class Interchange(Exchange):
         turn.sends.append((peer, message))
         self._liveness.sent(peer, now)
 
+    def _send_eagerly(
+        self, peer: str, message: Message, now: float, turn: Turn
+    ) -> None:
+        turn.eager.append((peer, message))
+        self._liveness.sent(peer, now)
+
     def send(self, peer: str, message: Message, now: float, turn: Turn) -> bool:
         """Send to a member; false: there is none of that name."""
         if peer not in self.members:

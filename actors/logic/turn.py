@@ -125,14 +125,17 @@ class HangUp(Effect):
 class Turn:
     """Everything that follows from one message."""
 
-    # To be written before anything below happens.
+    # To be written before anything below happens, `eager` excepted.
     records: list[Any] = field(default_factory=list)
-    # Whether the records must reach the disk before anything below happens.
+    # Whether the records must reach the disk before anything at all happens.
     must_sync: bool = False
     # (peer, message), in order per peer. A peer without a link: dropped.
     sends: list[tuple[str, Message]] = field(default_factory=list)
+    # As `sends`, behind those of this turn, but perhaps before the records are written:
+    # should we die in between, then whoever has told us, or is told, makes up for it.
+    eager: list[tuple[str, Message]] = field(default_factory=list)
     # Sent once the records of this turn, and of all before it, are as safe as they must
-    # be. In order among themselves per peer; `sends` may overtake them. One that is for
+    # be. In order among themselves per peer; others may overtake them. One that is for
     # a link which is gone by then is dropped.
     promises: list[tuple[str, Message]] = field(default_factory=list)
     events: list[AnyEvent] = field(default_factory=list)

@@ -105,6 +105,7 @@ def _append(whole: Turn, part: Turn) -> None:
     whole.records += part.records
     whole.must_sync = whole.must_sync or part.must_sync
     whole.sends += part.sends
+    whole.eager += part.eager
     whole.promises += part.promises
     whole.events += part.events
     whole.effects += part.effects
@@ -112,7 +113,7 @@ def _append(whole: Turn, part: Turn) -> None:
 
 def sent_to(turn: Turn, peer: str, kind: type[Kind]) -> list[Kind]:
     """Give what a turn sends to a peer, at once or as a promise, of one kind."""
-    told = (*turn.sends, *turn.promises)
+    told = (*turn.sends, *turn.eager, *turn.promises)
     return [m for to, m in told if to == peer and isinstance(m, kind)]
 
 

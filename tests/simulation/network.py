@@ -115,27 +115,37 @@ class Node:
     def complete(self) -> None:
         """Carry out what the turns so far ask for."""
         turns, self._turns = self._turns, []
-        if self.world.crashes_now(self):
-            return
-        for turn in turns:
-            self.save(turn.records)
-        if self.world.crashes_now(self):
-            return
-        for turn in turns:
-            for peer, message in turn.sends:
-                if peer in self.links:
-                    self.links[peer].send(self, message)
-            for peer, message in turn.promises:
-                self.promise(peer, message)
-        for turn in turns:
-            for event in turn.events:
-                self.world.publish(self, event)
+        # As the real loop: what is eager goes before the records if it is alone.
+        acts = [self._save_all, self._send_all]
+        if not any(turn.sends or turn.must_sync for turn in turns):
+            acts.reverse()
+        for act in (*acts, self._publish_all):
+            if self.world.crashes_now(self):
+                return
+            act(turns)
         if self.world.crashes_now(self):
             return
         for turn in turns:
             for effect in turn.effects:
                 self.do(effect)
         self.finish_round()
+
+    def _save_all(self, turns: list[Turn]) -> None:
+        for turn in turns:
+            self.save(turn.records)
+
+    def _send_all(self, turns: list[Turn]) -> None:
+        for turn in turns:
+            for peer, message in (*turn.sends, *turn.eager):
+                if peer in self.links:
+                    self.links[peer].send(self, message)
+            for peer, message in turn.promises:
+                self.promise(peer, message)
+
+    def _publish_all(self, turns: list[Turn]) -> None:
+        for turn in turns:
+            for event in turn.events:
+                self.world.publish(self, event)
 
     def _round(self) -> None:
         events, self._inbox = self._inbox, []
