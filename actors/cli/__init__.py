@@ -27,6 +27,7 @@ _COMMANDS = {
     "logs": "actors.cli.logs:logs",
     "events": "actors.cli.events:events",
     "metrics": "actors.cli.metrics:metrics",
+    "timeline": "actors.cli.timeline:timeline",
     "tui": "tui.command:tui",
     "stop": "actors.cli.stop:stop",
     "hold": "actors.cli.steer:hold",
