@@ -10,8 +10,8 @@
         link    wss://host:port/interchange/link/LINK_ID
     ws://127.0.0.1:port   as wss, in the clear: on the loopback interface only
 
-Over `ws` and `wss` the listener refuses a peer that dials it by another host name or
-address than its own, unless it listens on 0.0.0.0 or [::].
+Over `wss` a dialer refuses a listener whose certificate is not made out to the host
+that it dials.
 """
 
 import ipaddress

@@ -1,24 +1,22 @@
 """The edge to nng: the one module that imports pynng, and where its `Any` ends.
 
-Three things differ from pynng's own classes: nothing here blocks, receiving and sending
-one frame costs half as much, and a dialer that gets nowhere can say why.
+Four things differ from pynng's own classes: nothing here blocks, receiving and sending
+one frame costs half as much, a dialer that gets nowhere can say why, and what goes to
+other hosts goes through a relay (`relay.py` says why).
 """
 
-import os
+import errno
 import sys
-import threading
-import time
 import warnings
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import pynng as untyped_pynng
 
 from actors.errors import ConfigError, TransportClosed
+from actors.relay import Line, Relay
 
-__all__ = ["NngSocket", "Security", "forbid_redial", "nng", "pynng"]
+__all__ = ["NngSocket", "forbid_redial", "nng", "pynng"]
 
 pynng: Any = untyped_pynng
 nng: Any = pynng.lib
@@ -31,13 +29,6 @@ _REDIAL_MIN = 50
 _REDIAL_MAX = 1000
 # A day, in milliseconds.
 _NEVER = 24 * 3600 * 1000
-
-# How long a dialer that is being closed may take to end an attempt that is under way,
-# and how often to look, in seconds. Measured: nng itself gives up a silent far side
-# after 2 s; one pause of _REDIAL_MAX may come first. What is stuck for longer waits for
-# the kernel to connect.
-_QUIET_LIMIT = 5.0
-_QUIET_POLL_PERIOD = 0.02
 
 # nng starts up to 16 threads for callbacks and 8 each for polling and for timers,
 # depending on the cores. Our one loop cannot keep more than these busy. Measured on 2
@@ -58,68 +49,12 @@ _COUNT_TYPES = frozenset({nng.NNG_STAT_COUNTER, nng.NNG_STAT_LEVEL})
 
 # {nng's counter at a dialer: what it means}, the most telling first.
 _DIAL_TROUBLES = {
-    "auth": (
-        "one side does not accept the other's certificate: signed by another "
-        "authority, made out to another host name, or out of date"
-    ),
     "proto": "something that is not ours listens there",
     "reject": "something that is not ours listens there",
     "timeout": "no answer in time",
-    "other": "the host is not known, or something that is not ours listens there",
+    "other": "something that is not ours listens there",
     "refused": "nobody listens there",
 }
-
-
-@dataclass(frozen=True)
-class Security:
-    """The certificates of one side of a `wss` connection; both sides must have some.
-
-    Args:
-        ca_file: path of the PEM certificate that must have signed the other side's.
-        cert_key_file: path of the PEM file with this side's certificate and key.
-        server_name: the name that the listener's certificate must carry; empty: the
-            host of the url that is dialed.
-    """
-
-    ca_file: str
-    cert_key_file: str
-    server_name: str = ""
-
-    @cached_property
-    def listening_config(self) -> Any:
-        """The TLS configuration of every listener; made once, as it reads files."""
-        return self._config(pynng.TLSConfig.MODE_SERVER, None)
-
-    def dialing_config(self, url: str) -> Any:
-        """Return the TLS configuration of a dialer.
-
-        Raises:
-            ConfigError: as for `listening_config`: a file is missing or wrong.
-        """
-        name = self.server_name or urlsplit(url).hostname
-        return self._config(pynng.TLSConfig.MODE_CLIENT, name)
-
-    def _config(self, mode: int, server_name: str | None) -> Any:
-        for path in (self.ca_file, self.cert_key_file):
-            if not os.access(path, os.R_OK):
-                raise ConfigError(
-                    f"Certificate file {path} is missing or not readable: make it with "
-                    "`actors init`, or copy it from the endpoint's host"
-                )
-        try:
-            return pynng.TLSConfig(
-                mode,
-                server_name=server_name,
-                auth_mode=pynng.TLSConfig.AUTH_MODE_REQUIRED,
-                ca_files=self.ca_file,
-                cert_key_file=self.cert_key_file,
-            )
-        except pynng.NNGException as error:
-            raise ConfigError(
-                f"{self.ca_file} or {self.cert_key_file} is not what it should be "
-                f"({error}): the first is a PEM certificate, the second a PEM "
-                "certificate followed by its key"
-            ) from None
 
 
 class NngSocket:
@@ -134,7 +69,9 @@ class NngSocket:
             recv_max_size=max_bytes,
         )
         self._is_closed = False
-        self._dialer: Any = None
+        self._dialer: Any = None  # of nng; over ipc only
+        self._relay: Relay | None = None  # over a network only, as is the line
+        self._line: Line | None = None
         # Made once: two allocations less for each frame.
         self._handle: Any = self._socket.socket
         self._data: Any = _ffi.new("char **")
@@ -145,25 +82,35 @@ class NngSocket:
         fd: int = self._socket.recv_fd
         return fd
 
-    def _listen(self, security: Security | None) -> None:
+    def _listen(self, relay: Relay | None) -> None:
         try:
-            if self._is_encrypted(security):
-                assert security is not None
-                self._socket.tls_config = security.listening_config
-            self._socket.listen(self.url)
-        except pynng.NNGException as error:
+            if self._is_local:
+                self._socket.listen(self.url)
+            else:
+                self._relay = self._needed(relay)
+                self._line = self._relay.listen(self.url, self._adopter())
+        except (pynng.NNGException, OSError) as error:
             self.close()
             raise ConfigError(_listening_trouble(self.url, error)) from None
         except ConfigError:
             self.close()
             raise
 
-    def _dial(self, security: Security | None) -> None:
+    def _dial(self, relay: Relay | None, *, again: bool) -> None:
+        """Start to connect.
+
+        Args:
+            relay: for `wss` and `ws`.
+            again: whether a connection that is lost is replaced. Over ipc it always is;
+                see `forbid_redial`.
+        """
         try:
-            if self._is_encrypted(security):
-                assert security is not None
-                self._socket.tls_config = security.dialing_config(self.url)
-            self._dialer = self._socket.dial(self.url, block=False)
+            if self._is_local:
+                self._dialer = self._socket.dial(self.url, block=False)
+            else:
+                self._relay = self._needed(relay)
+                adopt = self._adopter()
+                self._line = self._relay.dial(self.url, adopt, again=again)
         except pynng.NNGException as error:
             self.close()
             raise ConfigError(f"{self.url} cannot be dialed: {error}") from None
@@ -171,14 +118,20 @@ class NngSocket:
             self.close()
             raise
 
-    def _is_encrypted(self, security: Security | None) -> bool:
-        if not self.url.startswith("wss:"):
-            return False
-        if security is None:
-            raise ConfigError(
-                f"{self.url} needs certificates: give the files that `actors init` made"
-            )
-        return True
+    @property
+    def _is_local(self) -> bool:
+        """Whether nng itself makes the connections."""
+        return not self.url.startswith(("wss:", "ws:"))
+
+    def _needed(self, relay: Relay | None) -> Relay:
+        if relay is None:
+            raise ConfigError(f"{self.url} needs a relay: make a Relay, and give it")
+        return relay
+
+    def _adopter(self) -> Any:
+        """Make a function that gives nng a connection; returns 0, or nng's error."""
+        listener = self._socket.listen("socket://").listener
+        return partial(nng.nng_listener_set_int, listener, b"socket:fd")
 
     def _receive(self) -> bytes | None:
         """Return the next frame, or None if there is none."""
@@ -210,8 +163,12 @@ class NngSocket:
         return True
 
     def _trouble(self) -> str:
-        """Tell why a dialer is not connected, as far as nng counts reasons."""
-        if self._is_closed or self._dialer is None:
+        """Tell why a dialer is not connected, as far as that is known."""
+        if self._is_closed:
+            return ""
+        if self._line is not None:
+            return self._line.trouble
+        if self._dialer is None:
             return ""
         counts = _dialer_counts(self._dialer)
         if counts.get("pipes"):
@@ -222,45 +179,19 @@ class NngSocket:
         return ""
 
     def close(self) -> None:
-        """Close; what has not left this process by then is lost. Twice is fine.
-
-        Over `ws` and `wss` nng waits up to 0.1 s for a far side that hangs, and a
-        dialer that is not connected must end an attempt first. That is left to a
-        thread: the url of a listener is free only then, and the program's end waits
-        for it (some 3 s at worst).
-        """
+        """Close; what the far side has not read by then may be lost. Twice is fine."""
         if self._is_closed:
             return
         self._is_closed = True
         if sys.is_finalizing():  # pynng's exit hook closed everything
             return
-        if self.url.startswith("ipc:"):
-            self._release()
+        if self._relay is not None and self._line is not None:
+            self._relay.hang_up(self._line, self._release)
         else:
-            # No daemon: the program's end waits for it, so that the far side is told.
-            threading.Thread(target=self._release, name="actors-close").start()
+            self._release()
 
     def _release(self) -> None:
-        if self._dialer is not None and not self.url.startswith("ipc:"):
-            self._become_quiet()
         self._socket.close()
-
-    def _become_quiet(self) -> None:
-        """Wait until a dialer is connected, or has ended its last attempt to connect.
-
-        nng 1.11 frees memory twice, and aborts the process, when a websocket dialer is
-        closed at certain moments of an attempt (measured: one time in a hundred).
-        """
-        forbid_redial(self._dialer.dialer)
-        before = _dialer_counts(self._dialer)
-        deadline = time.monotonic() + _QUIET_LIMIT
-        while time.monotonic() < deadline:
-            time.sleep(_QUIET_POLL_PERIOD)
-            counts = _dialer_counts(self._dialer)
-            if counts.get("pipes") or counts != before:
-                # What nng does after it counted takes it no longer than this.
-                time.sleep(_QUIET_POLL_PERIOD)
-                return
 
     def __del__(self) -> None:
         if not self._is_closed:
@@ -300,16 +231,18 @@ def _dialer_counts(dialer: Any) -> dict[str, int]:
 
 
 def _listening_trouble(url: str, error: Exception) -> str:
+    if isinstance(error, pynng.AddressInUse) or (
+        isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+    ):
+        return (
+            f"{url} is taken: another process listens there; stop it, or choose "
+            "another address"
+        )
     match error:
-        case pynng.AddressInUse():
-            return (
-                f"{url} is taken: another process listens there; stop it, or choose "
-                "another address"
-            )
         case pynng.NoEntry():
             return f"{url} cannot be made: its folder does not exist"
-        case pynng.PermissionDenied():
-            return f"{url} cannot be made: this user may not write there"
+        case pynng.PermissionDenied() | PermissionError():
+            return f"{url} cannot be made: this user may not do that there"
         case _:
             return (
                 f"{url} cannot be listened at ({error}): it must be an address of this "

@@ -62,7 +62,16 @@ from actors.messages import (
     portions,
     published,
 )
-from actors.transport import Door, Knock, Link, Publisher, Security, Signal, Subscriber
+from actors.transport import (
+    Door,
+    Knock,
+    Link,
+    Publisher,
+    Relay,
+    Security,
+    Signal,
+    Subscriber,
+)
 
 __all__ = [
     "Bell",
@@ -341,6 +350,7 @@ class Runtime:
         # Directly: `selectors` takes longer for the smallest round than we do.
         self._epoll = select.epoll()
         self._callbacks: dict[int, Callable[[], object]] = {}  # {descriptor: reader}
+        self._relays: dict[Security | None, Relay] = {}  # {certificates: relay}
         self._signals = [Signal()]  # the one that all links use, until we close
         self._ports: dict[str, _Port] = {}  # {peer: port}
         self._by_link: dict[Link, _Port] = {}
@@ -419,6 +429,9 @@ class Runtime:
             self._door.close()
         if self._publisher is not None:
             self._publisher.close()
+        for relay in self._relays.values():
+            relay.close()
+        self._relays.clear()
         self._epoll.close()
         # Let go of what would otherwise wait for the garbage collector: the signal's
         # descriptor is closed by whoever lets go of it last.
@@ -618,11 +631,20 @@ class Runtime:
     # Others come to us
 
     def _open(self, serving: Serving) -> None:
-        address, actor, security = serving.address, serving.actor, serving.security
-        self._door = Door(address.door(actor), security, HELLO_BYTES)
+        address, actor = serving.address, serving.actor
+        relay = self._relay(address, serving.security)
+        self._door = Door(address.door(actor), relay, HELLO_BYTES)
         self._watch(self._door.fileno(), self._read_door)
         if serving.publishes:
-            self._publisher = Publisher(address.events(actor), security)
+            self._publisher = Publisher(address.events(actor), relay)
+
+    def _relay(self, address: Address, security: Security | None) -> Relay | None:
+        """Return what carries to and from other hosts with these certificates."""
+        if address.scheme == "ipc":
+            return None
+        if security not in self._relays:
+            self._relays[security] = Relay(security)
+        return self._relays[security]
 
     def _read_door(self) -> None:
         assert self._door is not None
@@ -664,7 +686,7 @@ class Runtime:
         link_id = secrets.token_urlsafe(16)
         link = Link.listen(
             serving.address.link(serving.actor, link_id),
-            serving.security,
+            self._relay(serving.address, serving.security),
             serving.max_frame_bytes,
             self._signals[0],
         )
@@ -696,7 +718,8 @@ class Runtime:
         how = self._dialing[door]
         frame = encode_one(newcomer)
         url = how.address.door(how.actor)
-        knock = Knock(url, how.security, frame, HELLO_BYTES)
+        relay = self._relay(how.address, how.security)
+        knock = Knock(url, relay, frame, HELLO_BYTES)
         self._knocks[door] = knock
         self._watch(knock.fileno(), lambda: self._read_answer(door, knock))
 
@@ -723,7 +746,7 @@ class Runtime:
                 self._drop(old)
             link = Link.dial(
                 how.address.link(how.actor, answer.link),
-                how.security,
+                self._relay(how.address, how.security),
                 how.max_frame_bytes,
                 self._signals[0],
             )
@@ -737,7 +760,9 @@ class Runtime:
 
     def _subscribe(self, how: Dialing) -> None:
         subscriber = Subscriber(
-            how.address.events(how.actor), how.security, how.max_frame_bytes
+            how.address.events(how.actor),
+            self._relay(how.address, how.security),
+            how.max_frame_bytes,
         )
         self._subscribers.append(subscriber)
         self._watch(subscriber.fileno(), lambda: self._read_events(subscriber))

@@ -19,9 +19,8 @@ Rules:
   waits for "down"; whoever reads a last word closes.
 * A frame larger than the receiver's `max_bytes` ends the connection that it came on,
   and no other.
-* Over `ipc` all this is solid (measured: 18,000 sessions). Over `ws` and `wss` nng 1.11
-  frees memory too early when a connection ends, whoever ends it and however: about one
-  session in 2,000 ends a process by SIGABRT or SIGSEGV. Its supervisor must be ready.
+* Over `wss` and `ws` a relay makes the connections, in a thread of its own: give the
+  same one to all sockets of one owner, and close it after them.
 * Close everything, and what dials before the program ends. What was forgotten is
   closed when its last reference goes, with a ResourceWarning.
 """
@@ -35,7 +34,9 @@ from typing import Any, Literal
 
 from actors.address import Address
 from actors.errors import PayloadTooLarge
-from actors.nng import NngSocket, Security, forbid_redial, nng, pynng
+from actors.nng import NngSocket, forbid_redial, nng, pynng
+from actors.relay import Relay
+from actors.tls import Security
 
 __all__ = [
     "Address",
@@ -44,6 +45,7 @@ __all__ = [
     "Knock",
     "Link",
     "Publisher",
+    "Relay",
     "Security",
     "Signal",
     "Subscriber",
@@ -71,16 +73,16 @@ class Door(NngSocket):
 
     Args:
         url: where to listen. A socket file left by a dead process is replaced.
-        security: needed for `wss`, ignored otherwise.
+        relay: needed for `wss` and `ws`, ignored otherwise.
         max_bytes: of one knock.
 
     Raises:
         ConfigError: the address is taken or not ours, or the certificates are wrong.
     """
 
-    def __init__(self, url: str, security: Security | None, max_bytes: int) -> None:
+    def __init__(self, url: str, relay: Relay | None, max_bytes: int) -> None:
         super().__init__(pynng.Rep0, url, max_bytes)
-        self._listen(security)
+        self._listen(relay)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while somebody knocks."""
@@ -104,7 +106,7 @@ class Knock(NngSocket):
 
     Args:
         url: of the door; dialed again and again until somebody listens.
-        security: needed for `wss`, ignored otherwise.
+        relay: needed for `wss` and `ws`, ignored otherwise.
         frame: the request.
         max_bytes: of the answer.
 
@@ -113,12 +115,12 @@ class Knock(NngSocket):
     """
 
     def __init__(
-        self, url: str, security: Security | None, frame: bytes, max_bytes: int
+        self, url: str, relay: Relay | None, frame: bytes, max_bytes: int
     ) -> None:
         super().__init__(pynng.Req0, url, max_bytes)
         self._operation: Any = None
         self._socket.resend_time = _RESEND_NEVER
-        self._dial(security)
+        self._dial(relay, again=True)
         # A plain send would be refused until somebody listens; an asynchronous one
         # waits inside nng.
         message = pynng.ffi.new("nng_msg **")
@@ -208,11 +210,6 @@ class _Watch:
         self._signal = signal
         self._pipe_id: int | None = None  # of the one connection that there may be
 
-    @property
-    def has_met(self) -> bool:
-        """Whether the one connection was made, though perhaps not for long."""
-        return self._pipe_id is not None
-
     def before(self, pipe: Any) -> None:
         """Let the first connection in and no other."""
         if self._pipe_id is None:
@@ -254,13 +251,13 @@ class Link(NngSocket):
 
     @classmethod
     def listen(
-        cls, url: str, security: Security | None, max_bytes: int, signal: Signal
+        cls, url: str, relay: Relay | None, max_bytes: int, signal: Signal
     ) -> "Link":
         """Wait for the one peer that knows the url.
 
         Args:
             url: where to listen. A socket file left by a dead process is replaced.
-            security: needed for `wss`, ignored otherwise.
+            relay: needed for `wss` and `ws`, ignored otherwise.
             max_bytes: of one frame, either way; the same at both sides.
             signal: told when the peer comes and goes.
 
@@ -269,12 +266,12 @@ class Link(NngSocket):
                 wrong.
         """
         link = cls(url, max_bytes, signal)
-        link._listen(security)
+        link._listen(relay)
         return link
 
     @classmethod
     def dial(
-        cls, url: str, security: Security | None, max_bytes: int, signal: Signal
+        cls, url: str, relay: Relay | None, max_bytes: int, signal: Signal
     ) -> "Link":
         """Start to connect to a listening link; see `listen` for the arguments.
 
@@ -282,7 +279,7 @@ class Link(NngSocket):
             ConfigError: no url, or the certificates are wrong.
         """
         link = cls(url, max_bytes, signal)
-        link._dial(security)
+        link._dial(relay, again=False)
         return link
 
     @property
@@ -350,26 +347,22 @@ class Link(NngSocket):
         self._socket.remove_post_pipe_connect_cb(self._watch.up)
         self._socket.remove_post_pipe_remove_cb(self._watch.down)
 
-    def _become_quiet(self) -> None:
-        if not self._watch.has_met:  # else it will not try again
-            super()._become_quiet()
-
 
 class Publisher(NngSocket):
     """A place that tells everybody who listens; who is slow misses the oldest.
 
     Args:
         url: where to listen. A socket file left by a dead process is replaced.
-        security: needed for `wss`, ignored otherwise.
+        relay: needed for `wss` and `ws`, ignored otherwise.
 
     Raises:
         ConfigError: the address is taken or not ours, or the certificates are wrong.
     """
 
-    def __init__(self, url: str, security: Security | None) -> None:
+    def __init__(self, url: str, relay: Relay | None) -> None:
         super().__init__(pynng.Pub0, url)
         self._socket.send_buffer_size = _EVENT_QUEUE_FRAMES
-        self._listen(security)
+        self._listen(relay)
 
     def send(self, frame: bytes) -> None:
         """Tell all subscribers of this moment."""
@@ -381,18 +374,18 @@ class Subscriber(NngSocket):
 
     Args:
         url: of the publisher.
-        security: needed for `wss`, ignored otherwise.
+        relay: needed for `wss` and `ws`, ignored otherwise.
         max_bytes: of one frame.
 
     Raises:
         ConfigError: no url, or the certificates are wrong.
     """
 
-    def __init__(self, url: str, security: Security | None, max_bytes: int) -> None:
+    def __init__(self, url: str, relay: Relay | None, max_bytes: int) -> None:
         super().__init__(pynng.Sub0, url, max_bytes)
         self._socket.recv_buffer_size = _EVENT_QUEUE_FRAMES
         self._socket.subscribe(b"")
-        self._dial(security)
+        self._dial(relay, again=True)
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while `receive` has something."""

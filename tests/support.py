@@ -1,19 +1,10 @@
 """What tests of several parts need."""
 
-import os
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
-__all__ = ["eventually", "free_port", "pass_in_own_process"]
-
-# nng 1.11 may end a process when a websocket ends (see actors.transport), perhaps once
-# in a thousand times. Then such tests start again. Chosen: five in a row are no
-# accident.
-_ATTEMPTS = 5
+__all__ = ["eventually", "free_port"]
 
 # Short against everything that is waited for, long against a switch of processes.
 _POLL_PERIOD = 0.005
@@ -41,28 +32,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def pass_in_own_process(
-    file: Path, environment: Mapping[str, str] | None = None, selection: str = ""
-) -> None:
-    """Run tests in a process that nng may end, and fail if they do.
-
-    Args:
-        file: of the tests, not collected by itself.
-        environment: variables on top of ours.
-        selection: as for `pytest -k`.
-    """
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    for _ in range(_ATTEMPTS):
-        done = subprocess.run(
-            [*command, "-k", selection, str(file)],
-            env={**os.environ, **(environment or {})},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode >= 0:
-            break
-    assert done.returncode == 0, done.stdout

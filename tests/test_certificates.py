@@ -9,7 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from actors.certificates import make_certificates
 from actors.errors import ConfigError
-from actors.transport import Link, Security, Signal
+from actors.transport import Link, Relay, Security, Signal
 from tests.support import eventually, free_port
 
 MAX_BYTES = 1000
@@ -121,20 +121,24 @@ def test_mutual_tls_works_with_them_and_refuses_another_authority(
     make_certificates(tmp_path / "ours", ["localhost", "127.0.0.1"])
     make_certificates(tmp_path / "theirs", ["localhost", "127.0.0.1"])
 
-    def security(set_name: str, name: str) -> Security:
-        return Security(
-            str(tmp_path / set_name / "ca.pem"), str(tmp_path / set_name / name)
-        )
+    relays = []
+
+    def relay(set_name: str, name: str) -> Relay:
+        folder = tmp_path / set_name
+        relays.append(Relay(Security(str(folder / "ca.pem"), str(folder / name))))
+        return relays[-1]
 
     url = f"wss://{host}:{free_port()}/x"
     signal = Signal()
-    listener = Link.listen(url, security("ours", "server.pem"), MAX_BYTES, signal)
-    stranger = Link.dial(url, security("theirs", "client.pem"), MAX_BYTES, signal)
+    listener = Link.listen(url, relay("ours", "server.pem"), MAX_BYTES, signal)
+    stranger = Link.dial(url, relay("theirs", "client.pem"), MAX_BYTES, signal)
     eventually(lambda: "does not accept" in stranger.trouble, what="a refusal")
     stranger.close()
     assert not listener.was_connected
-    friend = Link.dial(url, security("ours", "client.pem"), MAX_BYTES, signal)
+    friend = Link.dial(url, relay("ours", "client.pem"), MAX_BYTES, signal)
     friend.send(b"hello")
     eventually(lambda: listener.receive() == b"hello", what="a frame")
     friend.close()
     listener.close()
+    for used in relays:
+        used.close()

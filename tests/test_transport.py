@@ -4,6 +4,7 @@ import gc
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,18 +25,16 @@ from actors.transport import (
     Knock,
     Link,
     Publisher,
+    Relay,
     Security,
     Signal,
     Subscriber,
 )
-from tests.support import eventually, free_port, pass_in_own_process
+from tests.support import eventually, free_port
 
 pytestmark = pytest.mark.slow
 
 MAX_BYTES = 100_000
-
-# Which network the tests of this file run over; `ipc` if unset.
-NETWORK_VARIABLE = "ACTORS_TEST_NETWORK"
 
 
 @pytest.fixture(scope="module")
@@ -53,20 +52,35 @@ def folder() -> Iterator[Path]:
 
 
 class Network:
-    """One endpoint's address, what both sides need for it, and all that was opened."""
+    """One endpoint's address, what both sides need for it, and all that was opened.
+
+    Args:
+        address: of the endpoint.
+        certificates: the folder of a set; None: there is no need of any.
+    """
 
     def __init__(self, address: Address, certificates: Path | None = None) -> None:
         self.address = address
-        self.server: Security | None = None
-        self.client: Security | None = None
-        if certificates is not None:
-            ca = str(certificates / "ca.pem")
-            self.server = Security(ca, str(certificates / "server.pem"))
-            self.client = Security(ca, str(certificates / "client.pem"))
+        self._certificates = certificates
+        self._relays: list[Relay] = []
+        self.server = self.relay("server.pem")
+        self.client = self.relay("client.pem")
         self.signal = Signal()
         self.changes: list[tuple[Link, Change]] = []
         self._open: list[Door | Knock | Link | Publisher | Subscriber] = []
         self._links = 0
+
+    def relay(
+        self, cert_key_file: str | Path, ca: Path | None = None, name: str = ""
+    ) -> Relay:
+        """Make a relay of a side; with the network's own certificates unless told."""
+        security = None
+        if self._certificates is not None:
+            ca_file = str(ca or self._certificates / "ca.pem")
+            pem = str(self._certificates / cert_key_file)
+            security = Security(ca_file, pem, name)
+        self._relays.append(Relay(security))
+        return self._relays[-1]
 
     def url(self, link_id: str) -> str:
         return self.address.link("interchange", link_id)
@@ -120,20 +134,13 @@ class Network:
     def close(self) -> None:
         for thing in self._open:
             thing.close()
-        wait_for_closing()
+        for relay in self._relays:
+            relay.close()
+        names = [thread.name for thread in threading.enumerate()]
+        assert "actors-relay" not in names
 
 
-def is_closing() -> bool:
-    return any(thread.name == "actors-close" for thread in threading.enumerate())
-
-
-def wait_for_closing() -> None:
-    for thread in threading.enumerate():
-        if thread.name == "actors-close":
-            thread.join()
-
-
-@pytest.fixture(params=[os.environ.get(NETWORK_VARIABLE, "ipc")])
+@pytest.fixture(params=["ipc", "ws", "wss"])
 def network(
     request: pytest.FixtureRequest, folder: Path, certificates: Path
 ) -> Iterator[Network]:
@@ -352,7 +359,6 @@ def test_a_dialer_does_not_connect_a_second_time(network: Network) -> None:
     listener.close()
     eventually(lambda: "down" in network.changes_of(dialer), what="down")
     assert not dialer.send(b"more")
-    wait_for_closing()
     heir = network.listen("pair1")
     # Without care it would redial within its longest pause, a second.
     with pytest.raises(AssertionError, match="a connection"):
@@ -474,7 +480,6 @@ def test_a_knock_is_repeated_when_the_door_dies_before_it_answers(
     knock = network.knock(b"hello")
     assert received(door) == b"hello"
     door.close()
-    wait_for_closing()
     successor = network.door()
     assert received(successor) == b"hello"
     successor.answer(b"welcome")
@@ -563,7 +568,6 @@ def test_a_subscriber_finds_the_next_publisher_by_itself(network: Network) -> No
 
     eventually(lambda: hears(first), what="news")
     first.close()
-    wait_for_closing()
     second = network.publisher()
     eventually(lambda: hears(second), what="news of the next publisher")
 
@@ -652,10 +656,10 @@ def test_a_listener_that_cannot_be_names_the_reason(tmp_path: Path) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
     port = taken.getsockname()[1]
     with pytest.raises(ConfigError, match=rf":{port}/x is taken"):
-        Door(f"ws://127.0.0.1:{port}/x", None, MAX_BYTES)
+        Door(f"ws://127.0.0.1:{port}/x", Relay(), MAX_BYTES)
     taken.close()
     with pytest.raises(ConfigError, match=r"192\.0\.2\.1.*must be an address of this"):
-        Door(f"ws://192.0.2.1:{free_port()}/x", None, MAX_BYTES)
+        Door(f"ws://192.0.2.1:{free_port()}/x", Relay(), MAX_BYTES)
 
 
 def test_nonsense_cannot_be_dialed() -> None:
@@ -691,7 +695,6 @@ def test_everything_can_be_closed_twice(network: Network) -> None:
     for thing in things:
         if not isinstance(thing, Publisher):
             assert thing.receive() is None
-    wait_for_closing()
 
 
 def test_descriptors_and_threads_do_not_grow_with_sessions(network: Network) -> None:
@@ -711,14 +714,13 @@ def test_descriptors_and_threads_do_not_grow_with_sessions(network: Network) -> 
         listener.close()
 
     def count() -> tuple[int, int]:
-        wait_for_closing()
         gc.collect()
         return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
     for i in range(10):
         session(i)
     before = count()
-    for i in range(10, 150 if network.address.scheme == "ipc" else 30):
+    for i in range(10, 150 if network.address.scheme == "ipc" else 60):
         session(i)
     # What nng closed on its own threads may take it a moment.
     eventually(
@@ -727,31 +729,32 @@ def test_descriptors_and_threads_do_not_grow_with_sessions(network: Network) -> 
     )
 
 
-STOP_WHEN_CONNECTED = """
-import os, select, signal, sys
-from actors.transport import Link, Security, Signal
+SAY_HELLO = """
+import sys, time
+from actors.transport import Link, Relay, Security, Signal
 url, *files = sys.argv[1:]
 signals = Signal()
-link = Link.dial(url, Security(*files) if files else None, 1000, signals)
+link = Link.dial(url, Relay(Security(*files) if files else None), 1000, signals)
 link.send(b"hello")
-select.select([signals], [], [], 10)
-os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(60)
 """
 
 
-def test_closing_does_not_wait_for_a_far_side_that_hangs(network: Network) -> None:
+def test_closing_does_not_wait_for_a_far_side_that_hangs(
+    network: Network, certificates: Path
+) -> None:
     listener = network.listen("x")
-    command = [sys.executable, "-c", STOP_WHEN_CONNECTED, network.url("x")]
-    if network.client is not None:
-        command += [network.client.ca_file, network.client.cert_key_file]
+    command = [sys.executable, "-c", SAY_HELLO, network.url("x")]
+    if network.address.scheme == "wss":
+        command += [str(certificates / "ca.pem"), str(certificates / "client.pem")]
     with subprocess.Popen(command) as process:
         try:
             assert received(listener) == b"hello"
+            process.send_signal(signal.SIGSTOP)
             eventually(lambda: is_stopped(process.pid), what="a process that hangs")
             send_until_full(listener, b"x" * MAX_BYTES)
             listener.close()
-            # Over ipc there is nothing to wait for.
-            assert is_closing() == (network.address.scheme != "ipc")
+            assert network.listen("x") is not listener
         finally:
             process.kill()
 
@@ -764,7 +767,6 @@ def is_stopped(pid: int) -> bool:
 def test_a_dialer_can_be_closed_at_any_moment_of_an_attempt(
     network: Network, far_side: str
 ) -> None:
-    """Closed in the middle, nng 1.11 would abort the process."""
     silent = None
     if far_side == "honest":
         network.door()
@@ -777,7 +779,6 @@ def test_a_dialer_can_be_closed_at_any_moment_of_an_attempt(
         while time.monotonic() < until:
             assert knock.receive() is None
         knock.close()
-    wait_for_closing()
     if silent is not None:
         silent.close()
 
@@ -824,23 +825,3 @@ def test_importing_loads_no_cryptography() -> None:
     script = "import sys, actors.transport\nsys.exit('cryptography' in sys.modules)\n"
     done = subprocess.run([sys.executable, "-c", script], timeout=30, check=False)
     assert done.returncode == 0
-
-
-# Websockets
-
-
-@pytest.mark.parametrize(
-    ("file", "network", "selection"),
-    [
-        ("test_transport.py", "ws", "both_ways or is_answered or is_told"),
-        ("test_transport.py", "wss", ""),
-        ("transport_over_wss.py", "wss", ""),
-    ],
-)
-@pytest.mark.skipif(NETWORK_VARIABLE in os.environ, reason="is one of them itself")
-def test_these_tests_pass_over_websockets_in_a_process_of_their_own(
-    file: str, network: str, selection: str
-) -> None:
-    pass_in_own_process(
-        Path(__file__).with_name(file), {NETWORK_VARIABLE: network}, selection
-    )

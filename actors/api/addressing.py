@@ -11,8 +11,8 @@ from actors.config import EndpointPaths
 from actors.endpoint.surroundings import RunStatus, Surroundings
 from actors.errors import AddressError, ConfigError
 from actors.messages import MemberKind, to_member
-from actors.nng import Security
 from actors.runtime import Dialing
+from actors.tls import Security
 
 __all__ = ["ADDRESS_VARIABLE", "Entrance", "find_entrance"]
 

@@ -18,9 +18,9 @@ from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_confi
 from actors.journal import JournalConfig
 from actors.logic.liveness import Tempo
 from actors.messages import Decoder
-from actors.nng import Security
 from actors.process import ProcessIdentity
 from actors.runtime import Dialing
+from actors.tls import Security
 
 __all__ = ["RunStatus", "Surroundings", "python_version"]
 

@@ -15,7 +15,7 @@ from actors.errors import ActorsError
 from actors.process import ProcessIdentity
 from tests.cli.commands import actors
 from tests.endpoints import RunningEndpoint
-from tests.support import eventually, pass_in_own_process
+from tests.support import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_leftovers")]
 
@@ -151,7 +151,3 @@ def test_a_pid_that_was_given_away_again_is_left_alone(
         assert result.exit_code == 1
         assert f"its process {stubborn.pid} is gone" in result.stderr
     assert stubborn.poll() is None
-
-
-def test_an_endpoint_of_the_network_is_asked_from_elsewhere() -> None:
-    pass_in_own_process(Path(__file__).with_name("asking_over_wss.py"))

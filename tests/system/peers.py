@@ -30,8 +30,8 @@ from actors.messages import (
     encode_one,
     to_member,
 )
-from actors.nng import Security
-from actors.transport import Knock, Link, Signal
+from actors.tls import Security
+from actors.transport import Knock, Link, Relay, Signal
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 
@@ -74,11 +74,13 @@ def knock(
             answers.append(frame)
         return bool(answers)
 
-    request = Knock(url, security, frame, HUGE)
+    relay = Relay(security)
+    request = Knock(url, relay, frame, HUGE)
     try:
         eventually(is_answered, within, f"an answer from {url}")
     finally:
         request.close()
+        relay.close()
     return door_answer.decode(answers[0])
 
 
@@ -111,6 +113,7 @@ class Member:
         )
         is_local = self._address.scheme == "ipc"
         self._security = None if is_local else security_of(endpoint)
+        self._relay = Relay(self._security)
         self._decoder = decoder or to_member[kind]
         self._signal = Signal()
         self._heard: list[Message] = []
@@ -121,7 +124,7 @@ class Member:
         answer = knock(door, encode_one(self.hello), self._security)
         assert isinstance(answer, Welcome), answer
         url = self._address.link(self._actor, answer.link)
-        link = Link.dial(url, self._security, HUGE, self._signal)
+        link = Link.dial(url, self._relay, HUGE, self._signal)
         eventually(lambda: link.is_connected, what="the link to be there")
         return link
 
@@ -168,6 +171,7 @@ class Member:
 
     def __exit__(self, *_: object) -> None:
         self.link.close()
+        self._relay.close()
 
 
 def raw_connection(url: str) -> socket.socket:

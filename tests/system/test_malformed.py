@@ -59,7 +59,7 @@ from actors.messages import (
 )
 from actors.payload import CallDumper
 from tests.endpoints import RunningEndpoint
-from tests.support import eventually, pass_in_own_process
+from tests.support import eventually
 from tests.system import tasks
 from tests.system.peers import (
     Member,
@@ -536,10 +536,3 @@ def test_any_bytes_at_a_door_are_answered(
     frames = st.binary(max_size=64) | damaged(st.just(hello)) | anything.map(pack)
     answer = knock(door_of(endpoint), data.draw(frames))
     assert isinstance(answer, Refused | Welcome)
-
-
-# Other hosts
-
-
-def test_the_same_holds_behind_tls() -> None:
-    pass_in_own_process(Path(__file__).with_name("malformed_over_wss.py"))

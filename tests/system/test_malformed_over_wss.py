@@ -1,7 +1,4 @@
-"""What makes no sense is refused alone behind TLS, too; strangers cannot even knock.
-
-Run by `test_malformed`, in a process of its own.
-"""
+"""What makes no sense is refused alone behind TLS, too; strangers cannot even knock."""
 
 import ssl
 import subprocess
@@ -13,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from actors.messages import Refused, encode_one
-from actors.nng import Security
-from actors.transport import Knock
+from actors.tls import Security
+from actors.transport import Knock, Relay
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually, free_port
 from tests.system.peers import Member, hello_to, knock, raw_connection, security_of
@@ -97,12 +94,14 @@ def test_who_has_a_foreign_certificate_cannot_even_knock(
     before = picture(endpoint).malformed
     # One that trusts us, or not; what it shows is of another authority.
     for security in (foreign, Security(own.ca_file, foreign.cert_key_file)):
-        request = Knock(door, security, encode_one(hello_to(endpoint)), 1 << 20)
+        relay = Relay(security)
+        request = Knock(door, relay, encode_one(hello_to(endpoint)), 1 << 20)
         try:
             eventually(lambda r=request: r.trouble, what="a reason")  # type: ignore[misc]
             assert request.receive() is None
         finally:
             request.close()
+            relay.close()
     assert picture(endpoint).malformed == before
     with work(endpoint):
         pass
@@ -117,10 +116,8 @@ def test_who_has_no_certificate_cannot_even_knock(
     assert own is not None
     context = ssl.create_default_context(cafile=own.ca_file)
     upgrade = (
-        "GET /interchange/door HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: rep.sp.nanomsg.org\r\n\r\n"
+        "GET /interchange/door HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: actors\r\n"
+        "Connection: Upgrade\r\n\r\n"
     )
     answer = b""
     # Where it fails depends on the protocol's version: in the handshake, or with the

@@ -1,7 +1,4 @@
-"""Only who holds a certificate of the endpoint's own authority gets in, on one port.
-
-Run by `tests/test_transport.py`, in a process of its own; see there why.
-"""
+"""Only who holds a certificate of the endpoint's own authority gets in, on one port."""
 
 import socket
 import ssl
@@ -14,7 +11,7 @@ import pytest
 from actors.address import Address
 from actors.certificates import make_certificates
 from actors.errors import ConfigError
-from actors.transport import Door, Link, Security
+from actors.transport import Door, Link, Relay
 from tests.support import eventually, free_port
 from tests.test_transport import MAX_BYTES, Network, certificates, received
 
@@ -44,10 +41,10 @@ def foreign_certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def assert_refused(secure: Network, security: Security) -> None:
+def assert_refused(secure: Network, relay: Relay) -> None:
     """Check that a dialer gets nowhere and knows why, and the next one does."""
     listener = secure.listen("x")
-    stranger = Link.dial(secure.url("x"), security, MAX_BYTES, secure.signal)
+    stranger = Link.dial(secure.url("x"), relay, MAX_BYTES, secure.signal)
     stranger.send(b"intruder")
     eventually(lambda: "does not accept" in stranger.trouble, what="a refusal")
     assert not stranger.was_connected
@@ -59,49 +56,35 @@ def assert_refused(secure: Network, security: Security) -> None:
 
 
 def test_a_dialer_with_a_foreign_certificate_is_refused(
-    secure: Network, certificates: Path, foreign_certificates: Path
+    secure: Network, foreign_certificates: Path
 ) -> None:
-    security = Security(
-        str(certificates / "ca.pem"), str(foreign_certificates / "client.pem")
-    )
-    assert_refused(secure, security)
+    assert_refused(secure, secure.relay(foreign_certificates / "client.pem"))
 
 
 def test_a_dialer_does_not_talk_to_a_listener_of_a_foreign_authority(
     secure: Network, foreign_certificates: Path
 ) -> None:
-    security = Security(
-        str(foreign_certificates / "ca.pem"), str(foreign_certificates / "client.pem")
-    )
-    assert_refused(secure, security)
+    ca = foreign_certificates / "ca.pem"
+    assert_refused(secure, secure.relay(foreign_certificates / "client.pem", ca))
 
 
-def test_a_dialer_does_not_talk_to_a_listener_of_another_name(
-    secure: Network, certificates: Path
-) -> None:
-    security = Security(
-        str(certificates / "ca.pem"), str(certificates / "client.pem"), "lab.example"
-    )
-    assert_refused(secure, security)
+def test_a_dialer_does_not_talk_to_a_listener_of_another_name(secure: Network) -> None:
+    assert_refused(secure, secure.relay("client.pem", name="lab.example"))
 
 
 def test_a_name_in_the_certificate_can_be_expected_instead_of_the_hosts(
-    secure: Network, certificates: Path
+    secure: Network,
 ) -> None:
-    secure.client = Security(
-        str(certificates / "ca.pem"), str(certificates / "client.pem"), "localhost"
-    )
+    secure.client = secure.relay("client.pem", name="localhost")
     secure.pair()
 
 
-def test_a_client_certificate_cannot_pose_as_the_endpoint(
-    secure: Network, certificates: Path
-) -> None:
-    client = secure.client
-    secure.server = client
+def test_a_client_certificate_cannot_pose_as_the_endpoint(secure: Network) -> None:
+    secure.server = secure.relay("client.pem")
     secure.listen("x")
     dialer = secure.dial("x")
-    eventually(lambda: "not ours listens there" in dialer.trouble, what="a refusal")
+    eventually(lambda: "does not accept" in dialer.trouble, what="a refusal")
+    assert "purpose" in dialer.trouble
     assert not dialer.was_connected
 
 
@@ -112,10 +95,8 @@ def test_a_peer_without_a_certificate_is_refused(
     url = urlsplit(secure.url("x"))
     context = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     request = (
-        f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-        "Sec-WebSocket-Protocol: pair.sp.nanomsg.org\r\n\r\n"
+        f"GET {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nUpgrade: actors\r\n"
+        "Connection: Upgrade\r\n\r\n"
     )
 
     def answer(context: ssl.SSLContext) -> bytes:
@@ -140,21 +121,23 @@ def test_a_peer_without_a_certificate_is_refused(
 def test_plain_ws_gets_nowhere_at_a_wss_port(secure: Network) -> None:
     listener = secure.listen("x")
     url = secure.url("x").replace("wss:", "ws:")
-    stranger = Link.dial(url, None, MAX_BYTES, secure.signal)
-    eventually(lambda: stranger.trouble, what="a refusal")
+    relay = Relay()
+    stranger = Link.dial(url, relay, MAX_BYTES, secure.signal)
+    eventually(lambda: "not ours" in stranger.trouble, what="a refusal")
     assert not listener.was_connected
     stranger.close()
+    relay.close()
 
 
 def test_wss_without_certificates_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"wss://127.*needs certificates"):
-        Door(f"wss://127.0.0.1:{free_port()}/x", None, MAX_BYTES)
+        Door(f"wss://127.0.0.1:{free_port()}/x", Relay(), MAX_BYTES)
 
 
 def test_certificate_files_that_are_wrong_are_named(
     secure: Network, tmp_path: Path
 ) -> None:
-    missing = Security(str(tmp_path / "ca.pem"), str(tmp_path / "client.pem"))
+    missing = secure.relay(tmp_path / "client.pem", tmp_path / "ca.pem")
     with pytest.raises(ConfigError, match=r"ca\.pem is missing or not readable"):
         Link.dial(secure.url("x"), missing, MAX_BYTES, secure.signal)
     for name in ("ca.pem", "client.pem"):

@@ -1,7 +1,4 @@
-"""Promise: an endpoint on another host is asked like one on this.
-
-Run by `test_stop`, in a process of its own.
-"""
+"""Promise: an endpoint on another host is asked like one on this."""
 
 import shutil
 from pathlib import Path
