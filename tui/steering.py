@@ -131,8 +131,8 @@ def _stop(view: View) -> Confirmation:
         )
     text = (
         f"All blocks end, and the endpoint with them. {amount(unfinished, 'task')} "
-        f"unfinished, {running} of them running, will be given up. To let tasks "
-        "finish, drain the blocks first."
+        f"unfinished, {running} of them running, will wait for its next start; what "
+        "runs begins anew then. To let tasks finish, quiesce it first (z)."
     )
     return Confirmation(f"Stop {view.name}?", text, "Stop it", is_grave=True)
 

@@ -1,13 +1,21 @@
 """`actors hold`, `quiesce`, `resume`, `drain`, `scale`, `cancel`: steer it."""
 
-import click
+import time
 
+import click
+import msgspec
+
+from actors.api.addressing import Entrance
+from actors.api.operator import ask
 from actors.cli.asking import Asking, address_argument, asking, split_address
+from actors.endpoint.steering import Snapshot
 
 __all__ = ["cancel", "drain", "hold", "quiesce", "resume", "scale"]
 
 # Chosen: what max_blocks in endpoint.toml may be at most.
 _MOST_BLOCKS = 1_000_000
+# Seconds from one look to the next while tasks go on. Chosen.
+_LOOK_PERIOD = 1.0
 
 _names = click.argument("words", metavar="[ADDRESS] NAME...", nargs=-1)
 
@@ -35,8 +43,9 @@ def hold(words: tuple[str, ...], *, how: Asking) -> None:
 
 @click.command()
 @address_argument
-@asking()
-def quiesce(address: str | None, *, how: Asking) -> None:
+@click.option("--wait", is_flag=True, help="Return only when nothing runs any more.")
+@asking(timeout_help="How long to wait for an answer.")
+def quiesce(address: str | None, *, wait: bool, how: Asking) -> None:
     """Take no tasks and start none, until the endpoint is resumed.
 
     Tasks that managers have already go on, and results are delivered. What waits is on
@@ -49,13 +58,23 @@ def quiesce(address: str | None, *, how: Asking) -> None:
 
     \b
     Example, before a maintenance:
-        actors quiesce lab
-        actors status lab       # until nothing runs
+        actors quiesce --wait lab
         actors stop lab
         actors run lab
         actors resume lab
     """  # noqa: D301 (click wants the character backspace)
-    how.steer(address, "quiesce")
+    entrance = how.entrance(address)
+    answer = ask(entrance, "quiesce", timeout=how.timeout)
+    while wait and answer.is_done and (left := _with_managers(entrance, how.timeout)):
+        click.echo(f"tasks that go on: {left}", err=True)
+        time.sleep(_LOOK_PERIOD)
+    how.tell(answer.text, is_done=answer.is_done)
+
+
+def _with_managers(entrance: Entrance, timeout: float) -> int:
+    answer = ask(entrance, "status", timeout=timeout)
+    snapshot = msgspec.json.decode(answer.body, type=Snapshot)
+    return sum(manager.leases for manager in snapshot.managers)
 
 
 @click.command()

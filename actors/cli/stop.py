@@ -38,9 +38,10 @@ def stop(address: str | None, *, in_a_hurry: bool, how: Asking) -> None:
     """Stop an endpoint, with all its blocks, and wait until it is gone.
 
     Its interchange is asked; if that does not answer, and the endpoint runs on this
-    host, its root process gets SIGTERM. What runs is given up: `actors drain` its
-    blocks first to let tasks finish. With --now nobody is waited for, as with a second
-    Ctrl-C.
+    host, its root process gets SIGTERM. Tasks that have not ended are there again at
+    its next start; those that ran then begin anew, or fail if their retries are used
+    up: `actors quiesce` it first, and wait, to let them finish. With --now nobody is
+    waited for, as with a second Ctrl-C.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
     is what ACTORS_ADDRESS says.

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
@@ -214,7 +216,28 @@ def test_a_quiesced_endpoint_takes_nothing_until_it_is_resumed(
     assert late.result(20) == 4
     again = actors("resume", folder)
     assert again.exit_code == 1
-    assert "is not quiesced" in again.stderr
+    assert "neither quiesced nor" in again.stderr
+
+
+def test_quiesce_may_wait_until_nothing_runs(
+    shared_endpoint: RunningEndpoint, executor: EndpointExecutor, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    runs = executor.submit(wait_for, str(gate))
+    eventually(runs.running, what="the task to run")
+    words = [sys.executable, "-m", "actors", "quiesce", "--wait", "--json"]
+    with subprocess.Popen(
+        [*words, shared_endpoint.folder], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr.readline() == b"tasks that go on: 1\n"
+        gate.touch()
+        assert json.load(process.stdout)["ok"] is True
+        assert process.wait(20) == 0
+    assert runs.done() or runs.result(10) is None
+    assert status(shared_endpoint)["is_quiesced"]
+    done("resume", shared_endpoint.folder)
 
 
 def test_a_drained_block_finishes_and_ends_in_order(
