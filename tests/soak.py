@@ -6,7 +6,7 @@ Runs an endpoint of two blocks, a client in this process, and one that is killed
 comes back. Meanwhile interchange, strategy, provider, managers, workers, the second
 client and `actors run` itself are killed, or stopped and continued, one after another.
 At the end every task must have exactly one result, the right one, and no process, no
-shared memory, no descriptor, no thread and no lock may be left. The last line says how
+socket, no descriptor, no thread and no lock may be left. The last line says how
 it went; the exit code is 0 if it went well.
 """
 
@@ -57,7 +57,6 @@ SERVICE_PAUSE = 7.0
 RESTART_PAUSE = (10.0, 20.0)
 # For what is under way when the troubles end.
 LAST_RESULT = 120.0
-_SHM = Path("/dev/shm")
 _REPOSITORY = Path(__file__).parents[1]
 
 
@@ -245,10 +244,9 @@ def _threads() -> set[threading.Thread]:
 
 @dataclass
 class Leaks:
-    """What this process and this machine had before, to be compared with later."""
+    """What this process had before, to be compared with later."""
 
     descriptors: Counter[str] = field(default_factory=_descriptors)
-    shared: set[str] = field(default_factory=lambda: set(os.listdir(_SHM)))
     threads: set[threading.Thread] = field(default_factory=_threads)
 
     def find(self) -> list[str]:
@@ -257,7 +255,6 @@ class Leaks:
         gc.collect()
         looks: dict[str, Callable[[], object]] = {
             "threads": lambda: _threads() - self.threads,
-            "shared memory": lambda: set(os.listdir(_SHM)) - self.shared,
             "descriptors": lambda: dict(_descriptors() - self.descriptors),
         }
         found = []
