@@ -88,7 +88,7 @@ class Cluster(Protocol):
         """
         ...
 
-    def look(self, names: Sequence[str]) -> Mapping[str, JobStatus]:
+    def look(self, nodes: Sequence[NodeOrder]) -> Mapping[str, JobStatus]:
         """Tell how nodes are.
 
         A final state is only told when no process of the node is left. The message of
@@ -206,7 +206,7 @@ class ClusterProvider:
         """
         for node in nodes:
             try:
-                self._cluster.start(NodeOrder(node.name, node.number, job.spec))
+                self._cluster.start(_order(job, node))
             except SubmitRejected as error:
                 if not any(other.is_there for other in job.nodes):
                     self._refuse(job, error)
@@ -248,7 +248,7 @@ class ClusterProvider:
         ending = [node.name for job, node in open_nodes if job.ending is not None]
         if ending:
             self._cluster.end(ending)
-        seen = self._cluster.look([node.name for _, node in open_nodes])
+        seen = self._cluster.look([_order(job, node) for job, node in open_nodes])
         absent: dict[str, list[ClusterNode]] = {}
         for job, node in open_nodes:
             self._note(job, node, seen.get(node.name))
@@ -311,6 +311,10 @@ class ClusterProvider:
             logger.warning("%s: cannot note its end: %s", job_id, error)
         self._jobs.pop(job_id, None)
         return status
+
+
+def _order(job: ClusterJob, node: ClusterNode) -> NodeOrder:
+    return NodeOrder(node.name, node.number, job.spec)
 
 
 def _folder_of(job_id: str) -> ClusterFolder | None:

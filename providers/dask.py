@@ -126,8 +126,8 @@ class _Dask:
     def start(self, node: NodeOrder) -> None:
         self._run(self._start(node))
 
-    def look(self, names: Sequence[str]) -> Mapping[str, JobStatus]:
-        return self._run(self._look(names))
+    def look(self, nodes: Sequence[NodeOrder]) -> Mapping[str, JobStatus]:
+        return self._run(self._look([node.name for node in nodes]))
 
     def end(self, names: Sequence[str]) -> None:
         self._run(self._end(names))

@@ -1,11 +1,12 @@
 """Packages that one provider needs and others don't: extras of this distribution."""
 
 import importlib
+import importlib.util
 from typing import Any
 
 from providers.base import ProviderError
 
-__all__ = ["ExtraMissing", "load_extra"]
+__all__ = ["ExtraMissing", "load_extra", "require_extra"]
 
 
 class ExtraMissing(ProviderError, ImportError):
@@ -25,6 +26,18 @@ def load_extra(extra: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ExtraMissing(
-            f"{error.name} is not installed; get it by: pip install 'actors[{extra}]'"
-        ) from error
+        raise ExtraMissing(_advice(extra, error.name)) from error
+
+
+def require_extra(extra: str, module: str) -> None:
+    """See to it that a module is installed, without importing it.
+
+    Raises:
+        ExtraMissing: it is not.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ExtraMissing(_advice(extra, module))
+
+
+def _advice(extra: str, module: str | None) -> str:
+    return f"{module} is not installed; get it by: pip install 'actors[{extra}]'"

@@ -20,6 +20,8 @@ _BUILT_IN = {
     "gridengine": "providers.gridengine:GridEngineProvider",
     "ssh": "providers.ssh:SshProvider",
     "dask": "providers.dask:DaskProvider",
+    "ray": "providers.ray:RayProvider",
+    "aws_batch": "providers.aws_batch:AwsBatchProvider",
     "pbs": "providers.pbs:PbsProvider",
     "htcondor": "providers.htcondor:HTCondorProvider",
 }

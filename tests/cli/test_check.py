@@ -28,7 +28,9 @@ def test_a_provider_that_met_no_real_system_is_called_experimental(
     assert answer["ok"]
 
 
-@pytest.mark.parametrize("provider", ["local", "slurm", "gridengine", "ssh", "dask"])
+@pytest.mark.parametrize(
+    "provider", ["local", "slurm", "gridengine", "ssh", "dask", "ray", "aws_batch"]
+)
 def test_there_is_nothing_to_note_about_the_others(
     provider: str, tmp_path: Path
 ) -> None:

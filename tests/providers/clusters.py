@@ -4,6 +4,9 @@ A test that needs one is skipped unless a variable says where it is:
 
     ACTORS_TEST_SLURM       folder of a cluster; has etc/slurm.conf and run/*.pid
     ACTORS_TEST_GRIDENGINE  folder of a cell: has root/, a file port, spool/
+    ACTORS_TEST_AWS_BATCH   folder of moto's server; has port, and moto.pid
+    ACTORS_TEST_DASK, ACTORS_TEST_RAY
+                            anything: the tests start clusters of their own
     ACTORS_TEST_CLUSTERS    folder of the scripts `slurm` and `gridengine` that made
                             them, for tests that kill a node
 """
@@ -23,7 +26,10 @@ from tests.providers.contract import Connect
 from tests.support import eventually
 
 __all__ = [
+    "AWS_BATCH",
+    "DASK",
     "GRIDENGINE",
+    "RAY",
     "SCRIPTS",
     "SLURM",
     "connecting",
@@ -44,6 +50,9 @@ _REPOSITORY = Path(__file__).parents[2]
 
 SLURM = "ACTORS_TEST_SLURM"
 GRIDENGINE = "ACTORS_TEST_GRIDENGINE"
+AWS_BATCH = "ACTORS_TEST_AWS_BATCH"
+DASK = "ACTORS_TEST_DASK"
+RAY = "ACTORS_TEST_RAY"
 SCRIPTS = "ACTORS_TEST_CLUSTERS"
 
 
@@ -59,7 +68,7 @@ def needs_for_all(variable: str) -> None:
 
 
 def _reason(variable: str) -> str:
-    return f"{variable} does not say where one is"
+    return f"{variable} does not say where one is; see CONTRIBUTING.md"
 
 
 def use_slurm(monkeypatch: pytest.MonkeyPatch) -> Path:

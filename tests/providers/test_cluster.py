@@ -65,9 +65,10 @@ class Table:
         if self.loses:
             raise ProviderUnavailable(f"Table lost its {self.loses}")
 
-    def look(self, names: Sequence[str]) -> Mapping[str, JobStatus]:
+    def look(self, nodes: Sequence[NodeOrder]) -> Mapping[str, JobStatus]:
         self._answer()
-        return {name: self.nodes[name] for name in names if name in self.nodes}
+        names = [node.name for node in nodes if node.name in self.nodes]
+        return {name: self.nodes[name] for name in names}
 
     def end(self, names: Sequence[str]) -> None:
         self._answer()

@@ -4,23 +4,27 @@ What is special here: a node is an actor that no client holds; it dies with its 
 and its processes with it; workers need nothing of this package.
 """
 
-import json
-import os
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from providers import JobSpec, JobState, Provider, ProviderUnavailable
 from providers.dask import DaskProvider
-from tests.providers.clusters import connecting, frozen, kill_and_recover, state_of
+from tests.providers.clusters import (
+    DASK,
+    connecting,
+    frozen,
+    kill_and_recover,
+    needs_for_all,
+    state_of,
+)
 from tests.providers.contract import Connect, ProviderContract, end_of
-from tests.providers.daemons import Daemons, has_ended
+from tests.providers.daemons import has_ended
+from tests.providers.dask_cluster import DaskCluster, own_dask
 from tests.support import eventually
 
-pytest.importorskip("distributed", reason="the extra dask is not installed")
+needs_for_all(DASK)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -29,60 +33,9 @@ WITHIN = 30.0
 SLOTS = 4
 
 
-class DaskCluster:
-    """A scheduler and workers, each a process."""
-
-    def __init__(self, daemons: Daemons) -> None:
-        self.daemons = daemons
-        self.start_scheduler()
-
-    @property
-    def address(self) -> str:
-        text = (self.daemons.folder / "scheduler.json").read_text()
-        address: str = json.loads(text)["address"]
-        return address
-
-    def start_scheduler(self, port: str = "0") -> None:
-        file = self.daemons.folder / "scheduler.json"
-        file.unlink(missing_ok=True)
-        self.daemons.start(
-            "scheduler",
-            [
-                *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
-                *("--host", "127.0.0.1", "--port", port, "--no-dashboard"),
-                *("--scheduler-file", str(file)),
-            ],
-        )
-        eventually(file.exists, WITHIN, "the scheduler to serve")
-
-    def start_worker(self, name: str, slots: int = SLOTS) -> None:
-        self.daemons.start(
-            name,
-            [
-                *(sys.executable, "-m", "distributed.cli.dask_worker", self.address),
-                *("--name", name, "--no-nanny", "--no-dashboard", "--nthreads", "2"),
-                *("--resources", f"BLOCK={slots},{name}=1", "--memory-limit", "0"),
-                *("--local-directory", str(self.daemons.folder)),
-            ],
-        )
-
-
-@contextmanager
-def own_cluster(folder: Path) -> Iterator[DaskCluster]:
-    # Workers on which this package cannot be imported.
-    (folder / "path/providers").mkdir(parents=True)
-    text = "raise ImportError('a worker has no such package')"
-    (folder / "path/providers/__init__.py").write_text(text)
-    environment = {**os.environ, "PYTHONPATH": str(folder / "path")}
-    with Daemons(folder, environment) as daemons:
-        cluster = DaskCluster(daemons)
-        cluster.start_worker("first")
-        yield cluster
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
-    with own_cluster(tmp_path_factory.mktemp("dask")) as cluster:
+    with own_dask(tmp_path_factory.mktemp("dask")) as cluster:
         yield cluster
 
 
@@ -246,7 +199,7 @@ class TestWithoutScheduler:
 
     @pytest.fixture
     def cluster(self, tmp_path: Path) -> Iterator[DaskCluster]:
-        with own_cluster(tmp_path / "dask") as cluster:
+        with own_dask(tmp_path / "dask") as cluster:
             yield cluster
 
     def test_a_scheduler_that_is_gone_takes_its_jobs_along_and_the_next_knows_it(

@@ -22,6 +22,12 @@ except ExtraMissing as error:
 """
 
 PROVIDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "aws_batch": (
+        "boto3",
+        "AwsBatchProvider",
+        {"job_queue": "queue", "job_definition": "definition"},
+    ),
+    "ray": ("ray", "RayProvider", {}),
     "dask": ("distributed", "DaskProvider", {"address": "tcp://host:8786"}),
 }
 

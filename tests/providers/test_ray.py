@@ -1,0 +1,215 @@
+"""Jobs on Ray keep what every provider promises, with a real head and a real node.
+
+What is special here: a node is a detached actor, in a process of its own, that takes
+its node along when it dies; Ray's client lives in a child process and is replaced.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from providers import JobSpec, JobState, Provider, ProviderUnavailable
+from providers.ray import RayProvider
+from tests.providers.clusters import (
+    RAY,
+    connecting,
+    frozen,
+    kill_and_recover,
+    needs_for_all,
+    state_of,
+)
+from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.daemons import has_ended
+from tests.providers.ray_cluster import RayCluster, own_ray
+from tests.support import eventually
+
+needs_for_all(RAY)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+# An actor has to be placed, and its process to be started.
+WITHIN = 60.0
+CPUS = 4
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
+    with own_ray(tmp_path_factory.mktemp("ray")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def make(cluster: RayCluster) -> Connect:
+    def make(**given: object) -> Provider:
+        chosen = {"address": cluster.address, "kill_after": 1, "retry_period": 0.5}
+        return RayProvider(**chosen | given)  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def connect(make: Connect, tmp_path: Path) -> Iterator[Connect]:
+    with connecting(make, tmp_path) as connect:
+        yield connect
+
+
+class TestContract(ProviderContract):
+    within = WITHIN
+
+    @pytest.fixture
+    def connect(self, connect: Connect) -> Connect:
+        return connect
+
+
+def test_a_job_waits_for_a_node_with_its_resources(
+    cluster: RayCluster, connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(resources={"late": 1})
+    spec = JobSpec("patient", [f"touch {tmp_path}/ran"], tmp_path / "job")
+    job_id = provider.submit(spec)
+    status = provider.status([job_id])[job_id]
+    assert (status.state, status.message) == (
+        JobState.PENDING,
+        "Ray has not started it yet",
+    )
+    cluster.start_node("late")
+    try:
+        assert end_of(provider, job_id, WITHIN).state is JobState.COMPLETED
+    finally:
+        cluster.daemons.stop("late")
+    assert (tmp_path / "ran").exists()
+
+
+def test_cancelling_a_job_that_waits_ends_it_before_it_has_begun(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(resources={"nowhere": 1})
+    job_id = provider.submit(JobSpec("waiting", ["true"], tmp_path / "job"))
+    provider.cancel([job_id])
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.CANCELLED, None)
+
+
+def test_a_job_whose_actor_is_killed_has_failed_and_left_no_process(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect()
+    job_id, pid = begin(provider, tmp_path)
+    actor = psutil.Process(pid).parent()
+    assert actor is not None
+    actor.kill()
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.FAILED, None)
+    assert "Ray lost it" in status.message
+    eventually(lambda: has_ended(pid), WITHIN, f"the end of process {pid}")
+
+
+def test_a_job_whose_node_is_killed_has_failed_and_left_no_process(
+    cluster: RayCluster, connect: Connect, tmp_path: Path
+) -> None:
+    cluster.start_node("doomed")
+    provider = connect(resources={"doomed": 1})
+    job_id, pid = begin(provider, tmp_path)
+    os.kill(cluster.pid("doomed", "raylet"), signal.SIGKILL)
+    status = end_of(provider, job_id, WITHIN)
+    cluster.daemons.stop("doomed")
+    assert (status.state, status.exit_code) == (JobState.FAILED, None)
+    assert "Ray lost it" in status.message
+    eventually(lambda: has_ended(pid), WITHIN, f"the end of process {pid}")
+
+
+def test_while_the_head_does_not_answer_jobs_are_unknown_and_go_on(
+    cluster: RayCluster, connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(command_timeout=5)
+    job_id, _ = begin(provider, tmp_path)
+    provider.close()
+    with frozen(cluster.pid("head", "gcs_server")):
+        # An actor that was found before answers by itself: the next client finds none.
+        status = provider.status([job_id])[job_id]
+        assert status.state is JobState.UNKNOWN
+        assert "no answer within 5 s" in status.message
+    (tmp_path / "gate").touch()
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.FAILED, 5)
+
+
+def test_a_submission_without_an_answer_runs_once(
+    cluster: RayCluster, connect: Connect, tmp_path: Path
+) -> None:
+    spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
+    provider = connect(command_timeout=5)
+    # Its client is there; what hangs is the request.
+    end_of(provider, provider.submit(JobSpec("a", ["true"], tmp_path / "a")), WITHIN)
+    with (
+        frozen(cluster.pid("head", "gcs_server")),
+        pytest.raises(ProviderUnavailable),
+    ):
+        provider.submit(spec)
+    after = connect()
+    job_id = after.recover(spec)
+    assert job_id is not None
+    assert end_of(after, job_id, WITHIN).state is JobState.COMPLETED
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_provider_killed_at_any_line_of_submit_loses_and_doubles_nothing(
+    cluster: RayCluster, connect: Connect, tmp_path: Path
+) -> None:
+    make = f"__import__('providers.ray').ray.RayProvider(address={cluster.address!r})"
+    results = [
+        kill_and_recover(connect, make, tmp_path / str(lines), lines, WITHIN)
+        for lines in [30, 100, 100_000]
+    ]
+    assert results == [False, False, True]
+
+
+def test_a_client_that_is_killed_is_replaced(connect: Connect, tmp_path: Path) -> None:
+    provider = connect()
+    job_id, _ = begin(provider, tmp_path)
+    (client,) = (
+        process
+        for process in psutil.Process().children()
+        if "providers.ray_agent" in process.cmdline()
+    )
+    client.kill()
+    client.wait()
+    assert state_of(provider, job_id) is JobState.UNKNOWN
+    (tmp_path / "gate").touch()
+    assert end_of(provider, job_id, WITHIN).exit_code == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"address": "local"}, "address 'local' must be that of a cluster's head"),
+        ({"cpus_per_node": -1}, "cpus_per_node -1 must be 0 or more"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: dict[str, object], problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        RayProvider(**options)  # type: ignore[arg-type]
+
+
+def begin(provider: Provider, tmp_path: Path) -> tuple[str, int]:
+    """Start a job that ends with code 5 when `gate` is there; wait until it runs.
+
+    Returns:
+        Its id, and the pid of its process.
+    """
+    command = (
+        f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; "
+        f"until [ -e {tmp_path}/gate ]; do sleep 0.05; done; exit 5"
+    )
+    job_id = provider.submit(JobSpec("gated", [command], tmp_path / "job"))
+    eventually(
+        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to run"
+    )
+    eventually((tmp_path / "pid").exists, WITHIN, "its process")
+    return job_id, int((tmp_path / "pid").read_text())
