@@ -10,13 +10,15 @@ for. Neither of them knows what is inside a frame.
 """
 
 import socket
+import struct
 from collections import deque
 
 from actors.errors import PayloadTooLarge
 
 __all__ = ["MAX_FRAME_BYTES", "FrameReader", "FrameWriter", "frame_parts"]
 
-_HEADER_BYTES = 4
+_HEADER = struct.Struct("!I")
+_HEADER_BYTES = _HEADER.size
 
 # What four bytes can count. msgpack's own limit for one payload is the same.
 MAX_FRAME_BYTES = 2**32 - 1
@@ -41,7 +43,7 @@ def frame_parts(body: bytes) -> list[bytes]:
             f"Frame of {len(body)} bytes exceeds {MAX_FRAME_BYTES} bytes; "
             "pass large values by file or by reference"
         )
-    header = len(body).to_bytes(_HEADER_BYTES, "big")
+    header = _HEADER.pack(len(body))
     if len(body) <= _JOIN_BYTES:
         return [header + body]
     return [header, body]
@@ -71,14 +73,21 @@ class FrameReader:
             EOFError: the other side is gone; a partial frame is lost with it.
             BlockingIOError: nothing to receive.
         """
-        self._make_room()
+        if self._start or self._end:
+            self._make_room()
+        at, view = self._end, self._view
         try:
-            received = stream.recv_into(self._view[self._end :], 0, flags)
+            received = stream.recv_into(view[at:] if at else view, 0, flags)
         except ConnectionResetError:
             # What the other side left unread when it died makes its end a reset.
             raise EOFError("The other side of the pipe was closed") from None
         if received == 0:
             raise EOFError("The other side of the pipe was closed")
+        if not at and received >= _HEADER_BYTES:
+            (body_bytes,) = _HEADER.unpack_from(view)
+            if _HEADER_BYTES + body_bytes == received:
+                # The usual case, without any bookkeeping: one frame, and all of it.
+                return [view[_HEADER_BYTES:received]]
         self._end += received
         return self._cut()
 

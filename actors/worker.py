@@ -111,7 +111,7 @@ class Worker:
     ) -> None:
         self._main = main
         self._control = control
-        self._progress = progress
+        self._seqs, self._moments = progress.seqs, progress.moments
         self._performer: Performer = SimplePerformer()
         # Guards reader, backlog and results; never held while anything blocks.
         self._lock = threading.Lock()
@@ -144,26 +144,19 @@ class Worker:
         threading.Thread(
             target=self._serve_control, name="actors-control", daemon=True
         ).start()
-        result: Ran | Gave | None = None
-        while True:
+        run = self._wait_and_take()
+        while run is not None:
+            result = perform(run)
+            if run.seq == INITIALIZER_SEQ and _has_failed(result):
+                self.say(result, 0, now=True)  # type: ignore[arg-type]
+                return _EXIT_INITIALIZER_FAILED
             run = self._keep_and_take(result)
             if run is None:
                 result = None
                 self._performer.rest()
                 self._flush()
-                if not self._receive():
-                    return 0
-                continue
-            result = perform(run)
-            if (
-                isinstance(result, Ran)
-                and result.seq == INITIALIZER_SEQ
-                and not result.is_success
-            ):
-                with self._lock:
-                    self._results.append(result)
-                self._flush()
-                return _EXIT_INITIALIZER_FAILED
+                run = self._wait_and_take()
+        return 0
 
     def say(self, message: Message, message_bytes: int, *, now: bool) -> None:
         """Send something to the owner, behind all that was said before.
@@ -204,9 +197,7 @@ class Worker:
                 )
             if not self._backlog:
                 return None
-            run = self._backlog.popleft()
-            self._progress.moments[0] = time()
-            self._progress.seqs[0] = run.seq
+            run = self._begin_next()
             if self._results and not is_due and not self._is_alarm_set:
                 self._alarm.set()
                 self._is_alarm_set = True
@@ -227,27 +218,35 @@ class Worker:
                 for part in frame_parts(encode_frame(results)):
                     self._main.sendall(part)
 
-    def _receive(self) -> bool:
-        """Wait for tasks; False when the owner has closed the pipe."""
-        poller = self._poller
+    def _wait_and_take(self) -> Run | Call | None:
+        """Wait for tasks and begin the first; None: the owner has closed the pipe."""
         while True:
+            if not self._backlog:
+                # Without the lock: a recall must not wait until a task comes.
+                self._poller.poll()
             with self._lock:
                 try:
                     self._read_frames()
                 except BlockingIOError:
-                    pass
+                    pass  # recalled meanwhile
                 except EOFError:
-                    return bool(self._backlog)
+                    if not self._backlog:
+                        return None
                 if self._backlog:
-                    return True
-            # Without the lock: a recall must not wait until a task comes.
-            poller.poll()
+                    return self._begin_next()
+
+    def _begin_next(self) -> Run | Call:
+        # With the lock held.
+        run = self._backlog.popleft()
+        self._moments[0] = time()
+        self._seqs[0] = run.seq
+        return run
 
     def _read_frames(self) -> None:
         # With the lock held.
         for frame in self._reader.receive(self._main, socket.MSG_DONTWAIT):
             for message in _decode(frame):
-                if isinstance(message, Run | Call):
+                if type(message) is Run or type(message) is Call:
                     self._backlog.append(message)
                 else:
                     self._performer.hear(message)
@@ -297,6 +296,10 @@ class Worker:
                     break
             self._control_poller.poll(_REST_OF_FRAME_MILLISECONDS)
         return seqs
+
+
+def _has_failed(result: Ran | Gave | None) -> bool:
+    return type(result) is Ran and not result.is_success
 
 
 def _decode(frame: memoryview) -> list[ToWorker]:
