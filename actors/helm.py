@@ -22,9 +22,9 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVarTuple
 
 __all__ = ["Helm", "Loop"]
 
@@ -38,7 +38,11 @@ _EXPECT_BACK = 0.05
 # After so many looks at one and the same caller the thread rests until that leaves.
 _LOOKS = 20
 # Signals whose handlers are known to raise: Ctrl-C, a polite end, a program's timeouts.
-_DEFERRED = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
+_DEFERRED = (int(signal.SIGINT), int(signal.SIGTERM), int(signal.SIGALRM))
+_get_handler, _set_handler = _signal.getsignal, _signal.signal
+_get_ident, _monotonic = threading.get_ident, time.monotonic
+
+Ts = TypeVarTuple("Ts")
 
 
 class Loop(Protocol):
@@ -144,14 +148,16 @@ class Helm:
         if ident == self._thread_id and self._loop.is_over:
             return
         if ident != _MAIN_THREAD:
-            self._steer(is_done, deadline)
+            self._steer(is_done, deadline, ())
             return
         signals = _DeferredSignals(self._loop.wake)
         while not signals.are_over:
             with signals:
-                self._steer(lambda: is_done() or signals.have_come, deadline)
+                self._steer(is_done, deadline, signals.come)
 
-    def _steer(self, is_done: Callable[[], bool], deadline: float) -> None:
+    def _steer(
+        self, is_done: Callable[[], bool], deadline: float, signals: Sequence[object]
+    ) -> None:
         if not self._caller.acquire(blocking=False):
             return
         try:
@@ -159,11 +165,12 @@ class Helm:
                 self._loop.wake()
                 self._lock.acquire()
             try:
-                while not (is_done() or self._loop.is_over):
+                loop = self._loop
+                while not (is_done() or signals or loop.is_over):
                     longest = deadline - time.monotonic()
                     if longest <= 0:
                         return
-                    self._loop.round(longest)
+                    loop.round(longest)
             finally:
                 self._left_at = time.monotonic()
                 self._lock.release()
@@ -174,34 +181,38 @@ class Helm:
 
     def nudge(self) -> None:
         """Have the loop look at what is new: here and now if nobody is in it."""
-        if not self.attempt(lambda: self._loop.round(0.0)):
+        if not self.attempt(self._loop.round, 0.0):
             self._loop.wake()
 
-    def attempt(self, act: Callable[[], object]) -> bool:
+    def attempt(self, act: Callable[[*Ts], object], *what: *Ts) -> bool:
         """Do something in the loop, here and now, unless somebody else is in it.
+
+        Args:
+            act: what to do.
+            what: given to it.
 
         Returns:
             Whether it was done, or the loop is over.
         """
-        if threading.get_ident() != _MAIN_THREAD:
-            return self._attempt(act)
+        if _get_ident() != _MAIN_THREAD:
+            return self._attempt(act, *what)
         if self._lock.locked():
             # If it is the thread: it shall rest afterwards, as we are likely to be back
             # and would have to take the helm from it again.
             self._left_at = time.monotonic()
             return False
         with _DeferredSignals(self._loop.wake):
-            return self._attempt(act)
+            return self._attempt(act, *what)
 
-    def _attempt(self, act: Callable[[], object]) -> bool:
-        is_free = self._lock.acquire(blocking=False)
+    def _attempt(self, act: Callable[[*Ts], object], *what: *Ts) -> bool:
+        is_free = self._lock.acquire(False)
         if is_free:
             try:
                 if not self._loop.is_over:
-                    act()
+                    act(*what)
             finally:
                 self._lock.release()
-        self._left_at = time.monotonic()
+        self._left_at = _monotonic()
         return is_free
 
     @property
@@ -232,36 +243,37 @@ class _DeferredSignals:
         wake: called when a signal comes.
     """
 
+    __slots__ = ("_handlers", "_wake", "are_over", "come")
+
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
-        self._come: list[tuple[int, FrameType | None]] = []
-        self._handlers: list[tuple[int, Any]] = []
+        self.come: list[tuple[int, FrameType | None]] = []  # while it is entered
+        self._handlers: list[tuple[int, Any]] = []  # that are replaced
         self.are_over = False  # after an exit that found no signal
 
-    @property
-    def have_come(self) -> bool:
-        return bool(self._come)
-
     def __enter__(self) -> None:
+        self._handlers = handlers = []
+        for number in _DEFERRED:
+            if callable(handler := _get_handler(number)):
+                handlers.append((number, handler))
         try:
-            for number in _DEFERRED:
-                handler = _signal.getsignal(number)
-                if callable(handler):
-                    self._handlers.append((number, handler))
-                    _signal.signal(number, self._note)
+            for number, _ in handlers:
+                _set_handler(number, self._note)
         except BaseException:  # out of a handler that is not replaced yet
             self.__exit__()
             raise
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._come.append((number, frame))
+        self.come.append((number, frame))
         self._wake()
 
     def __exit__(self, *_: object) -> None:
-        handlers, self._handlers = self._handlers, []
+        handlers = self._handlers
         for number, handler in handlers:
-            _signal.signal(number, handler)
-        come, self._come = self._come, []
-        self.are_over = not come
-        for number, frame in come:
-            dict(handlers)[number](number, frame)
+            _set_handler(number, handler)
+        self.are_over = not self.come
+        if self.come:
+            come = self.come[:]
+            self.come.clear()
+            for number, frame in come:
+                dict(handlers)[number](number, frame)

@@ -46,6 +46,11 @@ class Performer(Protocol):
         """Take any other message: from either pipe, in either thread; never block."""
         ...
 
+    @property
+    def needs_rest(self) -> bool:
+        """Whether `rest` has anything to do."""
+        ...
+
     def rest(self) -> None:
         """Do what is left to do before the worker waits for its next task."""
         ...
@@ -53,6 +58,8 @@ class Performer(Protocol):
 
 class SimplePerformer:
     """Runs tasks that know nothing of refs."""
+
+    needs_rest = False
 
     def __init__(self) -> None:
         self._functions = FunctionCache()

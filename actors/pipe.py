@@ -15,7 +15,7 @@ from collections import deque
 
 from actors.errors import PayloadTooLarge
 
-__all__ = ["MAX_FRAME_BYTES", "FrameReader", "FrameWriter", "frame_parts"]
+__all__ = ["MAX_FRAME_BYTES", "FrameReader", "FrameWriter", "frame_parts", "send_frame"]
 
 _HEADER = struct.Struct("!I")
 _HEADER_BYTES = _HEADER.size
@@ -47,6 +47,20 @@ def frame_parts(body: bytes) -> list[bytes]:
     if len(body) <= _JOIN_BYTES:
         return [header + body]
     return [header, body]
+
+
+def send_frame(stream: socket.socket, body: bytes) -> None:
+    """Send a frame on a blocking stream.
+
+    Raises:
+        PayloadTooLarge: longer than a header can say.
+        OSError: the other side is gone.
+    """
+    if len(body) <= _JOIN_BYTES:
+        stream.sendall(_HEADER.pack(len(body)) + body)
+        return
+    for part in frame_parts(body):
+        stream.sendall(part)
 
 
 class FrameReader:
@@ -157,19 +171,20 @@ class FrameWriter:
             PayloadTooLarge: longer than a header can say.
             OSError: the other side is gone.
         """
-        parts = frame_parts(body)
-        if not self._waiting and len(parts) == 1:
+        if not self._waiting and len(body) <= _JOIN_BYTES:
             # The usual case, without any bookkeeping.
+            frame = _HEADER.pack(len(body)) + body
             try:
-                sent = stream.send(parts[0])
+                sent = stream.send(frame)
             except BlockingIOError:
                 sent = 0
-            if sent == len(parts[0]):
+            if sent == len(frame):
                 return
-            self._waiting.append(([memoryview(parts[0])[sent:]], label))
+            self._waiting.append(([memoryview(frame)[sent:]], label))
             self._is_first_begun = sent > 0
             return
-        self._waiting.append(([memoryview(part) for part in parts], label))
+        parts = [memoryview(part) for part in frame_parts(body)]
+        self._waiting.append((parts, label))
         self.flush(stream)
 
     def flush(self, stream: socket.socket) -> None:

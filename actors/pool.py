@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 
 from actors.errors import MalformedFrame, PayloadTooLarge
 from actors.forkserver import WORKER_PROGRAM, Exited, Forked, ForkServer, NotForked
@@ -75,6 +76,8 @@ _MAX_RUN_BYTES = MAX_FRAME_BYTES - 2**20
 _ForMain = Run | Call | Define | Introduce | HostActor
 _Unnumbered = Define | Introduce | HostActor
 
+_READABLE = select.EPOLLIN
+
 _RECALL_FRAME = encode_frame([Recall()])
 
 
@@ -95,6 +98,7 @@ class _Worker:
 
     worker_id: WorkerId
     main: socket.socket
+    main_descriptor: int  # -1 once it is closed
     control: socket.socket
     progress: Progress
     log: WorkerLog
@@ -194,7 +198,9 @@ class Pool:
             undo.callback(log.close)
             log_file = log.open_to_write()
             undo.callback(os.close, log_file)
-            worker = _Worker(worker_id, main, control, Progress(memory), log)
+            worker = _Worker(
+                worker_id, main, main.fileno(), control, Progress(memory), log
+            )
             undo.pop_all()
         self._workers[worker_id] = worker
         for stream in (main, control):
@@ -227,6 +233,13 @@ class Pool:
         if worker is None or not worker.is_main_open:
             return
         try:
+            if len(runs) == 1:
+                # The usual case of one who waits for it, without any bookkeeping.
+                run = runs[0]
+                if type(run) is Run and len(run.arguments) < _MAX_BYTES_PER_FRAME:
+                    label = [run.seq]
+                    worker.writer.write(worker.main, encode_frame(runs), label)
+                    runs = ()
             for batch in _batches(runs):
                 seqs = [r.seq for r in batch if not isinstance(r, _Unnumbered)]
                 worker.writer.write(worker.main, encode_frame(batch), seqs)
@@ -319,22 +332,76 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def read(self, longest: float = 0) -> list[WorkerEvent]:
+    def read(self, longest: float = 0, brisk: float = 0) -> list[WorkerEvent]:
         """Return what has happened since the last call.
 
         Args:
             longest: seconds to wait for anything to happen; 0: do not wait.
+            brisk: seconds, before them, in which to look again and again: to sleep
+                and be woken costs more than all the rest of a short task.
         """
-        for descriptor, ready in self._epoll.poll(longest):
+        for descriptor, ready in self._poll(0 if self._events else longest, brisk):
             worker = self._by_descriptor.get(descriptor)
             if worker is not None:
-                self._serve(worker, descriptor, ready)
+                if ready == _READABLE and descriptor == worker.main_descriptor:
+                    self._read_main(worker)
+                else:
+                    self._serve(worker, descriptor, ready)
             elif descriptor in self._callbacks:
                 self._callbacks[descriptor]()
             elif self._server is not None and descriptor == self._server.fileno():
                 self._serve_server(self._server)
         events, self._events = self._events, []
         return events
+
+    def exchange(
+        self, worker_id: WorkerId, run: Run, longest: float, brisk: float
+    ) -> Ran | None:
+        """Assign one short task and wait for what comes next.
+
+        Args:
+            worker_id: who runs it.
+            run: what fits into a frame.
+            longest: seconds to wait.
+            brisk: as of `read`.
+
+        Returns:
+            Its result; None: something else has happened, or nothing: `read` tells.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return None
+        writer = worker.writer
+        try:
+            writer.write(worker.main, encode_frame((run,)), [run.seq])
+        except OSError:
+            return None  # dead or dying; its end is told when all has been read
+        if not writer.is_empty:
+            self._watch(worker)
+            return None
+        ready = self._poll(longest, brisk)
+        if ready != [(worker.main_descriptor, _READABLE)]:
+            return None  # it will still be so when it is looked at again
+        batches = self._receive(worker)
+        if batches and len(batches) == 1 and len(batches[0]) == 1:
+            message = batches[0][0]
+            if type(message) is Ran:
+                return message
+        for messages in batches or ():
+            self._take_results(worker, messages)
+        return None
+
+    def _poll(self, longest: float, brisk: float) -> list[tuple[int, int]]:
+        poll = self._epoll.poll
+        if brisk and longest:
+            until = monotonic() + brisk
+            while monotonic() < until:
+                # Who is asked may well be waiting for this very processor.
+                os.sched_yield()
+                happened = poll(0)
+                if happened:
+                    return happened
+        return poll(longest)
 
     def close(self, *, remove_logs: bool = False) -> None:
         """Kill all workers, wait for their end, release everything; twice is once.
@@ -369,29 +436,41 @@ class Pool:
         if ready & select.EPOLLOUT:
             self._flush(worker)
         if ready & ~select.EPOLLOUT:
-            if worker.is_main_open and descriptor == worker.main.fileno():
+            if descriptor == worker.main_descriptor:
                 self._read_main(worker)
             elif worker.is_control_open and descriptor == worker.control.fileno():
                 self._read_control(worker)
 
     def _read_main(self, worker: _Worker) -> bool:
         """Read once; return whether there may be more."""
+        batches = self._receive(worker)
+        for messages in batches or ():
+            self._take_results(worker, messages)
+        return batches is not None
+
+    def _receive(self, worker: _Worker) -> list[list[FromWorker]] | None:
+        """Read once; None: there is nothing, or there is an end of it."""
         try:
-            for frame in worker.reader.receive(worker.main):
-                self._take_results(worker, from_worker.decode(frame))  # type: ignore[arg-type]
+            frames = worker.reader.receive(worker.main)
+            return [from_worker.decode(frame) for frame in frames]  # type: ignore[arg-type]
         except BlockingIOError:
-            return False
+            return None
         except EOFError:
             self._close_main(worker)
-            return False
         except (MalformedFrame, OSError) as error:
             logger.error("%s: pipe is unusable, killed: %s", worker.worker_id, error)
             self._close_main(worker)
-            return False
-        return True
+        return None
 
     def _take_results(self, worker: _Worker, messages: Sequence[FromWorker]) -> None:
         results: list[Ran] = []
+        if (
+            len(messages) == 1
+            and type(messages[0]) is Ran
+            and messages[0].seq != INITIALIZER_SEQ
+        ):
+            self._events.append(TasksRan(worker.worker_id, [messages[0]]))
+            return
         for message in messages:
             if type(message) is not Ran:
                 # What it says stands where it said it: between the results.
@@ -454,6 +533,7 @@ class Pool:
     def _close_main(self, worker: _Worker) -> None:
         self._release(worker.main)
         worker.is_main_open = False
+        worker.main_descriptor = -1
         if worker.is_orphan:
             if worker.death_watch < 0:
                 self._bury(worker)

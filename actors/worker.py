@@ -19,6 +19,7 @@ happens to this process, the pool knows what had begun.
 
 import contextlib
 import mmap
+import os
 import select
 import socket
 import struct
@@ -41,7 +42,7 @@ from actors.messages import (
     to_worker,
 )
 from actors.perform import Performer, SimplePerformer
-from actors.pipe import FrameReader, frame_parts
+from actors.pipe import FrameReader, send_frame
 from actors.process import Alarm
 
 __all__ = ["PROGRESS_BYTES", "Progress", "Worker", "run_worker"]
@@ -62,6 +63,11 @@ _ALARM_DELAY = 0.002
 # the first while the next are made; half of what a socket's buffer takes by default.
 _MAX_HELD_RESULTS = 256
 _MAX_HELD_BYTES = 100_000
+
+# Who has got a result and sends the next task sooner than this is waited for awake: to
+# sleep and be woken costs both sides more than all the rest of a short task. Chosen:
+# some calls' time.
+_BRISK = 0.00005
 
 # How long a half-received frame is waited for when tasks are recalled, and how often:
 # the owner's rest of it is on its way, unless the owner has stopped. Milliseconds, as
@@ -140,20 +146,36 @@ class Worker:
         """
         if performer is not None:
             self._performer = performer
-        perform = self._performer.perform
+        performer = self._performer
+        perform = performer.perform
         threading.Thread(
             target=self._serve_control, name="actors-control", daemon=True
         ).start()
+        is_brisk = False  # tasks come alone, one soon after the other
         run = self._wait_and_take()
         while run is not None:
             result = perform(run)
             if run.seq == INITIALIZER_SEQ and _has_failed(result):
                 self.say(result, 0, now=True)  # type: ignore[arg-type]
                 return _EXIT_INITIALIZER_FAILED
-            run = self._keep_and_take(result)
-            if run is None:
+            if (
+                result is not None
+                and not self._backlog
+                and not self._results
+                and not performer.needs_rest
+            ):
+                # The usual case of one for which somebody waits.
+                self._send([result])
                 result = None
-                self._performer.rest()
+                until = time() + _BRISK
+                has_come = is_brisk and self._look_out(until)
+                run = self._wait_and_take(has_come=has_come)
+                is_brisk = has_come or time() < until
+                continue
+            run = self._keep_and_take(result)
+            result = None
+            if run is None:
+                performer.rest()
                 self._flush()
                 run = self._wait_and_take()
         return 0
@@ -215,15 +237,20 @@ class Worker:
                     self._alarm.clear()
                     self._is_alarm_set = False
             if results:
-                for part in frame_parts(encode_frame(results)):
-                    self._main.sendall(part)
+                send_frame(self._main, encode_frame(results))
 
-    def _wait_and_take(self) -> Run | Call | None:
+    def _send(self, results: list[Message]) -> None:
+        """Send results before which there is nothing to say."""
+        with self._send_lock:
+            send_frame(self._main, encode_frame(results))
+
+    def _wait_and_take(self, *, has_come: bool = False) -> Run | Call | None:
         """Wait for tasks and begin the first; None: the owner has closed the pipe."""
         while True:
-            if not self._backlog:
+            if not has_come and not self._backlog:
                 # Without the lock: a recall must not wait until a task comes.
                 self._poller.poll()
+            has_come = False
             with self._lock:
                 try:
                     self._read_frames()
@@ -235,6 +262,16 @@ class Worker:
                 if self._backlog:
                     return self._begin_next()
 
+    def _look_out(self, until: float) -> bool:
+        """Look again and again for a task instead of sleeping; tell whether it came."""
+        poll = self._poller.poll
+        while time() < until:
+            # Who is to send it may well be waiting for this very processor.
+            os.sched_yield()
+            if poll(0):
+                return True
+        return False
+
     def _begin_next(self) -> Run | Call:
         # With the lock held.
         run = self._backlog.popleft()
@@ -245,7 +282,7 @@ class Worker:
     def _read_frames(self) -> None:
         # With the lock held.
         for frame in self._reader.receive(self._main, socket.MSG_DONTWAIT):
-            for message in _decode(frame):
+            for message in to_worker.decode(frame):  # type: ignore[arg-type]  # any buffer
                 if type(message) is Run or type(message) is Call:
                     self._backlog.append(message)
                 else:
@@ -265,7 +302,7 @@ class Worker:
                         self._flush()
                     else:
                         for frame in reader.receive(self._control):
-                            self._answer(_decode(frame))
+                            self._answer(to_worker.decode(frame))  # type: ignore[arg-type]
         except (EOFError, ConnectionError):
             # The owner is gone; the fork server ends this process.
             return
@@ -274,8 +311,7 @@ class Worker:
         for message in messages:
             if isinstance(message, Recall):
                 answer = encode_frame([Recalled(self._take_back())])
-                for part in frame_parts(answer):
-                    self._control.sendall(part)
+                send_frame(self._control, answer)
             else:
                 self._performer.hear(message)
 
@@ -300,10 +336,6 @@ class Worker:
 
 def _has_failed(result: Ran | Gave | None) -> bool:
     return type(result) is Ran and not result.is_success
-
-
-def _decode(frame: memoryview) -> list[ToWorker]:
-    return to_worker.decode(frame)  # type: ignore[arg-type]  # any buffer will do
 
 
 def _poller_of(stream: socket.socket) -> select.poll:

@@ -133,6 +133,41 @@ def test_tasks_run_in_the_order_sent(owner: Owner) -> None:
     assert order == list(range(1, 1001))
 
 
+def test_a_task_that_is_waited_for_is_answered_in_one_step(owner: Owner) -> None:
+    owner.call(abs, 0)
+    ran = None
+    for seq in range(2, 100):
+        # None: the worker was started, for instance.
+        ran = owner.pool.exchange(ONE, _run(seq, abs, -seq), 20.0, 0.0001)
+        if ran is None:
+            owner.read_until(lambda seq=seq: seq in owner.results())  # type: ignore[misc]
+        else:
+            assert (ran.seq, load_result(ran.payload)) == (seq, seq)
+    assert ran is not None
+
+
+def test_what_else_happens_meanwhile_is_told_by_the_next_read(owner: Owner) -> None:
+    owner.call(abs, 0)
+    owner.pool.start(TWO)
+    owner.pool.assign(TWO, [_run(1, abs, -1)])
+    assert owner.pool.exchange(ONE, _run(2, time.sleep, 30), 20.0, 0.0001) is None
+    owner.read_until(lambda: 1 in owner.results(TWO))
+    owner.pool.kill(TWO)
+    owner.death(TWO)
+    assert owner.pool.exchange(TWO, _run(2, abs, 0), 20.0, 0.0) is None, "it is dead"
+
+
+def test_two_results_in_one_frame_are_no_answer_to_one(owner: Owner) -> None:
+    owner.call(abs, 0)
+    owner.pool.assign(ONE, [_run(2, time.sleep, 0.05)])
+    ran = owner.pool.exchange(ONE, _run(3, abs, -3), 20.0, 0.0)
+    if ran is not None:
+        assert ran.seq == 2, "results came one by one"
+        owner.read_until(lambda: 3 in owner.results())
+    else:
+        owner.read_until(lambda: {2, 3} <= owner.results().keys())
+
+
 def test_several_workers_run_at_the_same_time(owner: Owner) -> None:
     owner.pool.start(TWO)
     owner.pool.assign(ONE, [_run(1, time.sleep, 30)])

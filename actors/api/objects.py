@@ -158,7 +158,7 @@ def as_completed(
 
 
 def _checked(refs: object) -> list[ObjectRef[Any]]:
-    if not isinstance(refs, list | tuple):
+    if type(refs) is not list and not isinstance(refs, list | tuple):
         raise TypeError(
             f"Expected an ObjectRef or a list of them, not {type(refs).__name__}"
         )

@@ -123,8 +123,10 @@ def shutdown() -> None:
 
 def runtime() -> Context:
     """Return the process's runtime; start it if there is none."""
-    if known() is None:
-        init(ignore_reinit_error=True)
+    current = known()
+    if current is not None:
+        return current
+    init(ignore_reinit_error=True)
     return context()
 
 

@@ -153,6 +153,12 @@ class Borrower:
             function = self._function(run.function)
         except BaseException as error:  # noqa: BLE001  the user's code
             return not_loadable(seq, began_at, "Function", error)
+        return self._perform_plain(run, function, began_at)
+
+    def _perform_plain(
+        self, run: Run, function: Callable[..., Any], began_at: float
+    ) -> Ran | Gave:
+        seq = run.seq
         try:
             args, kwargs = load_inline(run.arguments)
         except BaseException as error:  # noqa: BLE001  the user's code
@@ -332,6 +338,12 @@ class Borrower:
         if numbers:
             size = _MESSAGE_BYTES * len(numbers)
             self.say(ReleaseRefs(numbers, counts), size, now=False)
+
+    @property
+    def needs_rest(self) -> bool:
+        """Whether `rest` has anything to do."""
+        client = self._client
+        return bool(self._gone) or (client is not None and client.has_released)
 
     def rest(self) -> None:
         """Let go of what the tasks so far have left behind."""

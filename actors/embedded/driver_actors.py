@@ -8,14 +8,14 @@ from actors.embedded.actor_calls import Actor, ActorCall, Anchor
 from actors.embedded.directory import Directory
 from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.outcomes import load_value
-from actors.embedded.payloads import NO_ARGUMENTS, Parts, dump_arguments, dump_call
+from actors.embedded.payloads import Parts, dump_arguments, dump_call
 from actors.embedded.resources import Need
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
 from actors.errors import RuntimeClosedError
 from actors.logic.actor_life import LifeState
 from actors.logic.restarts import RestartKind
-from actors.messages import DYNAMIC, STREAMING, ActorOptions, TaskOptions
+from actors.messages import STREAMING, ActorOptions, TaskOptions
 from actors.plans import GroupPlan, MadeGroup
 from actors.refs import ObjectRef, ObjectRefGenerator, Promise, Settled
 
@@ -23,7 +23,7 @@ __all__ = ["DriverActors"]
 
 T = TypeVar("T")
 
-_ONE_REF = (1, DYNAMIC)
+_ALIVE = LifeState.ALIVE
 
 
 class _Runtime(Protocol):
@@ -62,13 +62,19 @@ class DriverActors:
         actor = anchor.actor
         if self._runtime.is_over:
             raise RuntimeClosedError("The runtime was shut down; call actors.init()")
-        arguments, dependencies, held = self._dump(method, args, kwargs)
+        dumped = dump_arguments(args, kwargs)
+        if type(dumped) is bytes:
+            arguments: bytes | Settled = dumped
+            dependencies: Sequence[Promise] = ()
+            held: Sequence[Promise] = ()
+        else:
+            arguments, dependencies, held = self._ready(method, args, kwargs, dumped)
         if spec.options.needs_room:
             self._reserve(actor)
         # Alone at an idle actor: it is likely to be waited for. With others: they can
         # go together.
-        is_urgent = not actor.sent and actor.life.state is LifeState.ALIVE
-        if spec.options.num_returns in _ONE_REF:
+        is_urgent = not actor.sent and actor.life.state is _ALIVE
+        if spec.returns_one:
             ref: ObjectRef[Any] = ObjectRef()
             ref.task = call = ActorCall(
                 actor, anchor, "", spec, arguments, ref, dependencies, held
@@ -121,14 +127,20 @@ class DriverActors:
     def _dump(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[bytes | Settled, Sequence[Promise], Sequence[Promise]]:
+        return self._ready(function, args, kwargs, dump_arguments(args, kwargs))
+
+    def _ready(
+        self,
+        function: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        dumped: bytes | Parts | None,
+    ) -> tuple[bytes | Settled, Sequence[Promise], Sequence[Promise]]:
+        """Make arguments ready to be sent, from what `dump_arguments` returned."""
         dependencies: Sequence[Promise] = ()
         held: Sequence[Promise] = ()
-        dumped: bytes | Parts | None = NO_ARGUMENTS
-        if args or kwargs:
-            dumped = dump_arguments(args, kwargs)
-            if dumped is None:
-                dumped, dependencies, held = dump_call(function, args, kwargs)
-        assert dumped is not None
+        if dumped is None:
+            dumped, dependencies, held = dump_call(function, args, kwargs)
         if isinstance(dumped, bytes):
             return dumped, dependencies, held
         return self._runtime.store_parts(dumped), dependencies, held

@@ -69,6 +69,8 @@ class ActorHost(Borrower):
         self.become: HostActor | None = None
         self.instance: Any = None
         self._methods: dict[bytes, Callable[..., Any]] = {}
+        # {name: method} of those that the main thread runs, one at a time.
+        self._serial_methods: dict[bytes, Callable[..., Any]] = {}
         self._concurrent: _Lanes | None = None
         self.is_exiting = False
 
@@ -87,11 +89,19 @@ class ActorHost(Borrower):
         """Run a call, or hand it on."""
         if self.is_exiting:
             return None
+        if type(run) is Run:
+            method = self._serial_methods.get(run.function)
+            if method is not None and not self._interrupted:
+                # The usual case. A result that has ended the actor is no usual one.
+                return self._checked(self._perform_plain(run, method, time()))
         if self._concurrent is not None:
             self._concurrent.take(run)
             return None
         self.say_begun(run)
-        result = super().perform(run)
+        return self._checked(super().perform(run))
+
+    def _checked(self, result: Ran | Gave) -> Ran | Gave:
+        """Leave if the result has ended the actor."""
         if (type(result) is not Ran or not result.is_success) and self._ends(result):
             raise _Leave
         return result
@@ -138,6 +148,8 @@ class ActorHost(Borrower):
             found = self._methods[function] = getattr(
                 self.instance, function[1:].partition(b"\0")[0].decode()
             )
+            if self._concurrent is None:
+                self._serial_methods[function] = found
         return found
 
     def _class(self) -> Callable[..., None]:

@@ -43,6 +43,8 @@ def dump_arguments(
         for `dump_call`.
     """
     if not kwargs:
+        if not args:
+            return NO_ARGUMENTS
         # Measured: 0.7 us instead of 2.1. Nothing in these can hold a ref, or go by
         # value, and what is copied once too often is not large.
         for value in args:

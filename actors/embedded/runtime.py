@@ -75,7 +75,6 @@ from actors.logic.workers import (
     WorkerStarted,
 )
 from actors.messages import (
-    DYNAMIC,
     STREAMING,
     ActorExits,
     Began,
@@ -120,6 +119,9 @@ BURST_PERIOD = 0.0002
 # and again for so long before we sleep: to be woken costs us and the worker more than
 # all the rest of a short call. Measured: p50 of a call 60 to 80 us instead of 110.
 BRISK, FEW_TASKS = 0.0001, 1
+# The answer to a call is waited for so long in one step with its sending. Chosen:
+# longer than a short call; less than what else there is may have to wait.
+ALONE_PERIOD = 0.001
 # How often output of workers is looked for while tasks run, and else. Chosen: what a
 # person takes for at once; and next to nothing.
 LOOK_PERIOD, IDLE_LOOK_PERIOD = 0.1, 1.0
@@ -130,8 +132,6 @@ TRIM_AFTER = 5.0
 MAX_FUNCTION_BYTES = 1 << 30
 # A round looks up at least so often.
 _LONGEST_SLEEP = 60.0
-
-_ONE_REF = (1, DYNAMIC)
 
 _stored: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
 _encode = msgspec.msgpack.Encoder().encode
@@ -178,7 +178,6 @@ class Embedded:
         self._inbox: deque[Task | Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_rung = False
-        self._is_woken = False  # the bell was heard in this round
         self._pool.watch(self._bell, self._hear)
         self._log_to_driver = log_to_driver
         self._look_at = 0.0
@@ -223,16 +222,18 @@ class Embedded:
     def _hear(self) -> None:
         os.eventfd_read(self._bell)
         self._is_rung = False
-        self._is_woken = True
 
     def round(self, longest: float) -> None:
         """Take what users want, wait for what workers say, and do what follows."""
         try:
             self._round(longest)
-        except Exception as error:
-            # Nothing that is half done may be gone on with; nobody shall wait for it.
-            logger.exception("the runtime ends: this is a bug of it")
-            self._finish(f"the runtime broke: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001  logged there
+            self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        # Nothing that is half done may be gone on with; nobody shall wait for it.
+        logger.error("the runtime ends: this is a bug of it", exc_info=error)
+        self._finish(f"the runtime broke: {type(error).__name__}: {error}")
 
     def _round(self, longest: float) -> None:
         hub = self._hub
@@ -249,10 +250,7 @@ class Embedded:
         if longest > 0:
             until = min(wake_at, self._look_at)
             longest = max(0.0, min(longest, until - now, _LONGEST_SLEEP))
-        self._is_woken = False
-        events = self._spin(now) if longest > 0 and self._is_brisk else []
-        if not events and not self._is_woken:
-            events = self._pool.read(longest)
+        events = self._pool.read(longest, BRISK if self._is_brisk else 0)
         asked_at, now = now, time.monotonic()
         self._is_brisk = now - asked_at < BRISK and len(hub.unended) <= FEW_TASKS
         for event in events:
@@ -272,15 +270,6 @@ class Embedded:
         if self._is_left and self.is_idle:
             self._finish("the runtime was shut down")
 
-    def _spin(self, now: float) -> list[WorkerEvent]:
-        """Look again and again for a moment instead of sleeping."""
-        until = now + BRISK
-        while True:
-            events = self._pool.read(0)
-            if events or self._is_woken or time.monotonic() >= until:
-                return events
-            os.sched_yield()
-
     def _take_inbox(self) -> None:
         inbox, hub = self._inbox, self._hub
         for _ in range(len(inbox)):
@@ -295,7 +284,11 @@ class Embedded:
     def _take(self, event: WorkerEvent, now: float) -> None:
         hub = self._hub
         if event.worker_id in hub.guests:
-            self._take_of_actor(event, now)
+            if type(event) is TasksRan:
+                # The usual case: a match takes longer to find that out.
+                self._directory.ran(event.worker_id, event.results, now)
+            else:
+                self._take_of_actor(event, now)
             return
         match event:
             case TasksRan(worker_id, results):
@@ -324,8 +317,6 @@ class Embedded:
     def _take_of_actor(self, event: WorkerEvent, now: float) -> None:
         directory = self._directory
         match event:
-            case TasksRan(worker_id, results):
-                directory.ran(worker_id, results, now)
             case WorkerSaid(worker_id, Gave() as gave):
                 directory.gave(worker_id, gave, now)
             case WorkerSaid(worker_id, Yielded() as item):
@@ -497,7 +488,7 @@ class Embedded:
                 dumped, dependencies, held = dump_call(function, args, kwargs)
         assert dumped is not None
         arguments = dumped if isinstance(dumped, bytes) else self.store_parts(dumped)
-        if spec.options.num_returns in _ONE_REF:
+        if spec.returns_one:
             ref: ObjectRef[Any] = ObjectRef()
             ref.task = task = Task(spec, arguments, ref, dependencies, held)
             if waiter is not None:
@@ -569,16 +560,50 @@ class Embedded:
             GetTimeoutError: not all are known after `timeout` seconds.
             BaseException: the first failure among them.
         """
-        if any(ref.outcome is None for ref in refs):
-            deadline = math.inf if timeout is None else time.monotonic() + timeout
-            self._wait_for(refs, len(refs), deadline)
-            for ref in refs:
-                if ref.outcome is None:
-                    raise GetTimeoutError(
-                        f"{ref} is not known after {timeout:g} s; its task goes on"
-                    )
-        outcomes = [ref.outcome for ref in refs if ref.outcome is not None]
-        return load_all(outcomes, self.load_stored)
+        for ref in refs:
+            if ref.outcome is None:
+                call = ref.task
+                if type(call) is ActorCall and len(refs) == 1 and timeout is None:
+                    # Sent and answered in one step, if it is alone.
+                    if len(self._inbox) == 1:
+                        self._helm.attempt(self._exchange, call)
+                    if _is_known(ref):
+                        break
+                self._wait_for_all(refs, timeout)
+                break
+        return load_all([ref.outcome for ref in refs], self.load_stored)  # type: ignore[misc]
+
+    def _exchange(self, call: ActorCall) -> None:
+        """In place of a round: send a call and take its answer, if it is alone.
+
+        What a round does, without looking at all that cannot be: nothing else is under
+        way. If anything comes in between, rounds go on where this ends.
+        """
+        hub, inbox = self._hub, self._inbox
+        # Only rounds take from the inbox; others may have added to it.
+        if hub.unended or hub.effects or not inbox or inbox[0] is not call:
+            return
+        run = self._directory.send_alone(call)
+        if run is None:
+            return
+        inbox.popleft()
+        try:
+            ran = self._pool.exchange(call.worker.worker_id, run, ALONE_PERIOD, BRISK)
+            if ran is not None:
+                self._directory.ran_alone(call, ran, time.monotonic())
+        except Exception as error:  # noqa: BLE001  logged there
+            self._break(error)
+
+    def _wait_for_all(
+        self, refs: Sequence[ObjectRef[Any]], timeout: float | None
+    ) -> None:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        self._wait_for(refs, len(refs), deadline)
+        for ref in refs:
+            if ref.outcome is None:
+                raise GetTimeoutError(
+                    f"{ref} is not known after {timeout:g} s; its task goes on"
+                )
 
     def load_stored(self, handle: bytes) -> Any:
         """Return the value that lies in shared memory."""
@@ -827,6 +852,8 @@ class Embedded:
 
 def _all_known(refs: Sequence[Promise]) -> Callable[[], bool]:
     """Make a test that looks at each ref once more only if it was not known."""
+    if len(refs) == 1:
+        return partial(_is_known, refs[0])
     known = 0
 
     def is_done() -> bool:
@@ -836,6 +863,10 @@ def _all_known(refs: Sequence[Promise]) -> Callable[[], bool]:
         return known == len(refs)
 
     return is_done
+
+
+def _is_known(ref: Promise) -> bool:
+    return ref.outcome is not None
 
 
 def _some_known(refs: Sequence[Promise], count: int) -> Callable[[], bool]:

@@ -5,7 +5,7 @@ from enum import IntEnum
 from typing import Any
 
 from actors.embedded.resources import Need
-from actors.messages import TaskOptions
+from actors.messages import DYNAMIC, TaskOptions
 from actors.refs import Promise, Settled
 
 __all__ = ["CallSpec", "Task", "TaskStage"]
@@ -39,6 +39,7 @@ class CallSpec:
         "need",
         "options",
         "priority",
+        "returns_one",
     )
 
     def __init__(self, function: bytes, options: TaskOptions, name: str) -> None:
@@ -54,6 +55,7 @@ class CallSpec:
             and not options.timeout
             and not options.retry_on
         )
+        self.returns_one = options.num_returns in (1, DYNAMIC)
         # Which tasks it waits among; text, as its hash is computed once only.
         self.lane = f"{self.need}, {self.is_simple}"
 
@@ -81,7 +83,6 @@ class Task:
         "seq",
         "spec",
         "stage",
-        "stream",
         "ticket",
         "worker",
     )
@@ -109,4 +110,3 @@ class Task:
         self.is_cancelled = False
         self.is_timed_out = False
         self.children: list[Promise] | None = None  # what it called
-        self.stream: Any = None  # of what it yields

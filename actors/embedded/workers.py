@@ -5,6 +5,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from actors.embedded.resources import Need
 from actors.embedded.tasks import Task
 from actors.logic.turn import Effect
@@ -34,10 +36,10 @@ __all__ = [
 ForWorker = Run | Call | Define | Introduce | HostActor
 
 
-@dataclass(frozen=True, slots=True)
-class SendTasks(Effect):
+class SendTasks(msgspec.Struct, Effect, frozen=True):
     """Run these, in this order, after what the worker already has."""
 
+    # A Struct, as one is made for each frame: in a fifth of a dataclass's time.
     worker_id: WorkerId
     messages: list[ForWorker]
 

@@ -134,6 +134,11 @@ class StoreClient:
         """Give up a pin that came with `stored`, which will not be loaded."""
         self._released.append(stored.name)
 
+    @property
+    def has_released(self) -> bool:
+        """Whether `take_released` has anything to return."""
+        return bool(self._released)
+
     def take_released(self) -> list[str]:
         """Return the names of the pins that went since, one for each."""
         released = []
