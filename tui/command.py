@@ -1,5 +1,6 @@
 """`actors tui`: the dashboard."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -7,11 +8,15 @@ from pathlib import Path
 import click
 
 from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
+from actors.process import die_with_parent
 from tui.app import Dashboard
 from tui.reader import Reader
 from tui.view import View
 
 __all__ = ["tui"]
+
+# By it textual-serve tells textual to draw into a pipe.
+_DRIVER_VARIABLE = "TEXTUAL_DRIVER"
 
 
 @click.command()
@@ -23,7 +28,8 @@ __all__ = ["tui"]
     help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
     "for wss, its credentials/.",
 )
-def tui(address: str | None, *, credentials: Path | None) -> None:
+@click.option("--parent", type=int, default=0, hidden=True)
+def tui(address: str | None, *, credentials: Path | None, parent: int) -> None:
     """Look at an endpoint, and steer it, in the terminal.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
@@ -34,8 +40,11 @@ def tui(address: str | None, *, credentials: Path | None) -> None:
     Example:
         actors tui lab
     """  # noqa: D301 (click wants the character backspace)
+    if parent:  # of the web server, whose pages end with it
+        die_with_parent(parent)
     entrance = find_entrance(address, "operator", credentials=credentials, listens=True)
-    if not sys.stdout.isatty() or not sys.stdin.isatty():
+    is_in_browser = bool(os.environ.get(_DRIVER_VARIABLE))
+    if not is_in_browser and not (sys.stdout.isatty() and sys.stdin.isatty()):
         raise click.ClickException(
             f"the dashboard needs a terminal: `actors status {entrance.name}` prints "
             "what an endpoint does"

@@ -29,6 +29,7 @@ _COMMANDS = {
     "metrics": "actors.cli.metrics:metrics",
     "timeline": "actors.cli.timeline:timeline",
     "tui": "tui.command:tui",
+    "web": "tui.web_command:web",
     "stop": "actors.cli.stop:stop",
     "hold": "actors.cli.steer:hold",
     "quiesce": "actors.cli.steer:quiesce",

@@ -200,14 +200,21 @@ def _journals(entrance: Entrance) -> Path | None:
     return EndpointPaths.of(entrance.name).journals
 
 
-def server_security(paths: EndpointPaths) -> ssl.SSLContext:
-    """Show the endpoint's certificate, and let in who shows one of its authority.
+def server_security(
+    paths: EndpointPaths, *, needs_client: bool = True
+) -> ssl.SSLContext:
+    """Show the endpoint's certificate.
+
+    Args:
+        paths: of the endpoint, or of a copy of its credentials.
+        needs_client: let in only who shows one of the same authority.
 
     Raises:
         ConfigError: the certificates are missing or wrong.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.verify_mode = ssl.CERT_REQUIRED
+    if needs_client:
+        context.verify_mode = ssl.CERT_REQUIRED
     try:
         context.load_cert_chain(paths.server_pem)
         context.load_verify_locations(paths.ca_pem)

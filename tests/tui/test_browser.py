@@ -1,0 +1,147 @@
+"""Promise: in a browser the dashboard is what it is in a terminal, mouse and all.
+
+Chromium shows the page, and the mouse clicks where a person would. What stands where
+is read by a terminal of ours from what the page gets over its websocket.
+"""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+
+import pyte
+import pytest
+from playwright.sync_api import Page, WebSocket, sync_playwright
+
+from tests.cli.commands import actors
+from tests.endpoints import RunningEndpoint, no_leftovers
+from tests.tui.test_web import Web
+
+__all__ = ["no_leftovers"]
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("ACTORS_TEST_CHROMIUM") or next(
+    filter(None, map(shutil.which, _NAMES)), None
+)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.usefixtures("no_leftovers"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: see CONTRIBUTING"),
+]
+
+
+class Person:
+    """Somebody before the browser."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.screen = pyte.Screen(80, 24)
+        self._stream = pyte.ByteStream(self.screen)
+        page.on("websocket", self._opened)
+
+    def _opened(self, link: WebSocket) -> None:
+        query = dict(part.split("=") for part in link.url.partition("?")[2].split("&"))
+        self.screen.resize(int(query["height"]), int(query["width"]))
+        link.on("framereceived", self._take)
+
+    def _take(self, frame: str | bytes) -> None:
+        if isinstance(frame, bytes):
+            self._stream.feed(frame)
+
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            text = "\n".join(self.screen.display)
+            assert time.monotonic() < deadline, f"{what}\n{text}"
+            self.page.wait_for_timeout(50)
+
+    def sees(self, text: str) -> None:
+        self.until(lambda: self.place(text), f"{text!r} on the screen")
+
+    def place(self, text: str) -> tuple[int, int] | None:
+        """Return row and column of the middle of a text."""
+        for row, line in enumerate(self.screen.display):
+            if text in line:
+                return row, line.index(text) + len(text) // 2
+        return None
+
+    def clicks(self, text: str) -> None:
+        self.sees(text)
+        place = self.place(text)
+        box = self.page.locator(".xterm-screen").bounding_box()
+        assert place is not None
+        assert box is not None
+        row, column = place
+        self.page.mouse.click(
+            box["x"] + (column + 0.5) * box["width"] / self.screen.columns,
+            box["y"] + (row + 0.5) * box["height"] / self.screen.lines,
+        )
+
+
+@pytest.fixture
+def endpoint() -> Iterator[RunningEndpoint]:
+    with RunningEndpoint(heartbeat={"period": 0.5, "threshold": 3.0}) as running:
+        running.await_workers(2)
+        yield running
+
+
+@pytest.fixture
+def person(endpoint: RunningEndpoint) -> Iterator[Person]:
+    """Before the page that `actors web` told to open."""
+    web = Web(endpoint.folder)
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=CHROMIUM,
+                # Root has no namespaces to lock a page up in.
+                chromium_sandbox=os.getuid() != 0,
+            )
+            page = browser.new_page(viewport={"width": 1000, "height": 600})
+            made = Person(page)
+            page.goto(web.url)
+            yield made
+            browser.close()
+    finally:
+        web.end()
+
+
+def test_a_person_looks_around_and_steers_with_the_mouse(
+    person: Person, endpoint: RunningEndpoint
+) -> None:
+    loaded: list[str] = []
+    person.page.on("requestfinished", lambda request: loaded.append(request.url))
+    person.page.reload()
+    person.sees("connected")
+    person.sees("Nothing needs you")
+    before = person.page.screenshot()
+    person.clicks("2 Tasks")
+    person.sees("No tasks")
+    assert person.page.screenshot() != before, "nothing was drawn"
+    person.clicks("3 Blocks")
+    person.clicks("block-1 ")
+    person.clicks("Hold")
+    person.sees("Hold block-1")
+    person.clicks("Hold (y)")
+
+    def is_held() -> bool:
+        status = json.loads(actors("status", endpoint.folder, "--json").stdout)
+        return bool(status["blocks"][0]["is_held"])
+
+    person.until(is_held, "the block to be held")
+    person.sees("held: block-1")
+    person.page.keyboard.press("7")
+    person.sees("member joined")
+    person.clicks("Quit")
+    person.page.get_by_text("Session ended.").wait_for(timeout=20_000)
+    assert loaded
+    assert not [url for url in loaded if not url.startswith("http://127.0.0.1:")]
+
+
+def test_the_token_is_not_left_in_the_address(person: Person) -> None:
+    person.sees("connected")
+    assert "token" not in person.page.url
+    # The cookie is enough for another page, and scripts cannot read it.
+    assert "token" not in person.page.evaluate("document.cookie")
+    person.page.reload()
+    person.sees("Nothing needs you")

@@ -1,0 +1,109 @@
+"""`actors web`: the dashboard in a browser."""
+
+import importlib
+import logging
+import ssl
+from pathlib import Path
+
+import click
+
+from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
+from actors.cli.pipes import INTERRUPTED
+from actors.config import EndpointPaths, Listen, parse_web_listen
+from actors.errors import ConfigError
+from actors.monitor.service import server_security
+
+__all__ = ["web"]
+
+_DEFAULT = "http://127.0.0.1:8042"
+
+
+@click.command()
+@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
+@click.option(
+    "--listen",
+    metavar="URL",
+    default=_DEFAULT,
+    show_default=True,
+    help="Where: http://127.0.0.1:PORT, or https://HOST:PORT.",
+)
+@click.option(
+    "--public-url",
+    metavar="URL",
+    default="",
+    help="As browsers know it behind a proxy of yours.",
+)
+@click.option(
+    "--no-token",
+    is_flag=True,
+    help="Let in whoever reaches the port; on http only, for a proxy that asks itself.",
+)
+@click.option(
+    "--credentials",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
+    "for wss, its credentials/.",
+)
+def web(
+    address: str | None,
+    *,
+    listen: str,
+    public_url: str,
+    no_token: bool,
+    credentials: Path | None,
+) -> None:
+    """Serve the dashboard, `actors tui`, to browsers.
+
+    Prints the address to open, with a token in it, which is another one each time: who
+    has it can do whatever `actors tui` can. Each page has a dashboard of its own, which
+    ends when the page is closed. It listens on this host only; from elsewhere use
+    `ssh -L 8042:127.0.0.1:8042 HOST`, or --listen https://HOST:PORT, which shows the
+    endpoint's server.pem.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The endpoint need not run yet. Needs the extra `web`:
+    pip install 'actors[web]'. Ctrl-C ends it with exit code 130.
+
+    \b
+    Example:
+        actors web lab
+    """  # noqa: D301 (click wants the character backspace)
+    entrance = find_entrance(address, "operator", credentials=credentials, listens=True)
+    where = _where(listen)
+    if no_token and where.scheme == "https":
+        raise ConfigError(
+            f"--no-token would let everybody in who reaches {listen}: leave it out, or "
+            "listen on http://127.0.0.1:PORT behind a proxy that asks itself"
+        )
+    security: ssl.SSLContext | None = None
+    if where.scheme == "https":
+        paths = EndpointPaths.of(credentials or entrance.name)
+        security = server_security(paths, needs_client=False)
+    words = [entrance.name]
+    if credentials is not None:
+        words += ["--credentials", str(credentials)]
+    try:
+        # By name: without the extra, all other commands are there.
+        module = importlib.import_module("tui.web")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"actors web needs {error.name}: pip install 'actors[web]'"
+        ) from error
+    server = module.WebServer(
+        words,
+        where,
+        security=security,
+        has_token=not no_token,
+        public_url=public_url.rstrip("/"),
+    )
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    server.run(lambda: click.echo(f"Open {server.url}\nCtrl-C stops it"))
+    click.get_current_context().exit(INTERRUPTED)
+
+
+def _where(listen: str) -> Listen:
+    try:
+        return parse_web_listen(listen)
+    except ValueError as error:
+        raise ConfigError(f"--listen {listen} {error}") from error
