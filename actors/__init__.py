@@ -38,13 +38,13 @@ from actors.errors import (
 )
 
 if TYPE_CHECKING:
-    from actors.api.actor_class import method
     from actors.api.actor_tools import exit_actor, get_actor, kill, watch
     from actors.api.executors import Executor
     from actors.api.objects import as_completed, cancel, cancelled, get, put, wait
     from actors.api.remote import remote
     from actors.api.runtime import init, is_initialized, shutdown
     from actors.api.supervisor import Child, Supervisor
+    from actors.api.typed_actor import Actor, method
     from actors.logic.actor_life import DeathReason, Died
     from actors.refs import ObjectRef, ObjectRefGenerator
     from actors.state import available_resources, cluster_resources, timeline
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from actors.util.queue import Queue
 
 __all__ = [
+    "Actor",
     "ActorAlreadyExistsError",
     "ActorDiedError",
     "ActorError",
@@ -113,6 +114,7 @@ __all__ = [
 # Worker processes import this package, too, and must not load nng before they fork:
 # what needs it is imported when it is asked for.
 _LAZY = {
+    "Actor": "actors.api.typed_actor",
     "ActorPool": "actors.util.actor_pool",
     "Pool": "actors.util.multiprocessing",
     "Queue": "actors.util.queue",
@@ -131,7 +133,7 @@ _LAZY = {
     "exit_actor": "actors.api.actor_tools",
     "get_actor": "actors.api.actor_tools",
     "kill": "actors.api.actor_tools",
-    "method": "actors.api.actor_class",
+    "method": "actors.api.typed_actor",
     "watch": "actors.api.actor_tools",
     "cancel": "actors.api.objects",
     "cancelled": "actors.api.objects",
@@ -146,7 +148,7 @@ _LAZY = {
 
 
 # Those that are modules themselves.
-_MODULES = frozenset({"exceptions", "state", "util"})
+_MODULES = frozenset({"actor", "exceptions", "state", "util"})
 
 
 def __getattr__(name: str) -> object:

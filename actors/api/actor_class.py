@@ -4,23 +4,25 @@ import functools
 import inspect
 import pickle
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 from actors.api.actor_handle import ActorHandle, ActorPicture
-from actors.api.methods import MethodChanges, MethodPicture, RetryExceptions
+from actors.api.methods import MethodChanges, MethodPicture
 from actors.api.runtime import runtime
 from actors.errors import ConfigError
 from actors.messages import STREAMING, ActorOptions, Amount, TaskOptions
 from actors.payload import dump_function
 
-__all__ = ["ActorClass", "actor_class", "method"]
+__all__ = ["MARK", "ActorClass", "actor_class"]
 
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
 
-_MARK = "__actors_method__"
+# Whose base class has methods of its own.
+_TYPED = "actors.api.typed_actor"
+# Where a method keeps what `actors.method` gave it.
+MARK = "__actors_method__"
 
 
 @dataclass(frozen=True)
@@ -215,41 +217,6 @@ def actor_class(class_: type[Any], options: Mapping[str, Any]) -> ActorClass[Any
     return ActorClass(class_, ClassOptions().changed(options))
 
 
-def method(
-    *,
-    num_returns: int | str | None = None,
-    max_task_retries: int | None = None,
-    retry_exceptions: RetryExceptions | None = None,
-    concurrency_group: str | None = None,
-    timeout: float | None = None,
-) -> Callable[[F], F]:
-    """Give a method of an actor's class options of its own.
-
-    Args:
-        num_returns: how many values it returns, each with a ref of its own;
-            "streaming": as many as it yields.
-        max_task_retries: starts allowed after the process died of a call.
-        retry_exceptions: whether an exception of its own is answered with a new start,
-            too; a list: only these.
-        concurrency_group: the threads that run it.
-        timeout: seconds that a call may run. Then it is interrupted; if it goes on, the
-            process is killed, and the actor restarted if it may be.
-
-    Raises:
-        ConfigError: a value is wrong.
-    """
-    changes = MethodChanges(
-        num_returns, max_task_retries, retry_exceptions, concurrency_group, timeout
-    )
-    changes.check()
-
-    def mark(function: F) -> F:
-        setattr(function, _MARK, changes)
-        return function
-
-    return mark
-
-
 def _has_async(class_: type[Any]) -> bool:
     return any(
         inspect.iscoroutinefunction(member) or inspect.isasyncgenfunction(member)
@@ -265,7 +232,12 @@ def _picture_of(class_: type[Any], given: ClassOptions) -> ActorPicture:
             continue
         if name == "__call__" and "__call__" not in vars(class_):
             continue
-        changes: MethodChanges = getattr(member, _MARK, MethodChanges())
+        if getattr(member, "__module__", "") == _TYPED and name in (
+            "remote",
+            "options",
+        ):
+            continue  # they make handles, and are not called by them
+        changes: MethodChanges = getattr(member, MARK, MethodChanges())
         group = changes.concurrency_group or ""
         if group and group not in given.concurrency_groups:
             raise ConfigError(

@@ -5,6 +5,7 @@ from typing import Any, NoReturn
 
 from actors.api.actor_handle import ActorHandle, checked_handle
 from actors.api.runtime import runtime
+from actors.api.typed_actor import Actor
 from actors.embedded.host import ActorExit, ActorHost
 from actors.logic.actor_life import Died
 from actors.refs import ObjectRef, known
@@ -22,7 +23,7 @@ def get_actor(name: str, namespace: str = "") -> ActorHandle[Any]:
     return ActorHandle(anchor, pickle.loads(picture))
 
 
-def kill(handle: ActorHandle[Any], *, no_restart: bool = True) -> None:
+def kill(handle: ActorHandle[Any] | Actor, *, no_restart: bool = True) -> None:
     """Kill an actor's process; nothing if the actor is dead.
 
     Args:
@@ -35,7 +36,7 @@ def kill(handle: ActorHandle[Any], *, no_restart: bool = True) -> None:
     runtime().actors.kill(checked_handle(handle), is_final=no_restart)
 
 
-def watch(handle: ActorHandle[Any]) -> ObjectRef[Died]:
+def watch(handle: ActorHandle[Any] | Actor) -> ObjectRef[Died]:
     """Return a ref whose value tells how the actor's present incarnation ended.
 
     It is known once that has ended: at once if the actor is dead. Watching does not

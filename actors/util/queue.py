@@ -9,9 +9,10 @@ import queue
 from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from actors.api.actor_class import actor_class, method
+from actors.api.actor_class import actor_class
 from actors.api.actor_tools import kill
 from actors.api.objects import get
+from actors.api.typed_actor import method
 from actors.errors import ActorsError
 
 __all__ = ["Empty", "Full", "Queue"]

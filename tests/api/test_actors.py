@@ -502,3 +502,28 @@ def test_the_directory_is_sound_after_all_this() -> None:
     current: Any = known()
     current._directory.check()
     eventually(lambda: not current._directory.actors, what="all actors are released")
+
+
+class Typed(actors.Actor):
+    def __init__(self, start: int = 0) -> None:
+        self.count = start
+
+    @actors.method
+    def add(self, by: int) -> int:
+        self.count += by
+        return self.count
+
+    @actors.method(num_returns=2)
+    def both(self) -> tuple[int, int]:
+        return self.count, self.add(1)
+
+
+def test_a_class_may_be_an_actors_by_its_base() -> None:
+    typed = Typed.remote(5)
+    assert actors.get(typed.add.remote(1)) == 6
+    assert actors.get(typed.both.remote()) == [6, 7]
+    named = Typed.options(name="typed").remote()
+    assert actors.get_actor("typed") == named
+    assert not {"remote", "options"} & set(dir(named))
+    # It is a class like any other besides.
+    assert Typed(1).add(2) == 3

@@ -1,3 +1,4 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """What must type-check: `mypy --strict` says nothing about this file."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# pyright: strict, reportUnnecessaryTypeIgnoreComment=true
 """What must not type-check: each line is ignored by the name of its error.
 
 `mypy --strict` complains of an `ignore` that is not needed: whatever begins to check
