@@ -215,6 +215,36 @@ class Hub:
             if not self._prefetch(now):
                 return
 
+    def send_alone(self, task: Task, now: float) -> Run | None:
+        """Take a task and give it to an idle worker in one step.
+
+        Returns:
+            What to send to the worker; None: it is to be accepted as others are.
+        """
+        spec = task.spec
+        if (
+            not self.idle
+            or self.waiting.count
+            or not spec.is_simple
+            or len(spec.function) > DEFINE_BYTES
+            or type(task.arguments) is not bytes
+            or task.dependencies
+            or task.held
+            or self._broken is not None
+            or self.capacity.lack(spec.need)
+        ):
+            return None
+        self.unended[task] = None
+        task.ticket = next(self._tickets)
+        worker = self.idle.popitem()[1]
+        worker.need = spec.need
+        worker.gpus = self.capacity.take(spec.need)
+        worker.head_since = now
+        seq, worker.next_seq = worker.next_seq, worker.next_seq + 1
+        task.stage, task.seq, task.worker = _ASSIGNED, seq, worker
+        worker.backlog.append((seq, task))
+        return Run(seq, spec.function, task.arguments)
+
     def _occupy(self, now: float) -> None:
         waiting = self.waiting
         while waiting.count:

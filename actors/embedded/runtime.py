@@ -562,35 +562,41 @@ class Embedded:
         """
         for ref in refs:
             if ref.outcome is None:
-                call = ref.task
-                if type(call) is ActorCall and len(refs) == 1 and timeout is None:
+                if len(refs) == 1 and timeout is None and len(self._inbox) == 1:
                     # Sent and answered in one step, if it is alone.
-                    if len(self._inbox) == 1:
-                        self._helm.attempt(self._exchange, call)
+                    self._helm.attempt(self._exchange, ref.task)
                     if _is_known(ref):
                         break
                 self._wait_for_all(refs, timeout)
                 break
         return load_all([ref.outcome for ref in refs], self.load_stored)  # type: ignore[misc]
 
-    def _exchange(self, call: ActorCall) -> None:
-        """In place of a round: send a call and take its answer, if it is alone.
+    def _exchange(self, task: Task) -> None:
+        """In place of a round: send a task and take its result, if it is alone.
 
         What a round does, without looking at all that cannot be: nothing else is under
         way. If anything comes in between, rounds go on where this ends.
         """
         hub, inbox = self._hub, self._inbox
         # Only rounds take from the inbox; others may have added to it.
-        if hub.unended or hub.effects or not inbox or inbox[0] is not call:
+        if hub.unended or hub.effects or not inbox or inbox[0] is not task:
             return
-        run = self._directory.send_alone(call)
-        if run is None:
-            return
-        inbox.popleft()
         try:
-            ran = self._pool.exchange(call.worker.worker_id, run, ALONE_PERIOD, BRISK)
-            if ran is not None:
-                self._directory.ran_alone(call, ran, time.monotonic())
+            if type(task) is ActorCall:
+                run = self._directory.send_alone(task)
+            else:
+                run = hub.send_alone(task, time.monotonic())
+            if run is None:
+                return
+            inbox.popleft()
+            worker_id = task.worker.worker_id
+            ran = self._pool.exchange(worker_id, run, ALONE_PERIOD, BRISK)
+            if ran is None:
+                return
+            if type(task) is ActorCall:
+                self._directory.ran_alone(task, ran, time.monotonic())
+            else:
+                hub.ran(worker_id, [ran], time.monotonic())
         except Exception as error:  # noqa: BLE001  logged there
             self._break(error)
 

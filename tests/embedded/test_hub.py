@@ -100,13 +100,19 @@ class World:
         dependencies: tuple[Promise, ...] = (),
         held: tuple[Promise, ...] = (),
         function: bytes = b"function",
+        *,
+        alone: bool = False,
     ) -> ObjectRef[Any]:
         ref: ObjectRef[Any] = ObjectRef()
         spec = CallSpec(function, options, "f")
         for promise in held:
             self.number(promise)
         ref.task = Task(spec, b"arguments", ref, dependencies, held)
-        self.hub.accept(ref.task)
+        run = self.hub.send_alone(ref.task, self.now) if alone else None
+        if run is None:
+            self.hub.accept(ref.task)
+        else:
+            self.processes[ref.task.worker.worker_id].backlog.append(run)
         self.settle()
         return ref
 
@@ -228,6 +234,18 @@ def test_a_task_goes_to_an_idle_worker_at_once() -> None:
     world.finish(world.running(ref))
     assert ref.outcome == VALUE
     assert ref.task is None
+
+
+def test_a_task_alone_is_given_to_an_idle_worker_in_one_step() -> None:
+    world = World(1)
+    ref = world.submit(alone=True)
+    assert world.stage(ref) is TaskStage.ASSIGNED
+    behind = world.submit(alone=True)
+    assert world.stage(behind) is TaskStage.WAITING, "there is no idle worker"
+    world.die(world.running(ref))
+    assert ref.outcome is None, "its start was not its last"
+    world.run_all()
+    assert all(each.outcome == VALUE for each in (ref, behind))
 
 
 def test_tasks_wait_while_all_workers_are_busy_and_none_is_started_for_them() -> None:
@@ -756,13 +774,17 @@ class HubMachine(RuleBasedStateMachine):
         ),
         count=st.integers(1, 20),
         data=st.data(),
+        alone=st.booleans(),
     )
-    def submit(self, options: TaskOptions, count: int, data: st.DataObject) -> None:
+    def submit(
+        self, options: TaskOptions, count: int, data: st.DataObject, *, alone: bool
+    ) -> None:
         known = self.refs[-5:]
         chosen = st.lists(st.sampled_from(known), max_size=2) if known else st.just([])
         for _ in range(count):
             dependencies, held = tuple(data.draw(chosen)), tuple(data.draw(chosen))
-            self.refs.append(self.world.submit(options, dependencies, held))
+            ref = self.world.submit(options, dependencies, held, alone=alone)
+            self.refs.append(ref)
 
     @precondition(lambda self: self.world.busy())
     @rule(data=st.data(), error=st.sampled_from(["", "", "", "E"]))
