@@ -27,7 +27,11 @@ try:
 except ImportError as error:
     pytest.skip(f"this Python comes without it: {error}", allow_module_level=True)
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("address")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.contract,
+    pytest.mark.usefixtures("address"),
+]
 
 # As many workers as the mixins' `worker_count`: some tests know how long 50 naps take.
 _WORKERS = util.ExecutorMixin.worker_count

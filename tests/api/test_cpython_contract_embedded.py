@@ -26,7 +26,7 @@ try:
 except ImportError as error:
     pytest.skip(f"this Python comes without it: {error}", allow_module_level=True)
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.contract]
 
 
 class _EmbeddedMixin(util.ExecutorMixin):  # type: ignore[misc]
