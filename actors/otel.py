@@ -23,7 +23,13 @@ from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 from opentelemetry import context, propagate
-from opentelemetry.trace import SpanKind, Tracer, TracerProvider, get_tracer
+from opentelemetry.trace import (
+    SpanKind,
+    Tracer,
+    TracerProvider,
+    get_tracer,
+    get_tracer_provider,
+)
 
 from actors.api.runtime import runtime
 from actors.messages import TaskOptions
@@ -36,6 +42,9 @@ Setup = Callable[[], object]
 AnyExecutor = TypeVar("AnyExecutor", bound=Executor)
 
 _TRACER = "actors"
+# An exporter that is not done by then delays results no longer. Chosen: what a person
+# waits for without asking; the SDK's own 30 s would look like a task that hangs.
+_FLUSH_MILLISECONDS = 5000
 # The argument that carries the context; no function of a user's has one of this name.
 _CARRIER = "_actors_trace_context"
 
@@ -55,6 +64,9 @@ class Tracing:
             travels like a function that is submitted. None: workers have a tracer
             provider already, or only hand the context on.
         tracer_provider: of the spans in this process; None: the global one.
+        flush: have a worker export the spans of a call before it sends the result.
+            Without it short calls are faster, and what a worker has not exported when
+            its program ends is lost.
     """
 
     def __init__(
@@ -62,13 +74,16 @@ class Tracing:
         setup: Setup | None = None,
         *,
         tracer_provider: TracerProvider | None = None,
+        flush: bool = True,
     ) -> None:
         self._setup = setup
         self._provider = tracer_provider
+        self._flushes = flush
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker has a provider of its own.
-        return Tracing, (self._setup,)
+        made = functools.partial(Tracing, flush=self._flushes)
+        return made, (self._setup,)
 
     def instrument(self, executor: AnyExecutor) -> AnyExecutor:
         """Trace what is submitted to an executor, by `submit` or by `map`.
@@ -160,6 +175,13 @@ class Tracing:
             self._instrument(current)
         return self._tracer
 
+    def end_here(self) -> None:
+        """Have the spans of a call exported, if that is wanted."""
+        # The API's provider, which stands for none, cannot.
+        flush = getattr(get_tracer_provider(), "force_flush", None)
+        if self._flushes and flush is not None:
+            flush(_FLUSH_MILLISECONDS)
+
 
 class _Spec:
     """What a context knows of a function whose calls are traced."""
@@ -225,6 +247,7 @@ class _Traced(Wrapper):
                 yield
         finally:
             context.detach(token)
+            self._tracing.end_here()
 
 
 def _name_of(function: Callable[..., Any]) -> str:

@@ -9,12 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SimpleSpanProcessor,
+)
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, Tracer
 
@@ -166,6 +171,22 @@ def test_a_failure_is_an_error_of_its_span_and_comes_as_itself(
         "run fail",
         "ValueError: it never works",
     )
+
+
+def test_spans_are_exported_before_the_program_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "spans"
+
+    def set_up_slow() -> None:
+        exporter = ConsoleSpanExporter(out=out.open("a"))
+        provider = TracerProvider()
+        hour = 3_600_000
+        processor = BatchSpanProcessor(exporter, schedule_delay_millis=hour)
+        provider.add_span_processor(processor)
+        trace.set_tracer_provider(provider)
+
+    with Tracing(set_up_slow).instrument(actors.Executor(None, 1)) as executor:
+        assert executor.submit(abs, -1).result(60) == 1
+        assert '"name": "run abs"' in out.read_text()
 
 
 def test_baggage_comes_along(tracing: Tracing) -> None:
