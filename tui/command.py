@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
+from actors.api.addressing import find_entrance
+from actors.cli.asking import address_argument, credentials_option
 from actors.process import die_with_parent
 from tui.app import Dashboard
 from tui.reader import Reader
@@ -20,14 +21,8 @@ _DRIVER_VARIABLE = "TEXTUAL_DRIVER"
 
 
 @click.command()
-@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
-@click.option(
-    "--credentials",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
-    "for wss, its credentials/.",
-)
+@address_argument
+@credentials_option
 @click.option("--parent", type=int, default=0, hidden=True)
 def tui(address: str | None, *, credentials: Path | None, parent: int) -> None:
     """Look at an endpoint, and steer it, in the terminal.

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
+from actors.api.addressing import find_entrance
+from actors.cli.asking import address_argument, credentials_option
 from actors.cli.pipes import INTERRUPTED
 from actors.config import EndpointPaths, Listen, parse_web_listen
 from actors.errors import ConfigError
@@ -19,7 +20,7 @@ _DEFAULT = "http://127.0.0.1:8042"
 
 
 @click.command()
-@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
+@address_argument
 @click.option(
     "--listen",
     metavar="URL",
@@ -38,13 +39,7 @@ _DEFAULT = "http://127.0.0.1:8042"
     is_flag=True,
     help="Let in whoever reaches the port; on http only, for a proxy that asks itself.",
 )
-@click.option(
-    "--credentials",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
-    "for wss, its credentials/.",
-)
+@credentials_option
 def web(
     address: str | None,
     *,

@@ -21,7 +21,17 @@ from actors.config import CONFIG_NAME
 from actors.errors import ActorsError
 from actors.messages import Verb
 
-__all__ = ["Asking", "address_argument", "asking", "echo_json", "split_address"]
+__all__ = [
+    "Asking",
+    "address_argument",
+    "asking",
+    "credentials_option",
+    "echo_json",
+    "split_address",
+    "timeout_option",
+]
+
+_Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 @dataclass(frozen=True)
@@ -65,9 +75,31 @@ class Asking:
         click.get_current_context().exit(0 if is_done else 1)
 
 
+address_argument = click.argument("address", metavar="[ADDRESS]", required=False)
+credentials_option = click.option(
+    "--credentials",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
+    "for wss, its credentials/.",
+)
+
+
+def timeout_option(text: str, *, default: float = DEFAULT_TIMEOUT) -> _Decorator:
+    """Give a command --timeout: seconds, as a float above 0."""
+    return click.option(
+        "--timeout",
+        metavar="SECONDS",
+        type=click.FloatRange(min=0, min_open=True),
+        default=f"{default:g}",
+        show_default=True,
+        help=text,
+    )
+
+
 def asking(
     *, timeout: float = DEFAULT_TIMEOUT, timeout_help: str = "How long to wait."
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
+) -> _Decorator:
     """Give a command the common options; it gets them as the keyword `how`.
 
     Args:
@@ -76,21 +108,8 @@ def asking(
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @click.option(
-            "--credentials",
-            metavar="DIR",
-            type=click.Path(path_type=Path),
-            help="For an ADDRESS that is no folder: a folder with the endpoint's token "
-            "and, for wss, its credentials/.",
-        )
-        @click.option(
-            "--timeout",
-            metavar="SECONDS",
-            type=click.FloatRange(min=0, min_open=True),
-            default=f"{timeout:g}",
-            show_default=True,
-            help=timeout_help,
-        )
+        @credentials_option
+        @timeout_option(timeout_help, default=timeout)
         @click.option("--json", "is_json", is_flag=True, help="Answer in JSON.")
         @functools.wraps(command)
         def wrapped(
@@ -111,9 +130,6 @@ def asking(
         return wrapped
 
     return decorate
-
-
-address_argument = click.argument("address", metavar="[ADDRESS]", required=False)
 
 
 def split_address(

@@ -95,6 +95,7 @@ def _summarize(file: Path, config: EndpointConfig) -> str:
         "workers": f"{workers} on each node, nodes of a block: "
         f"{blocks.nodes_per_block}",
         "strategy": f"{strategy.kind}, every {strategy.period:g} s",
+        "metrics": config.metrics.listen or "not served",
     }
     lines = [f"{file} is right: endpoint {config.name}"]
     lines += [f"  {subject:<10} {text}" for subject, text in rows.items()]

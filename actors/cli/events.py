@@ -10,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from actors.api.addressing import ADDRESS_VARIABLE, Entrance, find_entrance
+from actors.api.addressing import Entrance, find_entrance
 from actors.api.observer import (
     Changed,
     ConnectionState,
@@ -19,7 +19,8 @@ from actors.api.observer import (
     Told,
     Unanswered,
 )
-from actors.api.operator import DEFAULT_TIMEOUT, ask
+from actors.api.operator import ask
+from actors.cli.asking import address_argument, credentials_option, timeout_option
 from actors.cli.event_text import describe
 from actors.cli.pipes import is_reader_gone, quiet_end
 from actors.cli.words import plain
@@ -50,7 +51,7 @@ News = Changed | Told | Unanswered | Heard
 
 
 @click.command()
-@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
+@address_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on with what happens now.")
 @click.option(
     "--kind",
@@ -60,21 +61,8 @@ News = Changed | Told | Unanswered | Heard
     type=click.Choice(sorted(_KINDS)),
     help="Only of this kind, such as block_changed. May be repeated.",
 )
-@click.option(
-    "--credentials",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
-    "for wss, its credentials/.",
-)
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=f"{DEFAULT_TIMEOUT:g}",
-    show_default=True,
-    help="How long to wait for the first answer.",
-)
+@credentials_option
+@timeout_option("How long to wait for the first answer.")
 @click.option("--json", "is_json", is_flag=True, help="Print an object per line.")
 def events(
     address: str | None,

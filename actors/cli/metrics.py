@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from actors.api.addressing import ADDRESS_VARIABLE, find_entrance
-from actors.api.operator import DEFAULT_TIMEOUT
+from actors.api.addressing import find_entrance
+from actors.cli.asking import address_argument, credentials_option, timeout_option
 from actors.cli.pipes import INTERRUPTED
 from actors.config import EndpointPaths, parse_web_listen
 from actors.errors import AddressError, ConfigError
@@ -16,27 +16,14 @@ __all__ = ["metrics"]
 
 
 @click.command()
-@click.argument("address", metavar="[ADDRESS]", required=False, envvar=ADDRESS_VARIABLE)
+@address_argument
 @click.option(
     "--listen",
     metavar="URL",
     help="Serve them there until Ctrl-C: http://127.0.0.1:PORT, or https://HOST:PORT.",
 )
-@click.option(
-    "--credentials",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
-    "for wss, its credentials/.",
-)
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=f"{DEFAULT_TIMEOUT:g}",
-    show_default=True,
-    help="How long to wait for an answer, without --listen.",
-)
+@credentials_option
+@timeout_option("How long to wait for an answer, without --listen.")
 def metrics(
     address: str | None,
     *,

@@ -17,7 +17,7 @@ from actors.api.observer import (
     Told,
     Unanswered,
 )
-from actors.api.operator import DEFAULT_TIMEOUT
+from actors.cli.asking import address_argument, credentials_option, timeout_option
 from actors.cli.pipes import quiet_end
 from actors.cli.words import amount
 from actors.errors import AddressError, AdmissionRefused
@@ -33,7 +33,7 @@ _STANDARD_OUTPUT = "-"
 
 @click.command()
 @click.argument("out", metavar="OUT")
-@click.argument("address", metavar="[ADDRESS]", required=False)
+@address_argument
 @click.option(
     "-f", "--follow", is_flag=True, help="Record until Ctrl-C, and write OUT then."
 )
@@ -45,21 +45,8 @@ _STANDARD_OUTPUT = "-"
     default=0.0,
     help="Record for so long.",
 )
-@click.option(
-    "--credentials",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="For an ADDRESS that is no folder: a folder with the endpoint's token and, "
-    "for wss, its credentials/.",
-)
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=f"{DEFAULT_TIMEOUT:g}",
-    show_default=True,
-    help="How long to wait for the first answer.",
-)
+@credentials_option
+@timeout_option("How long to wait for the first answer.")
 def timeline(
     out: str,
     address: str | None,
