@@ -17,6 +17,7 @@ from actors.logic.chunks import chunked, flattened, run_chunk
 
 if TYPE_CHECKING:
     from actors.api.executor import EndpointExecutor
+    from actors.api.progress import CountedExecutor
 
 __all__ = ["Executor"]
 
@@ -55,6 +56,8 @@ def _drain_at_exit() -> None:
 # Before the interpreter waits for threads that are no daemons, and before `atexit`.
 threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
 
+# By name, too: few want a bar, and rich takes its time to import.
+_PROGRESS = "actors.api.progress"
 # By name: each imports this; and who stays at home need not pay for nng's import.
 _HERE = ("actors.api.embedded_executor", "EmbeddedExecutor")
 _ON_ENDPOINT = ("actors.api.executor", "EndpointExecutor")
@@ -131,6 +134,7 @@ class Executor(StandardExecutor):
         *iterables: Iterable[Any],
         timeout: float | None = None,
         chunksize: int = 1,
+        progress: bool | str = False,
     ) -> Iterator[Result]:
         """Call `fn` with the items of the iterables, as `map` does, in order.
 
@@ -140,6 +144,8 @@ class Executor(StandardExecutor):
             timeout: seconds from this call until the last result is there.
             chunksize: calls that travel as one task; large ones save time for short
                 calls.
+            progress: draw a bar on standard error that counts calls that have ended,
+                until all have, or the iterator is closed; a text stands before it.
 
         Raises:
             TimeoutError: from the iterator, after `timeout`.
@@ -147,11 +153,37 @@ class Executor(StandardExecutor):
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
+        if progress:
+            return self._map_counted(fn, iterables, timeout, chunksize, progress)
         if chunksize == 1:
             return super().map(fn, *iterables, timeout=timeout)
-        chunks = chunked(zip(*iterables, strict=False), chunksize)
-        results = super().map(functools.partial(run_chunk, fn), chunks, timeout=timeout)
-        return flattened(results)
+        return _map_chunks(super().map, fn, iterables, timeout, chunksize)
+
+    def _map_counted(
+        self,
+        fn: Callable[..., Result],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int,
+        progress: bool | str,
+    ) -> Iterator[Result]:
+        """Map, and count what has ended."""
+        name = getattr(fn, "__name__", type(fn).__name__)
+        text = progress if isinstance(progress, str) else name
+        size_of = len if chunksize > 1 else _one
+        counted: CountedExecutor = importlib.import_module(_PROGRESS).CountedExecutor(
+            self, text, size_of
+        )
+        try:
+            if chunksize == 1:
+                results = counted.map(fn, *iterables, timeout=timeout)
+            else:
+                results = _map_chunks(counted.map, fn, iterables, timeout, chunksize)
+            counted.complete()
+        except BaseException:
+            counted.close()
+            raise
+        return _closing(results, counted)
 
 
 def _call_if_alive(
@@ -161,3 +193,28 @@ def _call_if_alive(
     alive = method()
     if alive is not None:
         alive(future)
+
+
+def _map_chunks(
+    map_: Callable[..., Iterator[list[Result]]],
+    fn: Callable[..., Result],
+    iterables: tuple[Iterable[Any], ...],
+    timeout: float | None,
+    chunksize: int,
+) -> Iterator[Result]:
+    """Map a function's calls, several as one."""
+    chunks = chunked(zip(*iterables, strict=False), chunksize)
+    return flattened(map_(functools.partial(run_chunk, fn), chunks, timeout=timeout))
+
+
+def _one(*_arguments: object) -> int:
+    return 1
+
+
+def _closing(results: Iterator[Result], bar: "CountedExecutor") -> Iterator[Result]:
+    """Give the results, and end their bar with the last one of them."""
+    try:
+        yield from results
+        bar.settle()
+    finally:
+        bar.close()

@@ -1,5 +1,7 @@
 """What is done with refs: `get`, `wait`, `put`, `cancel`, `as_completed`."""
 
+import importlib
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
@@ -14,20 +16,37 @@ __all__ = ["as_completed", "cancel", "cancelled", "get", "put", "wait"]
 T = TypeVar("T")
 
 
-@overload
-def get(refs: ObjectRef[T], *, timeout: float | None = None) -> T: ...
+# By name: few want a bar, and rich takes its time to import.
+_PROGRESS = "actors.api.progress"
+# Seconds between two counts for a bar; chosen: as often as it is drawn.
+_COUNT_PERIOD = 0.2
 
 
 @overload
-def get(refs: Sequence[ObjectRef[T]], *, timeout: float | None = None) -> list[T]: ...
+def get(
+    refs: ObjectRef[T], *, timeout: float | None = None, progress: bool | str = False
+) -> T: ...
 
 
-def get(refs: Any, *, timeout: float | None = None) -> Any:
+@overload
+def get(
+    refs: Sequence[ObjectRef[T]],
+    *,
+    timeout: float | None = None,
+    progress: bool | str = False,
+) -> list[T]: ...
+
+
+def get(
+    refs: Any, *, timeout: float | None = None, progress: bool | str = False
+) -> Any:
     """Wait for values and return them.
 
     Args:
         refs: one, or a list of them.
         timeout: seconds; None: for ever.
+        progress: draw a bar on standard error that counts the values that are known;
+            a text stands before it.
 
     Returns:
         The value, or the list of values.
@@ -37,9 +56,35 @@ def get(refs: Any, *, timeout: float | None = None) -> Any:
         BaseException: a task failed: what it raised, with its traceback as the cause.
         TypeError: something is no ref.
     """
+    if progress:
+        asked_at = time.monotonic()
+        wanted = [refs] if isinstance(refs, ObjectRef) else _checked(refs)
+        text = progress if isinstance(progress, str) else "values"
+        _count_known(wanted, timeout, text)
+        if timeout is not None:
+            timeout = max(0.0, timeout - (time.monotonic() - asked_at))
     if isinstance(refs, ObjectRef):
         return runtime().get((refs,), timeout)[0]
     return runtime().get(_checked(refs), timeout)
+
+
+def _count_known(
+    refs: Sequence[ObjectRef[Any]], timeout: float | None, text: str
+) -> None:
+    """Have a bar count the values that are known, until all are, or time is over."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    here, unknown = runtime(), list(dict.fromkeys(refs))
+    with importlib.import_module(_PROGRESS).Bar(text, len(unknown)) as bar:
+        while unknown:
+            left = deadline - time.monotonic()
+            count, period = len(unknown), min(_COUNT_PERIOD, max(0.0, left))
+            known = here.wait(unknown, count, period)
+            unknown = [
+                r for r, is_known in zip(unknown, known, strict=True) if not is_known
+            ]
+            bar.add(count - len(unknown))
+            if left <= 0:
+                return
 
 
 def wait(
