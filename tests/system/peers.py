@@ -142,21 +142,21 @@ class Member:
         self.send(encode_frame(messages))
 
     def hear(self, kind: type[Kind], within: float = 10) -> Kind:
-        """Wait for the next message of a kind; those before it are skipped."""
+        """Wait for the next message of a kind; others stay to be heard.
+
+        A result, for one, may come before its task is said to be accepted.
+        """
         found: list[Kind] = []
 
         def has_come() -> bool:
-            while not found:
-                if self._heard:
-                    message = self._heard.pop(0)
-                    if isinstance(message, kind):
-                        found.append(message)
-                    continue
-                frame = self.link.receive()
-                if frame is None:
-                    return False
+            while (frame := self.link.receive()) is not None:
                 self._heard += self._decoder.decode(frame)
-            return True
+            for message in self._heard:
+                if isinstance(message, kind):
+                    self._heard.remove(message)
+                    found.append(message)
+                    return True
+            return False
 
         eventually(has_come, within, f"a {kind.__name__}")
         return found[0]
