@@ -103,9 +103,11 @@ BULK_COMPANY_PERIOD = 0.001
 SYNC_PERIOD = 0.002
 # The loop looks up now and then even if nothing is due. Chosen.
 LONGEST_SLEEP = 60.0
-# What may wait for a peer that does not read, before its link is closed. It comes back
-# through the door and is told again whatever it did not acknowledge.
+# With more than this to send to a peer that takes nothing for so many seconds, its link
+# is closed. It comes back through the door and is told again whatever it did not
+# acknowledge. The time is for who comes back to a lot of results, and does read.
 BACKLOG_BYTES = 256 << 20
+STUCK_TIMEOUT = 5.0
 # After a smaller frame the next one is left to the next round: it is seldom there, and
 # finding that out takes as long as decoding this one.
 BUSY_FRAME_BYTES = 2048
@@ -314,6 +316,7 @@ class _Port:
     unhurried: list[tuple[Message, int]] = field(default_factory=list)
     frame: bytes | None = None  # encoded, and refused by a full queue
     waits_to_send: bool = False
+    moved_at: float = math.inf  # when it last took a frame, while it waits to send
     malformed: int = 0
 
 
@@ -888,14 +891,19 @@ class Runtime:
         for port in ports:
             if not port.waits_to_send and not self._flush(port):
                 port.waits_to_send = True
+                port.moved_at = time.monotonic()
                 self._watch(port.link.send_fileno(), partial(self._resume, port))
-            if port.outgoing_bytes > BACKLOG_BYTES and port.link in self._by_link:
+            if port.outgoing_bytes > BACKLOG_BYTES and self._is_stuck(port):
                 logger.warning(
                     "%s does not read: %d bytes wait for it; its link is closed",
                     port.peer,
                     port.outgoing_bytes,
                 )
                 self._closed(port)
+
+    def _is_stuck(self, port: _Port) -> bool:
+        silent = time.monotonic() - port.moved_at
+        return silent > STUCK_TIMEOUT and port.link in self._by_link
 
     def _flush(self, port: _Port) -> bool:
         """Send what waits; false: the link's queue is full."""
@@ -931,6 +939,7 @@ class Runtime:
         return encode_frame(messages)
 
     def _resume(self, port: _Port) -> None:
+        port.moved_at = time.monotonic()
         if self._flush(port):
             port.waits_to_send = False
             self._unwatch(port.link.send_fileno())

@@ -34,6 +34,7 @@ _LONGEST_DURATION = 10 * 365 * 86_400.0  # ten years
 _MOST = 1_000_000  # blocks, nodes, workers
 _MOST_TASKS = 1_000_000_000
 _LARGEST_FRAME_BYTES = 2**31 - 1
+_MOST_UNREAD_BYTES = 2**50
 # A manager's report on a thousand workers fits.
 _SMALLEST_FRAME_BYTES = 2**20
 
@@ -248,6 +249,15 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
             le=_MOST_TASKS,
         ),
     ] = 1_000_000
+    max_unread_bytes: Annotated[
+        int,
+        _says(
+            "Bytes of results in memory that one client may leave unread; until it "
+            "reads, its other tasks wait, and new ones stay with it",
+            ge=_SMALLEST_FRAME_BYTES,
+            le=_MOST_UNREAD_BYTES,
+        ),
+    ] = 2**30
 
 
 class JournalConfig(_Section, frozen=True, kw_only=True):

@@ -54,7 +54,9 @@ from actors.messages import (
     Leased,
     ManagerId,
     Message,
+    Notice,
     Outcome,
+    Reregister,
     Results,
     StatesChanged,
     Stop,
@@ -89,6 +91,8 @@ class InterchangeSettings:
         tempo: of the heartbeats.
         keep_results: seconds that an absent client's results wait for it.
         max_queued_tasks: beyond it tasks are refused.
+        max_unread_bytes: of results that a client has not acknowledged; beyond it none
+            of its tasks is started, and none taken.
         wall_offset: seconds since 1970 = now + wall_offset.
     """
 
@@ -99,6 +103,7 @@ class InterchangeSettings:
     tempo: Tempo = Tempo()
     keep_results: float = 86400.0
     max_queued_tasks: int = 1_000_000
+    max_unread_bytes: int = 1 << 30
     wall_offset: float = 0.0
 
 
@@ -157,7 +162,7 @@ class Exchange(abc.ABC):
             again = [done[t.task_id] for t in tasks if t.task_id in done]
             if again:
                 self._send(client.peer, Results(again), now, turn)
-        if self.fleet.is_quiesced or self.is_ending:
+        if self.fleet.is_quiesced or self.is_ending or client.is_held_back:
             orders, fresh = _split_orders(fresh)
             self._put_off(tasks, fresh, client, turn)
             # `resume`, for one.
@@ -251,6 +256,10 @@ class Exchange(abc.ABC):
         self.fleet.bad_state = bad_state
         failure = _blocks_failed(bad_state)
         by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
+        for client in self.clients.values():
+            if client.is_held_back:
+                client.is_held_back = False
+                self.ledger.let_go(client.client_id)
         for entry in list(self.ledger.backlog):
             outcome = self.ledger.finish(entry, TaskState.FAILED, now, failure=failure)
             by_client[entry.client_id].append(outcome)
@@ -351,9 +360,10 @@ class Exchange(abc.ABC):
             turn.records.append(TasksForgotten(client.client_id, gone))
         else:
             turn.records.append(TasksFinished(client.client_id, outcomes))
+            client.keep(outcomes)
+            if client.unread_bytes > self.settings.max_unread_bytes:
+                self._hold_back(client, turn)
         for outcome in outcomes:
-            if not client.is_leaving:
-                client.unacknowledged[outcome.task_id] = outcome
             if outcome.state is not TaskState.SUCCESS:
                 self.failed += outcome.state is TaskState.FAILED
                 self.cancelled += outcome.state is TaskState.CANCELLED
@@ -366,12 +376,38 @@ class Exchange(abc.ABC):
         if not self.ledger.entries:
             self._load_changed = True
 
+    def _hold_back(self, client: ClientEntry, turn: Turn) -> None:
+        """Do nothing more for a client before it has read what is done."""
+        if client.is_held_back:
+            return
+        client.is_held_back = True
+        self.ledger.hold_back(client.client_id)
+        self._load_changed = True
+        text = (
+            f"client {client.client_id} has left {client.unread_bytes} bytes of "
+            "results unread, max_unread_bytes is "
+            f"{self.settings.max_unread_bytes}: its other tasks wait until it reads"
+        )
+        turn.events.append(Notice("warning", text))
+
+    def _let_go(self, client: ClientEntry, now: float, turn: Turn) -> None:
+        """Work for a client again, which has read enough or has left."""
+        client.is_held_back = False
+        self.ledger.let_go(client.client_id)
+        self._load_changed = True
+        if client.is_put_off and not (self.fleet.is_quiesced or self.is_ending):
+            turn.sends.append((client.peer, Reregister("tasks are taken again")))
+        self.place(now, turn)
+
     def _forget_client(self, client: ClientEntry, now: float, turn: Turn) -> None:
         """Drop a client's results; its tasks are cancelled, and end for nobody."""
         turn.records.append(ClientForgotten(client.client_id))
         client.is_leaving = True
         client.gone_at = min(client.gone_at, now)
-        client.unacknowledged.clear()
+        client.forget()
+        if client.is_held_back:
+            client.is_held_back = False
+            self.ledger.let_go(client.client_id)
         mine = [
             task_id
             for task_id, entry in self.ledger.entries.items()

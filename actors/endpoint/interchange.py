@@ -134,6 +134,10 @@ class Interchange(Exchange):
         for record in records:
             restoration.apply(record)
         restoration.finish(now)
+        for client in self.clients.values():
+            client.recount()
+            if client.unread_bytes > self.settings.max_unread_bytes:
+                self._hold_back(client, Turn())
         for manager in self.fleet.managers.values():
             self.block_errors.note_joined(manager.block_id)
             self.members[manager.peer] = Hello(
@@ -364,10 +368,12 @@ class Interchange(Exchange):
             case Submit(tasks):
                 self._submit(tasks, client, now, turn)
             case AckResults(task_ids):
-                known = client.unacknowledged
-                gone = [t for t in task_ids if known.pop(t, None) is not None]
+                gone = client.acknowledge(task_ids)
                 if gone:
                     turn.records.append(TasksForgotten(client.client_id, gone))
+                half = self.settings.max_unread_bytes // 2
+                if client.is_held_back and client.unread_bytes <= half:
+                    self._let_go(client, now, turn)
             case CancelTasks(task_ids, if_running):
                 self.cancel(task_ids, now, turn, client=client, if_running=if_running)
             case ClaimTasks(task_ids):
@@ -681,6 +687,9 @@ class Interchange(Exchange):
                 assert leases.get(task_id) == entry.manager_id, task_id
             assert entry.client_id in self.clients, task_id
         for client in self.clients.values():
+            client.check()
+            held_back = client.client_id in self.ledger.held_back
+            assert held_back == client.is_held_back, client.client_id
             both = client.unacknowledged.keys() & self.ledger.entries.keys()
             assert not both, f"finished and unfinished: {both}"
         for manager in self.fleet.managers.values():

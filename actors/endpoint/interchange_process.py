@@ -29,6 +29,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         tempo=around.tempo,
         keep_results=config.results.keep,
         max_queued_tasks=config.limits.max_queued_tasks,
+        max_unread_bytes=config.limits.max_unread_bytes,
         wall_offset=around.wall_offset,
     )
     shell = ActorShell(Inbox())

@@ -1,7 +1,7 @@
 """Those that wait: by priority, then in the order of their coming."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Backlog", "Waiter"]
@@ -75,6 +75,28 @@ class Backlog(Generic[AnyWaiter]):
         lane.remove(waiter)
         self._tidy(waiter.priority, lane)
         return True
+
+    def take_out(self, is_wanted: Callable[[AnyWaiter], bool]) -> list[AnyWaiter]:
+        """Take out all of a kind, places and all, in their order; they may wait again.
+
+        It goes through everybody who waits.
+        """
+        taken: list[AnyWaiter] = []
+        for priority in list(self._priorities):
+            stay: deque[AnyWaiter] = deque()
+            count = 0
+            for waiter in self._lanes[priority]:
+                if not waiter.is_waiting or not is_wanted(waiter):
+                    stay.append(waiter)
+                    continue
+                waiter.is_waiting = False
+                taken.append(waiter)
+                count += 1
+            self._lanes[priority] = stay
+            self._counts[priority] -= count
+            self._count -= count
+            self._tidy(priority, stay)
+        return taken
 
     def pop(self, limit: int) -> list[AnyWaiter]:
         """Take the next ones of one priority.

@@ -84,6 +84,9 @@ class Ledger:
     def __init__(self, wall_offset: float) -> None:
         self.entries: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
+        # {client: its tasks that wait until it has read some results}; some may have
+        # ended meanwhile.
+        self.held_back: dict[ClientId, list[Entry]] = {}
         self.ended = EndedTasks()
         self._wall_offset = wall_offset
         self._told_at = -math.inf  # the moment of the last end
@@ -95,7 +98,24 @@ class Ledger:
 
     @property
     def leased(self) -> int:
-        return len(self.entries) - len(self.backlog)
+        held_back = sum(sum(map(self._is_here, e)) for e in self.held_back.values())
+        return len(self.entries) - len(self.backlog) - held_back
+
+    def _is_here(self, entry: Entry) -> bool:
+        """Tell whether a task that was held back has not ended since."""
+        return self.entries.get(entry.task.task_id) is entry
+
+    def hold_back(self, client_id: ClientId) -> None:
+        """Lease none of a client's tasks that wait, until `let_go`."""
+        self.held_back[client_id] = self.backlog.take_out(
+            lambda entry: entry.client_id == client_id
+        )
+
+    def let_go(self, client_id: ClientId) -> None:
+        """Let a client's tasks wait again, behind the others."""
+        for entry in self.held_back.pop(client_id, ()):
+            if self._is_here(entry):
+                self.backlog.append(entry)
 
     def accept(self, tasks: Iterable[Task], client_id: ClientId, now: float) -> int:
         """Enter tasks and let them wait; a known id is not entered twice.
@@ -299,6 +319,8 @@ class Ledger:
         """Raise AssertionError unless table and queue agree."""
         self.backlog.check()
         queued = {entry.task.task_id for entry in self.backlog}
+        for entries in self.held_back.values():
+            queued |= {e.task.task_id for e in entries if self._is_here(e)}
         for task_id, entry in self.entries.items():
             is_queued = task_id in queued
             assert is_queued == (entry.state is _QUEUED), task_id

@@ -120,6 +120,19 @@ class AgainstANaiveModel(RuleBasedStateMachine):
             self.model.insert(0, waiter)
             self.model.sort(key=lambda waiter: -waiter.priority)
 
+    @rule(names=st.sets(st.integers(0, 3)))
+    def take_out_and_put_back(self, names: set[int]) -> None:
+        def is_wanted(waiter: Somebody) -> bool:
+            return int(waiter.name[1:]) % 4 in names
+
+        taken = self.backlog.take_out(is_wanted)
+        assert taken == [waiter for waiter in self.model if is_wanted(waiter)]
+        self.backlog.check()
+        self.model = [w for w in self.model if not is_wanted(w)] + taken
+        self.model.sort(key=lambda waiter: -waiter.priority)
+        for waiter in taken:
+            self.backlog.append(waiter)
+
     @invariant()
     def agrees(self) -> None:
         self.backlog.check()
