@@ -211,6 +211,7 @@ class Provider:
         self.interchange = Membership("interchange", self._hello, chance)
         self.blocks: dict[BlockId, _BlockEntry] = {}
         self._launch_ids: list[str] = []
+        self._ended: list[BlockId] = []  # as far as they are kept, in order
         self._planned = 0  # the highest number of a block
         self._newest: BlockPlanned | None = None
         self._strategy = ""  # its peer name, while it is connected
@@ -450,14 +451,17 @@ class Provider:
             self.blocks[block_id] = replace(entry, state=state, report=report)
             if not state.is_active:
                 turn.records.append(BlockEnded(block_id))
+                self._ended.append(block_id)
         if changed:
             self._forget_oldest()
             self._tell(now, turn)
 
     def _forget_oldest(self) -> None:
-        ended = [e.block_id for e in self.blocks.values() if not e.state.is_active]
-        for block_id in ended[:-ENDED_KEPT]:
+        # Not in the order of their launches: one that was launched long ago may have
+        # ended just now, and nobody has heard of it yet.
+        for block_id in self._ended[:-ENDED_KEPT]:
             del self.blocks[block_id]
+        self._ended = self._ended[-ENDED_KEPT:]
         used = {entry.launch_id for entry in self.blocks.values()}
         recent = set(self._launch_ids[-ENDED_KEPT:])
         self._launch_ids = [i for i in self._launch_ids if i in used or i in recent]
@@ -490,3 +494,5 @@ class Provider:
         for block_id, entry in self.blocks.items():
             assert block_id == entry.block_id
             assert entry.launch_id in self._launch_ids
+        ended = {e.block_id for e in self.blocks.values() if not e.state.is_active}
+        assert set(self._ended) == ended

@@ -359,6 +359,18 @@ def test_old_blocks_and_orders_are_forgotten(running: Batch) -> None:
     assert {b.launch_id for b in report.blocks} <= set(report.launch_ids)
 
 
+def test_the_end_of_a_block_that_was_launched_long_ago_is_told(running: Batch) -> None:
+    """Whoever waits for it would wait for ever."""
+    for number in range(2, ENDED_KEPT + 3):
+        block_id = BlockId(f"block-{number}")
+        running.launch(1, f"l{number}")
+        running.tell(JobSubmitted(block_id, "j"))
+        running.poll(BlockState.COMPLETED, block_id)
+    turn = running.poll(BlockState.COMPLETED)
+    report = only(sent_to(turn, STRATEGY, BlocksReported))
+    assert {b.block_id: b.state for b in report.blocks}[B1] is BlockState.COMPLETED
+
+
 class _Disk:
     """A batch system, and the records that outlive a provider."""
 
