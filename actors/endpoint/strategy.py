@@ -209,6 +209,8 @@ class Strategy:
         for launch_id in report.launch_ids:
             self._orders.pop(launch_id, None)
         self.outlook.note_blocks(report.blocks)
+        known = {block.launch_id for block in report.blocks} | self._orders.keys()
+        self.outlook.elastic &= known
         if not self._knows_blocks:
             self._knows_blocks = True
             self._decide_at = now
@@ -251,13 +253,16 @@ class Strategy:
         for wanted in self._decisions(demands, now):
             decision = self._restrain(wanted, now)
             if decision.action == "launch":
-                self._launch(decision, now, turn)
+                order = self._launch(decision, now, turn)
+                if not self._init_blocks:
+                    self.outlook.elastic.add(order.launch_id)
                 self._init_blocks = max(0, self._init_blocks - decision.count)
             elif decision.action == "retire":
                 victims += self._victims(decision, now)
             self._tell_decision(decision, demands, now, turn)
             self.last_decision = decision
         if victims:
+            self.outlook.note_stop(now)
             # In one question, so that its answer says of all whether they stay.
             reason = self.last_decision.reason
             self._ask_to_retire(victims, reason, now, turn, if_busy=False)
@@ -358,12 +363,16 @@ class Strategy:
             block
             for block in active
             if (not decision.worker_type or block.worker_type == decision.worker_type)
-            and (not decision.if_idle or outlook.is_idle(block, now))
+            and (
+                decision.who == "any"
+                or outlook.is_idle(block, now)
+                or (decision.who == "idle or spare" and outlook.is_spare(block, now))
+            )
         ]
         chosen = sorted(candidates, key=reluctance)[: decision.count]
         return [block.block_id for block in chosen]
 
-    def _launch(self, decision: Decision, now: float, turn: Turn) -> None:
+    def _launch(self, decision: Decision, now: float, turn: Turn) -> LaunchBlocks:
         self._ordered += 1
         launch_id = f"{self.settings.instance}-{self._ordered}"
         order = LaunchBlocks(
@@ -373,6 +382,7 @@ class Strategy:
         self._launched_at = now
         self._rate.note(decision.count, now)
         self.provider.send(order, now, turn)
+        return order
 
     def _ask_to_retire(
         self,

@@ -36,6 +36,10 @@ class Outlook:
     def __init__(self, max_idletime: float, now: float) -> None:
         # Blocks that a manager has joined from, now or before
         self.ever_joined: set[BlockId] = set()
+        # Launches that the rules wanted for the sake of the tasks there were
+        self.elastic: set[str] = set()
+        self._stopped_at = -math.inf
+        self._tasks_at_stop: dict[str, int] = {}  # {worker type: at the last stop}
         self.blocks: dict[BlockId, Block] = {}
         self.loads: dict[BlockId, BlockLoad] = {}  # of blocks that managers joined from
         self.load: LoadReported | None = None
@@ -64,6 +68,12 @@ class Outlook:
                 self._waited_at[worker_type] = now
             if waiting or leased:
                 self._busy_at[worker_type] = now
+
+    def note_stop(self, now: float) -> None:
+        """Note that blocks are retired because of how many tasks there are."""
+        self._stopped_at = now
+        tasks = self._tasks().items()
+        self._tasks_at_stop = {t: waiting + leased for t, (waiting, leased) in tasks}
 
     def note_blocks(self, blocks: Iterable[Block]) -> None:
         """Take what the provider tells: all blocks that it knows."""
@@ -120,6 +130,14 @@ class Outlook:
         idle = self.idle_for(block, now)
         return idle > 0 and idle >= self._max_idletime
 
+    def is_spare(self, block: Block, now: float) -> bool:
+        """Tell whether a block is to come only for tasks, and not called idle yet."""
+        return (
+            block.launch_id in self.elastic
+            and not self.has_joined(block.block_id)
+            and not self.is_idle(block, now)
+        )
+
     def demands(
         self,
         leaving: Collection[BlockId],
@@ -157,7 +175,10 @@ class Outlook:
                 waiting,
                 len(mine_now) - joined + coming,
                 sum(self.is_idle(block, now) for block in mine_now),
+                sum(self.is_spare(block, now) for block in mine_now),
                 now - last_start,
+                now - self._stopped_at,
+                self._tasks_at_stop.get(worker_type, 0),
             )
         return demands
 

@@ -15,7 +15,7 @@ With slots = active blocks * workers_per_node * nodes_per_block, first match win
 `auto` is Parsl's `htex_auto_scale`: where `simple` comes to 5 with more slots than
 tasks, it retires
 min(floor(floor(slots - tasks * parallelism) / slots per block), active - min_blocks)
-blocks, but only such as were idle for `max_idletime`.
+blocks, but only such as were idle for `max_idletime`, or have not come up yet.
 
 `staged` is that of CodaLab's worker manager: if tasks wait, launch one, unless
 
@@ -28,9 +28,16 @@ but with fewer than `min_blocks`, launch one whatever waits. Blocks that were id
 
 `none` launches what is missing to `min_blocks`, and that is all.
 
-Two things are ours. Neither of Parsl's refills to `min_blocks` while there are no
-tasks. And `auto` never retires the last block while there are tasks: with parallelism 0
-Parsl's would, and start another one.
+Some things are ours. Neither of Parsl's refills to `min_blocks` while there are no
+tasks. And `auto`
+
+- retires blocks one by one, as each was idle for long, also where there are no tasks;
+- never retires the last block while there are tasks: with parallelism 0 Parsl's would,
+  and start another one;
+- does not flap: within `max_idletime` after a retirement it launches only when there
+  are more tasks than there were then, by at least what a block serves. Parsl's cancels
+  a block that is to come when demand falls by one task, and starts another when it
+  rises by one.
 
 With worker types, `decide_each` applies the rules to each type by itself, within the
 bounds of all: `min_blocks` and `max_blocks` are of the endpoint. Blocks of a type are
@@ -80,7 +87,11 @@ class Demand:
         waiting: those of the tasks that no manager has.
         pending_blocks: those of the blocks that no manager has joined from yet.
         idle_blocks: those of the blocks that were idle for `max_idletime`.
+        spare_blocks: those of the other blocks that have not come up yet, and were
+            launched for the tasks.
         since_start: seconds since the last launch.
+        since_stop: seconds since the last retirement.
+        tasks_at_stop: how many tasks there were then.
     """
 
     tasks: int
@@ -89,7 +100,10 @@ class Demand:
     waiting: int = 0
     pending_blocks: int = 0
     idle_blocks: int = 0
+    spare_blocks: int = 0
     since_start: float = math.inf
+    since_stop: float = math.inf
+    tasks_at_stop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +114,14 @@ class Decision:
         action: whether blocks are started, ended, or neither.
         count: of blocks; 0 for "none".
         reason: for people.
-        if_idle: only blocks that were idle for `max_idletime` may be retired.
+        who: which blocks may be retired: idle ones were so for `max_idletime`.
         worker_type: of the blocks; "": any.
     """
 
     action: Literal["launch", "retire", "none"]
     count: int
     reason: str
-    if_idle: bool = False
+    who: Literal["any", "idle", "idle or spare"] = "any"
     worker_type: str = ""
 
 
@@ -225,13 +239,36 @@ def _auto(demand: Demand, bounds: Bounds) -> Decision:
     decision = _simple(demand, bounds)
     tasks, active = demand.tasks, demand.active_blocks
     slots = active * bounds.slots_per_block
-    if decision.action != "none" or tasks == 0 or slots <= tasks:
+    if decision.action == "launch" and _would_flap(demand, bounds):
+        return Decision(
+            "none",
+            0,
+            f"{decision.reason}, but {demand.since_stop:.0f} s ago blocks were ended "
+            f"as there were {demand.tasks_at_stop} tasks",
+        )
+    if decision.action != "none" or slots <= tasks:
         return decision
     excess = math.floor(slots - tasks * bounds.parallelism) // bounds.slots_per_block
-    count = min(excess, active - max(1, bounds.min_blocks))
+    least = max(bounds.min_blocks, 1) if tasks else bounds.min_blocks
+    count = min(excess, active - least)
     if count <= 0:
         return decision
-    return _retire_idle(count, f"{slots} slots for {tasks} tasks", demand, bounds)
+    if not tasks:
+        idle = _retire_idle(count, "no tasks", demand, bounds)
+        return idle if idle.action == "retire" else decision
+    spare = min(count, demand.spare_blocks + demand.idle_blocks)
+    why = f"{slots} slots for {tasks} tasks"
+    if not demand.spare_blocks:
+        return _retire_idle(count, why, demand, bounds)
+    reason = f"{why}, and {demand.spare_blocks} blocks have not come up yet"
+    return Decision("retire", spare, reason, "idle or spare")
+
+
+def _would_flap(demand: Demand, bounds: Bounds) -> bool:
+    if demand.active_blocks < max(1, bounds.min_blocks):
+        return False
+    more = (demand.tasks - demand.tasks_at_stop) * bounds.parallelism
+    return demand.since_stop < bounds.max_idletime and more < bounds.slots_per_block
 
 
 def _retire_idle(count: int, why: str, demand: Demand, bounds: Bounds) -> Decision:
@@ -240,7 +277,7 @@ def _retire_idle(count: int, why: str, demand: Demand, bounds: Bounds) -> Decisi
     if count <= 0:
         return Decision("none", 0, f"{why}, but no block was {idle}")
     reason = f"{why}, and {demand.idle_blocks} blocks were {idle}"
-    return Decision("retire", count, reason, if_idle=True)
+    return Decision("retire", count, reason, "idle")
 
 
 def _staged(demand: Demand, bounds: Bounds) -> Decision:

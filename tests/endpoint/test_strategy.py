@@ -517,6 +517,26 @@ def test_auto_retires_only_blocks_that_were_idle_for_long() -> None:
     assert not only(retired(turn)).if_busy
 
 
+def test_auto_cancels_what_it_launched_for_tasks_that_are_gone() -> None:
+    desk = Desk("auto", init_blocks=1)
+    desk.blocks()
+    desk.launched.append(only(orders(desk.live(0.1))).launch_id)
+    first = (B1, BlockState.PENDING)
+    desk.blocks(first, launch_id="i-1")
+    order = only(orders(desk.stay(6, waiting=6)))
+    desk.launched.append(order.launch_id)
+    blocks = [
+        Block(B1, BlockState.PENDING, launch_id="i-1"),
+        Block(B2, BlockState.PENDING, launch_id=order.launch_id),
+        Block(B3, BlockState.PENDING, launch_id=order.launch_id),
+    ]
+    desk.tell(BlocksReported(blocks, list(desk.launched)), PROVIDER)
+    turn = desk.stay(6, waiting=1)
+    assert only(retired(turn)).block_ids == [B3, B2], "the first was wanted anyway"
+    desk.tell(BlocksHeld([B3, B2]), INTERCHANGE)
+    assert not orders(desk.stay(15, waiting=2)), "no flapping"
+
+
 def test_of_blocks_to_come_the_newest_goes_first() -> None:
     desk = Desk()
     desk.blocks(

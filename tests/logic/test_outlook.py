@@ -46,7 +46,7 @@ def test_a_block_is_pending_until_a_manager_joins_whatever_its_job_says(
     outlook: Outlook,
 ) -> None:
     outlook.note_load(load(3, 1, BlockLoad(B1, 1, 2, 1, 0.0, False)), 5.0)
-    assert demand(outlook, 5.0) == Demand(4, 2, 0.0, 3, 1, 0, since_start=105.0)
+    assert demand(outlook, 5.0) == Demand(4, 2, 0.0, 3, 1, 0, 0, 105.0)
 
 
 def test_ordered_blocks_count_and_leaving_ones_do_not(outlook: Outlook) -> None:
@@ -71,6 +71,31 @@ def test_a_block_to_come_is_idle_for_as_long_as_no_task_waits(outlook: Outlook) 
     assert demand(outlook, 6.0 + IDLE).idle_blocks == 1
     outlook.note_load(load(1, 1, busy), 6.0 + IDLE)
     assert demand(outlook, 6.0 + IDLE).idle_blocks == 0
+
+
+def test_a_block_to_come_is_spare_if_it_was_launched_for_the_tasks(
+    outlook: Outlook,
+) -> None:
+    outlook.note_blocks(
+        [
+            Block(B1, BlockState.RUNNING, launch_id="i-1"),
+            Block(B2, BlockState.RUNNING, launch_id="i-2"),
+            Block(B3, BlockState.PENDING, launch_id="i-2"),
+        ]
+    )
+    outlook.elastic.add("i-2")
+    outlook.note_load(load(1, 1, BlockLoad(B2, 1, 2, 1, 0.0, False)), 5.0)
+    assert demand(outlook, 5.0).spare_blocks == 1
+
+
+def test_how_much_there_was_to_do_at_the_last_stop_is_remembered(
+    outlook: Outlook,
+) -> None:
+    outlook.note_load(load(1, 2), 5.0)
+    outlook.note_stop(6.0)
+    outlook.note_load(load(4, 2), 7.0)
+    seen = demand(outlook, 8.0)
+    assert (seen.since_stop, seen.tasks_at_stop) == (2.0, 3)
 
 
 def test_what_was_so_at_the_last_report_was_so_until_the_next(outlook: Outlook) -> None:

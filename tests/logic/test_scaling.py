@@ -81,7 +81,7 @@ def auto(tasks: int, active: int, idle_blocks: int, **bounds: Any) -> tuple[str,
     given_bounds = {"min_blocks": 0, "max_blocks": 4, "slots_per_block": 2, **bounds}
     demand = Demand(tasks, active, 0.0, idle_blocks=idle_blocks)
     decision = decide("auto", demand, Bounds(**given_bounds))
-    assert decision.if_idle == (decision.action == "retire")
+    assert (decision.who == "idle") == (decision.action == "retire")
     return decision.action, decision.count
 
 
@@ -113,11 +113,43 @@ def test_auto_retires_idle_blocks_while_others_work(
     assert auto(tasks, active, idle, **bounds) == expected
 
 
-def test_without_tasks_auto_is_simple() -> None:
+def test_without_tasks_auto_is_simple_but_takes_one_by_one() -> None:
     bounds = Bounds(1, 4, 2, max_idletime=120.0)
     for idle in (119.9, 120.0):
-        demand = Demand(0, 3, idle, idle_blocks=3)
+        demand = Demand(0, 3, idle)
         assert decide("auto", demand, bounds) == decide("simple", demand, bounds)
+    decision = decide("auto", Demand(0, 3, 60.0, idle_blocks=1), bounds)
+    assert (decision.action, decision.count, decision.who) == ("retire", 1, "idle")
+
+
+def test_auto_does_without_blocks_that_have_not_come_up_yet() -> None:
+    demand = Demand(3, 4, 0.0, pending_blocks=3, spare_blocks=3)
+    decision = decide("auto", demand, Bounds(0, 4, 2))
+    assert (decision.action, decision.count) == ("retire", 2)
+    assert decision.who == "idle or spare"
+    # An operator, or init_blocks, wanted them.
+    assert decide("auto", replace(demand, spare_blocks=0), Bounds(0, 4, 2)).count == 0
+    # Without tasks they have their time, as with `simple`.
+    calm = replace(demand, tasks=0, idle=1.0)
+    assert decide("auto", calm, Bounds(0, 4, 2)).action == "none"
+
+
+@pytest.mark.parametrize(
+    ("tasks", "active", "since", "expected"),
+    [
+        # Blocks of two slots were ended when there were four tasks.
+        (5, 2, 10.0, "none"),
+        (6, 2, 10.0, "launch"),
+        (5, 2, 120.0, "launch"),
+        # With no block at all nothing would run.
+        (1, 0, 10.0, "launch"),
+    ],
+)
+def test_auto_starts_nothing_soon_after_a_stop_unless_there_is_more_to_do(
+    tasks: int, active: int, since: float, expected: str
+) -> None:
+    demand = Demand(tasks, active, 0.0, since_stop=since, tasks_at_stop=4)
+    assert decide("auto", demand, Bounds(0, 4, 2)).action == expected
 
 
 @pytest.mark.parametrize(
@@ -160,7 +192,7 @@ def test_staged_ends_idle_blocks_only_while_nothing_waits() -> None:
     bounds = Bounds(1, 4, 2)
     quiet = Demand(5, 3, 0.0, waiting=0, idle_blocks=3)
     decision = decide("staged", quiet, bounds)
-    assert (decision.action, decision.count, decision.if_idle) == ("retire", 2, True)
+    assert (decision.action, decision.count, decision.who) == ("retire", 2, "idle")
     waits = replace(quiet, waiting=1, since_start=0.0)
     assert decide("staged", waits, bounds).action == "none"
 
