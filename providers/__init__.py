@@ -7,8 +7,8 @@ provider that keeps those promises (`local_job`: the files of one job; `processe
 that its nodes share; what is special about one is its `Scheduler`, in `slurm`,
 `gridengine`, `pbs` and `htcondor`. `ssh` needs a list of hosts and nothing else.
 `cluster` does the same for systems that are reached by a client library, an extra of
-this distribution: `dask`, `ray` and `aws_batch`, which are not imported here. This
-package imports nothing of `actors`, and can be used alone:
+this distribution: `dask`, `ray`, `aws_batch`, `kubernetes` and `azure_batch`, which are
+not imported here. This package imports nothing of `actors`, and can be used alone:
 
     provider = LocalProvider()
     job_id = provider.submit(JobSpec("hello", ["echo hello"], Path("hello")))

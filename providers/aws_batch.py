@@ -140,8 +140,8 @@ class _AwsBatch:
     def __init__(self, options: AwsBatchOptions) -> None:
         self.patience = options.patience
         self._options = options
-        self._botocore = load_extra("aws_batch", "botocore.exceptions")
         boto3 = load_extra("aws_batch", "boto3")
+        self._botocore = load_extra("aws_batch", "botocore.exceptions")
         config = load_extra("aws_batch", "botocore.config").Config(
             connect_timeout=options.command_timeout,
             read_timeout=options.command_timeout,

@@ -26,7 +26,10 @@ def load_extra(extra: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ExtraMissing(_advice(extra, error.name)) from error
+        # It, or a package that it is in; else something that it needs.
+        is_itself = f"{module}.".startswith(f"{error.name}.")
+        missing = module if is_itself else error.name
+        raise ExtraMissing(_advice(extra, missing)) from error
 
 
 def require_extra(extra: str, module: str) -> None:

@@ -22,11 +22,13 @@ _BUILT_IN = {
     "dask": "providers.dask:DaskProvider",
     "ray": "providers.ray:RayProvider",
     "aws_batch": "providers.aws_batch:AwsBatchProvider",
+    "kubernetes": "providers.kubernetes:KubernetesProvider",
     "pbs": "providers.pbs:PbsProvider",
     "htcondor": "providers.htcondor:HTCondorProvider",
+    "azure_batch": "providers.azure_batch:AzureBatchProvider",
 }
 # Written after the manuals of their batch systems.
-_EXPERIMENTAL = ("pbs", "htcondor")
+_EXPERIMENTAL = ("pbs", "htcondor", "azure_batch")
 
 
 def provider_target(name: str) -> str | None:

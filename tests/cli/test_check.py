@@ -15,7 +15,7 @@ def write(folder: Path, text: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("provider", ["pbs", "htcondor"])
+@pytest.mark.parametrize("provider", ["pbs", "htcondor", "azure_batch"])
 def test_a_provider_that_met_no_real_system_is_called_experimental(
     provider: str, tmp_path: Path
 ) -> None:
@@ -29,7 +29,8 @@ def test_a_provider_that_met_no_real_system_is_called_experimental(
 
 
 @pytest.mark.parametrize(
-    "provider", ["local", "slurm", "gridengine", "ssh", "dask", "ray", "aws_batch"]
+    "provider",
+    ["local", "slurm", "gridengine", "ssh", "dask", "ray", "aws_batch", "kubernetes"],
 )
 def test_there_is_nothing_to_note_about_the_others(
     provider: str, tmp_path: Path

@@ -5,6 +5,7 @@ A test that needs one is skipped unless a variable says where it is:
     ACTORS_TEST_SLURM       folder of a cluster; has etc/slurm.conf and run/*.pid
     ACTORS_TEST_GRIDENGINE  folder of a cell: has root/, a file port, spool/
     ACTORS_TEST_AWS_BATCH   folder of moto's server; has port, and moto.pid
+    ACTORS_TEST_KUBERNETES  folder of a cluster of one node; has kubeconfig, run/*.pid
     ACTORS_TEST_DASK, ACTORS_TEST_RAY
                             anything: the tests start clusters of their own
     ACTORS_TEST_CLUSTERS    folder of the scripts `slurm` and `gridengine` that made
@@ -29,6 +30,7 @@ __all__ = [
     "AWS_BATCH",
     "DASK",
     "GRIDENGINE",
+    "KUBERNETES",
     "RAY",
     "SCRIPTS",
     "SLURM",
@@ -51,6 +53,7 @@ _REPOSITORY = Path(__file__).parents[2]
 SLURM = "ACTORS_TEST_SLURM"
 GRIDENGINE = "ACTORS_TEST_GRIDENGINE"
 AWS_BATCH = "ACTORS_TEST_AWS_BATCH"
+KUBERNETES = "ACTORS_TEST_KUBERNETES"
 DASK = "ACTORS_TEST_DASK"
 RAY = "ACTORS_TEST_RAY"
 SCRIPTS = "ACTORS_TEST_CLUSTERS"

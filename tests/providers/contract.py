@@ -244,7 +244,12 @@ class ProviderContract:
         before.close()
         after = connect()
         assert after.recover(spec) == job_id
-        assert after.status([job_id])[job_id].state is JobState.RUNNING
+        # A batch system may be slow to see that it has begun.
+        eventually(
+            lambda: after.status([job_id])[job_id].state is JobState.RUNNING,
+            self.within,
+            "the job to run",
+        )
         gate.touch()
         status = end_of(after, job_id, self.within)
         assert (status.state, status.exit_code) == (JobState.FAILED, 5)

@@ -27,6 +27,12 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "AwsBatchProvider",
         {"job_queue": "queue", "job_definition": "definition"},
     ),
+    "kubernetes": ("kubernetes", "KubernetesProvider", {"image": "ours:1"}),
+    "azure_batch": (
+        "azure.batch",
+        "AzureBatchProvider",
+        {"account_url": "https://lab.batch.azure.com", "job": "actors"},
+    ),
     "ray": ("ray", "RayProvider", {}),
     "dask": ("distributed", "DaskProvider", {"address": "tcp://host:8786"}),
 }

@@ -1,0 +1,223 @@
+"""Jobs of Kubernetes keep what every provider promises, on a real cluster of one node.
+
+ACTORS_TEST_KUBERNETES names the folder of `kubernetes up`: `kubeconfig`, and the pids
+of its daemons in `run/`. Its setup takes minutes, so nobody runs this by default.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from providers import (
+    JobSpec,
+    JobState,
+    Provider,
+    ProviderUnavailable,
+    SubmitRejected,
+)
+from providers.kubernetes import KubernetesProvider
+from tests.providers.clusters import (
+    KUBERNETES,
+    connecting,
+    frozen,
+    kill_and_recover,
+    needs_for_all,
+    state_of,
+)
+from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.support import eventually
+
+needs_for_all(KUBERNETES)
+pytest.importorskip("kubernetes", reason="the extra kubernetes is not installed")
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+FOLDER = Path(os.environ[KUBERNETES])
+WITHIN = 90.0
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give containers this machine's programs, and the tests' folder."""
+    mounts = {"usr": "/usr", "tests": str(tmp_path_factory.getbasetemp())}
+    pod = {
+        "spec": {
+            "containers": [
+                {
+                    "name": "block",
+                    "volumeMounts": [
+                        {"name": name, "mountPath": path}
+                        for name, path in mounts.items()
+                    ],
+                }
+            ],
+            "volumes": [
+                {"name": name, "hostPath": {"path": path}}
+                for name, path in mounts.items()
+            ],
+        }
+    }
+    path = tmp_path_factory.mktemp("kubernetes") / "pod.json"
+    path.write_text(json.dumps(pod))
+    return path
+
+
+@pytest.fixture
+def options(template: Path) -> dict[str, Any]:
+    return {
+        "kube_config": str(FOLDER / "kubeconfig"),
+        "image": "localhost/hostroot:1",
+        "image_pull_policy": "Never",
+        "pod_template": str(template),
+        "kill_after": 2,
+    }
+
+
+@pytest.fixture
+def connect(options: dict[str, Any], tmp_path: Path) -> Iterator[Connect]:
+    def make(**given: Any) -> Provider:
+        return KubernetesProvider(**options | given)
+
+    with connecting(make, tmp_path) as connect:
+        yield connect
+
+
+class TestContract(ProviderContract):
+    within = WITHIN
+    walltime = 2.0
+
+    @pytest.fixture
+    def connect(self, connect: Connect) -> Connect:
+        return connect
+
+
+def daemon(name: str) -> int:
+    return int((FOLDER / f"run/{name}.pid").read_text())
+
+
+def gated(provider: Provider, tmp_path: Path) -> str:
+    """Start a job that ends with code 5 when `gate` is there; wait until it runs."""
+    command = f"touch {tmp_path}/ran; until [ -e {tmp_path}/gate ]; do sleep 0.1; done"
+    spec = JobSpec("gated", [f"{command}; exit 5"], tmp_path / "job")
+    job_id = provider.submit(spec)
+    eventually((tmp_path / "ran").exists, WITHIN, "it to run")
+    eventually(
+        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to run"
+    )
+    return job_id
+
+
+def test_a_pod_that_finds_no_room_waits_and_says_why(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(cpus_per_node=500)
+    job_id = provider.submit(JobSpec("huge", ["true"], tmp_path / "job"))
+    eventually(
+        lambda: "Insufficient cpu" in provider.status([job_id])[job_id].message,
+        WITHIN,
+        "the reason",
+    )
+    assert state_of(provider, job_id) is JobState.PENDING
+    provider.cancel([job_id])
+    assert end_of(provider, job_id, WITHIN).state is JobState.CANCELLED
+
+
+def test_what_kubernetes_refuses_is_rejected_with_its_own_words(
+    connect: Connect, tmp_path: Path
+) -> None:
+    spec = JobSpec("refused", ["true"], tmp_path / "job")
+    with pytest.raises(SubmitRejected, match='namespaces "nowhere" not found'):
+        connect(namespace="nowhere").submit(spec)
+    provider = connect()
+    assert provider.recover(spec) is None
+    # Once it is mended, the same job can be submitted.
+    job_id = provider.submit(spec)
+    assert end_of(provider, job_id, WITHIN).state is JobState.COMPLETED
+
+
+def test_a_job_that_uses_too_much_memory_says_so(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(memory_per_node="32Mi")
+    command = "exec bash -c 'x=$(head -c 200000000 /dev/zero | tr \"\\0\" y)'"
+    job_id = provider.submit(JobSpec("greedy", [command], tmp_path / "job"))
+    status = end_of(provider, job_id, WITHIN)
+    assert status.state is JobState.FAILED
+    assert status.exit_code not in (None, 0)
+
+
+def test_while_the_api_server_does_not_answer_jobs_are_unknown_and_go_on(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect(command_timeout=2)
+    job_id = gated(provider, tmp_path)
+    with frozen(daemon("apiserver")):
+        status = provider.status([job_id])[job_id]
+        assert status.state is JobState.UNKNOWN
+        assert "Kubernetes does not answer" in status.message
+    (tmp_path / "gate").touch()
+    assert end_of(provider, job_id, WITHIN).exit_code == 5
+
+
+def test_a_submission_without_an_answer_runs_once(
+    connect: Connect, tmp_path: Path
+) -> None:
+    spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
+    provider = connect(command_timeout=2)
+    with frozen(daemon("apiserver")), pytest.raises(ProviderUnavailable):
+        provider.submit(spec)
+    after = connect()
+    job_id = after.recover(spec)
+    assert job_id is not None
+    assert end_of(after, job_id, WITHIN).state is JobState.COMPLETED
+    assert (tmp_path / "ran").read_text() == "ran\n"
+
+
+def test_a_job_that_somebody_deletes_is_cancelled_and_says_so(
+    connect: Connect, options: dict[str, Any], tmp_path: Path
+) -> None:
+    provider = connect()
+    job_id = gated(provider, tmp_path)
+    other = connect()
+    other._cluster.end([f"{job_id.partition(':')[0]}-0"])  # type: ignore[attr-defined]
+    status = end_of(provider, job_id, WITHIN)
+    assert (status.state, status.message) == (
+        JobState.CANCELLED,
+        "Somebody deleted it",
+    )
+
+
+def test_a_job_on_a_host_that_is_gone_is_unknown_and_goes_on_when_it_is_back(
+    connect: Connect, tmp_path: Path
+) -> None:
+    provider = connect()
+    job_id = gated(provider, tmp_path)
+    with frozen(daemon("kubelet")):
+        eventually(
+            lambda: state_of(provider, job_id) is JobState.UNKNOWN,
+            WITHIN,
+            "Kubernetes to miss its host",
+        )
+    eventually(
+        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to be back"
+    )
+    (tmp_path / "gate").touch()
+    assert end_of(provider, job_id, WITHIN).exit_code == 5
+
+
+def test_a_provider_killed_at_any_line_of_submit_loses_and_doubles_nothing(
+    connect: Connect, options: dict[str, Any], tmp_path: Path
+) -> None:
+    make = (
+        f"__import__('providers.kubernetes').kubernetes.KubernetesProvider(**{options})"
+    )
+    results = [
+        kill_and_recover(connect, make, tmp_path / str(lines), lines, WITHIN)
+        for lines in [40, 70, 100, 100_000]
+    ]
+    assert results[-1]
+    assert not all(results[:2])
