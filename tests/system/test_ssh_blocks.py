@@ -66,8 +66,10 @@ def endpoint(host_folder: Path) -> Iterator[RunningEndpoint]:
             "connect_timeout": 2,
             "command_timeout": 3,
             "retry_period": 1,
-            # Should this process be killed: nothing is left on the hosts for long.
-            "abandon_after": 20,
+            # Should this process be killed: nothing is left on the hosts for long. Yet
+            # longer than logins may take while whatever a crash has locked is locked:
+            # nodes that could not be asked about meanwhile would end, on all hosts.
+            "abandon_after": 120,
         },
         strategy={"max_idletime": 2.0},
         heartbeat={"period": 0.5, "threshold": 3.0, "reconnect_grace": 1.0},
@@ -133,3 +135,32 @@ def test_a_block_on_a_host_that_is_cut_off_is_unknown_and_goes_on(
         assert [future.result(WITHIN) for future in futures] == list(range(60))
         assert len(picture(endpoint).blocks) == 2, "no other was asked for"
     assert sorted(map(int, lines(begun))) == list(range(60)), "each ran once"
+
+
+@needs(SCRIPTS)
+def test_a_crashed_host_loses_no_task_and_its_block_is_over_when_it_is_back(
+    endpoint: RunningEndpoint, tmp_path: Path
+) -> None:
+    begun = tmp_path / "begun"
+    with endpoint.executor(retries=20) as executor:
+        futures = submit_notes(endpoint, executor, begun)
+        run_script("netns", "crash", HOSTS[0])
+        try:
+            eventually(
+                lambda: len(picture(endpoint).managers) == 1,
+                WITHIN,
+                f"a manager to be missed\n{endpoint.tail()}",
+            )
+            # On the other host: nobody knows yet what has become of the block.
+            results = [future.result(WITHIN) for future in futures]
+        finally:
+            run_script("sshd", "up", str(FOLDER), HOSTS[0])
+        assert results == list(range(60))
+        assert set(lines(begun)) == {str(number) for number in range(60)}
+        # Whoever was faster: the host's word, or the strategy that found both idle.
+        ended = {"failed", "completed", "scaled_in"}
+        eventually(
+            lambda: len(states(endpoint)) >= 2 and set(states(endpoint)) <= ended,
+            WITHIN,
+            f"the crashed block to be over\n{endpoint.tail()}",
+        )
