@@ -17,13 +17,14 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = [
     "STDERR_TAIL_CHARACTERS",
     "JobSpec",
     "JobState",
     "JobStatus",
+    "Probing",
     "Provider",
     "ProviderError",
     "ProviderUnavailable",
@@ -196,4 +197,17 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """Free what this instance holds. Jobs go on. Calling it again does nothing."""
+        ...
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """What a provider may offer besides: to be asked whether anybody answers."""
+
+    def probe(self) -> None:
+        """Ask the batch system something that changes nothing.
+
+        Raises:
+            ProviderUnavailable: it does not answer, or a part of it does not.
+        """
         ...

@@ -188,6 +188,10 @@ class BatchProvider:
         with self._lock:
             return self._recover(_folder(spec))
 
+    def probe(self) -> None:
+        """Ask for a job that nobody has submitted."""
+        self._scheduler.find(f"probe-{secrets.token_hex(_TOKEN_BYTES)}")
+
     def fileno(self) -> None:
         """Return None: a batch system is polled."""
 

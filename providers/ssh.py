@@ -225,6 +225,14 @@ class SshProvider:
         except OSError as error:
             raise ProviderUnavailable(f"Cannot use {folder}: {error}") from error
 
+    def probe(self) -> None:
+        """Ask all hosts nothing: they answer if jobs can be started there."""
+        with self._lock:
+            self._hosts.ask({name: [] for name in self._names})
+            problems = self._hosts.problems(self._names)
+        if problems:
+            raise ProviderUnavailable(problems)
+
     def fileno(self) -> None:
         """Return None: hosts are polled."""
 

@@ -21,6 +21,7 @@ __all__ = ["LazyGroup", "main"]
 _COMMANDS = {
     "init": "actors.cli.setup:init",
     "check": "actors.cli.check:check",
+    "doctor": "actors.cli.doctor:doctor",
     "schema": "actors.cli.check:schema",
     "run": "actors.cli.run:run",
     "status": "actors.cli.status:status",
@@ -90,6 +91,7 @@ def main() -> None:
     Begin with
         actors init lab                  write lab/endpoint.toml
         actors check lab/endpoint.toml   see that it is right
+        actors doctor lab                see that it can work here
         actors run lab                   run it
         actors status lab                see what it is doing
         actors tui lab                   watch and steer it
