@@ -73,13 +73,14 @@ def events(
     timeout: float,
     is_json: bool,
 ) -> None:
-    """Show what happened at an endpoint: decisions on blocks, and restarts.
+    """Show what happened at an endpoint, or what happens.
 
-    It remembers the last hundred. With --follow whatever happens from then on comes
-    too: members that join, leave or are refused, blocks, tasks that failed, decisions,
-    restarts, notices; and reports on the load, if they are asked for by --kind
-    load_reported. An endpoint that goes is waited for; who comes back to another one
-    in its place is told so. Ctrl-C ends it with exit code 130.
+    It remembers the last hundred decisions on blocks and restarts. With --follow
+    whatever happens from then on comes too: members that join, leave or are refused,
+    blocks, tasks that failed, decisions, restarts, notices; and reports on the load, if
+    they are asked for by --kind load_reported. An endpoint that goes is waited for; who
+    comes back to another one in its place is told so. Ctrl-C ends it with exit code
+    130.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
     is what ACTORS_ADDRESS says. The exit code is 1 if the endpoint did not answer.

@@ -56,11 +56,11 @@ def timeline(
     credentials: Path | None,
     timeout: float,
 ) -> None:
-    """Write what ran where and when to OUT, for ui.perfetto.dev or chrome://tracing.
+    """Write what ran where and when to a file for Perfetto.
 
-    A lane for each worker with the tasks that it ran, what waited for how long, how
-    many tasks and blocks there were, decisions and restarts. OUT is JSON; "-" is
-    standard output.
+    For ui.perfetto.dev or chrome://tracing: a lane for each worker with the tasks that
+    it ran, what waited for how long, how many tasks and blocks there were, decisions
+    and restarts. OUT is JSON; "-" is standard output.
 
     An endpoint remembers the last few hundred tasks that ended: those that failed, and
     of many short ones a sample. With --follow or --for it is asked again and again,

@@ -102,14 +102,13 @@ def followed(endpoint: RunningEndpoint, *words: str) -> Iterator[Followed]:
 
 @slow
 @pytest.mark.usefixtures("no_leftovers")
-def test_whatever_happens_is_told_with_its_place_in_the_stream() -> None:
-    beat = {"period": 0.5, "threshold": 3.0}
+def test_whatever_happens_is_told_with_its_place_in_the_stream(
+    shared_endpoint: RunningEndpoint,
+) -> None:
+    endpoint = shared_endpoint
     kinds = ["--kind=member_joined", "--kind=member_left", "--kind=task_ended"]
     kinds += ["--kind=actor_restarted", "--kind=load_reported"]
-    with (
-        RunningEndpoint(heartbeat=beat) as endpoint,
-        followed(endpoint, *kinds) as stream,
-    ):
+    with followed(endpoint, *kinds) as stream:
         stream.until(event="connection", state="connected")
         with endpoint.executor(name="ada") as executor:
             stream.until(event="member_joined", kind="client", member_id="ada")

@@ -15,10 +15,8 @@ import pytest
 from playwright.sync_api import Page, WebSocket, sync_playwright
 
 from tests.cli.commands import actors
-from tests.endpoints import RunningEndpoint, no_leftovers
+from tests.endpoints import RunningEndpoint
 from tests.tui.test_web import Web
-
-__all__ = ["no_leftovers"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("ACTORS_TEST_CHROMIUM") or next(
@@ -26,7 +24,6 @@ CHROMIUM = os.environ.get("ACTORS_TEST_CHROMIUM") or next(
 )
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("no_leftovers"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: see CONTRIBUTING"),
 ]
 
@@ -38,7 +35,9 @@ class Person:
         self.page = page
         self.screen = pyte.Screen(80, 24)
         self._stream = pyte.ByteStream(self.screen)
+        self.loaded: list[str] = []
         page.on("websocket", self._opened)
+        page.on("requestfinished", lambda request: self.loaded.append(request.url))
 
     def _opened(self, link: WebSocket) -> None:
         query = dict(part.split("=") for part in link.url.partition("?")[2].split("&"))
@@ -109,15 +108,15 @@ def person(endpoint: RunningEndpoint) -> Iterator[Person]:
 def test_a_person_looks_around_and_steers_with_the_mouse(
     person: Person, endpoint: RunningEndpoint
 ) -> None:
-    loaded: list[str] = []
-    person.page.on("requestfinished", lambda request: loaded.append(request.url))
-    person.page.reload()
     person.sees("connected")
     person.sees("Nothing needs you")
     before = person.page.screenshot()
     person.clicks("2 Tasks")
     person.sees("No tasks")
     assert person.page.screenshot() != before, "nothing was drawn"
+    # The cookie is enough for another page, and scripts cannot read it.
+    assert "token" not in person.page.url
+    assert "token" not in person.page.evaluate("document.cookie")
     person.clicks("3 Blocks")
     person.clicks("block-1 ")
     person.clicks("Hold")
@@ -134,14 +133,5 @@ def test_a_person_looks_around_and_steers_with_the_mouse(
     person.sees("member joined")
     person.clicks("Quit")
     person.page.get_by_text("Session ended.").wait_for(timeout=20_000)
-    assert loaded
-    assert not [url for url in loaded if not url.startswith("http://127.0.0.1:")]
-
-
-def test_the_token_is_not_left_in_the_address(person: Person) -> None:
-    person.sees("connected")
-    assert "token" not in person.page.url
-    # The cookie is enough for another page, and scripts cannot read it.
-    assert "token" not in person.page.evaluate("document.cookie")
-    person.page.reload()
-    person.sees("Nothing needs you")
+    assert person.loaded
+    assert not [url for url in person.loaded if not url.startswith("http://127.0.0.1:")]

@@ -194,7 +194,7 @@ def test_no_more_pages_than_are_good_for_the_endpoint(lab: Path) -> None:
         web.end()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_nothing_is_left_of_it(own: Web, number: signal.Signals) -> None:
     _, link = own.knock(Cookie=own.cookie)
     with link:
