@@ -21,10 +21,13 @@ from dataclasses import dataclass
 
 from actors.errors import ConfigError
 
-__all__ = ["ADDRESS_VARIABLE", "Address"]
+__all__ = ["ADDRESS_VARIABLE", "WITHIN_VARIABLE", "Address"]
 
 # Where a program looks for an address if it was given none.
 ADDRESS_VARIABLE = "ACTORS_ADDRESS"
+# The folder of the endpoint whose worker a process is; set by managers, for code that
+# runs on an endpoint to get back to it.
+WITHIN_VARIABLE = "ACTORS_WITHIN"
 
 # Specified: sun_path of unix(7) holds 108 bytes, one of them the final zero.
 _MAX_SOCKET_PATH_BYTES = 107

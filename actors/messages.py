@@ -118,16 +118,34 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
     """What a task has to do with an actor, if it is no call of a function.
 
-    "create"   function: the class; arguments: its constructor's
-    "call"     function: METHOD_MARK and a name; arguments: the method's
-    "find"     function: the name; arguments: the namespace, both UTF-8
-    "command"  arguments: a `Command`; for the endpoint's own actors
+    "create"    function: the class; arguments: its constructor's; `options`.
+                Ends at once, with (id, picture) of the actor, or of its namesake
+    "call"      function: METHOD_MARK and a name; arguments: the method's
+    "find"      function: the name, arguments: the namespace, in UTF-8; as "create"
+    "hold"      the client has a handle from now on; so it has after the two above
+    "release"   it has none any more
+    "kill"      for good
+    "restart"   kill it, as if it had crashed
+    "watch"     ends with what tells of the end of the present incarnation (`Died`)
+    "command"   arguments: a `Command`; for the endpoint's own actors
 
     The outcome's payload is pickled as any other's.
     """
 
-    actor_id: str
-    verb: Literal["command"]
+    # Minted by the client that made it, unique for ever.
+    actor_id: Annotated[str, msgspec.Meta(max_length=200)]
+    verb: Literal[
+        "create",
+        "call",
+        "find",
+        "hold",
+        "release",
+        "kill",
+        "restart",
+        "watch",
+        "command",
+    ]
+    options: "ActorOptions | None" = None
 
 
 class Leased(Struct, frozen=True, array_like=True, gc=False):
@@ -233,6 +251,8 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     block_id: BlockId = BlockId("")  # of a manager
     slots: int = 0  # worker processes of a manager
     held: list[Holding] = []  # what a manager still has; newest report wins
+    actors: list["Incarnation"] = []  # that a manager has, or whose end is not known
+    is_within: bool = False  # a client: one of the endpoint's own workers
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -356,9 +376,10 @@ class Returned(Message, frozen=True, array_like=True, tag=True, gc=False):
 class Report(Message, frozen=True, array_like=True, tag=True, gc=False):
     """A manager's state, each heartbeat period and whenever `window` changes."""
 
-    window: int  # leases it wants to have at most, prefetch included
+    window: int  # leases of tasks that it wants at most, prefetch included
     deltas: list[Delta]  # states changed since the last report, unfinished tasks only
     workers: list["WorkerReport"] = []
+    is_draining: bool = False  # it wants none any more
 
 
 class WorkerReport(Struct, frozen=True, array_like=True, gc=False):
@@ -376,6 +397,73 @@ class Adopted(Message, frozen=True, array_like=True, tag=True, gc=False):
     """
 
     leases: list[Holding]
+    actors: list["Incarnation"] = []
+
+
+class Incarnation(Struct, frozen=True, array_like=True, gc=False):
+    """One life of an actor, from its process's start to that process's end."""
+
+    actor_id: str
+    number: int  # 1 is the first
+
+
+class Hosting(Struct, frozen=True, array_like=True, gc=False):
+    """An incarnation that shall begin."""
+
+    of: Incarnation
+    class_: bytes  # pickled
+    arguments: bytes  # pickled, of its constructor
+    options: "ActorOptions"
+
+
+class StartActors(Message, frozen=True, array_like=True, tag=True, gc=False):
+    actors: list[Hosting]
+
+
+class EndActors(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """End incarnations: kill them, or let them answer the calls that they have."""
+
+    actors: list[Incarnation]
+    is_killed: bool
+
+
+class ActorsStarted(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Their constructors have returned; told again after each registration."""
+
+    actors: list[Incarnation]
+
+
+class ActorEnded(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """An incarnation is over; kept by the manager until `AckEnded`.
+
+    What the manager says of its calls comes later.
+    """
+
+    of: Incarnation
+    reason: str  # see `logic.actor_life.DeathReason`
+    message: str
+    last_words: str = ""  # that it wrote, or a constructor's traceback
+    payload: bytes = b""  # pickled exception of a constructor
+
+
+class AckEnded(Message, frozen=True, array_like=True, tag=True, gc=False):
+    actors: list[Incarnation]
+
+
+class LeasedCall(Struct, frozen=True, array_like=True, gc=False):
+    """A call of an actor's method, handed to the manager that has the actor."""
+
+    task_id: TaskId
+    attempt: int
+    method: bytes
+    arguments: bytes
+    to: Incarnation
+
+
+class LeaseCalls(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Calls, of each caller in their order."""
+
+    calls: list[LeasedCall]
 
 
 class Drain(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -897,6 +985,7 @@ class ActorOptions(Struct, frozen=True, array_like=True, gc=False):
     num_gpus: float = 0.0
     resources: list[Amount] = []
     waits_for_room: bool = False  # a caller with max_pending_calls waits, not fails
+    is_detached: bool = False  # it lives although nobody has a handle
 
 
 class HostActor(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -1016,6 +1105,15 @@ class ActorExits(Message, frozen=True, array_like=True, tag=True, gc=False):
     seq: int  # the call that it ends in
 
 
+# An endpoint's worker, whose tasks call others by way of the endpoint
+
+
+class TaskWaits(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """The task that runs begins, or ends, to wait for others."""
+
+    is_waiting: bool
+
+
 # What may come which way
 
 DoorAnswer = Welcome | Refused
@@ -1032,12 +1130,18 @@ ToClient = (
     | Reregister
     | Goodbye
 )
-FromManager = Report | Finished | Returned | Heartbeat | Goodbye
+FromManager = (
+    Report | Finished | Returned | ActorsStarted | ActorEnded | Heartbeat | Goodbye
+)
 ToManager = (
     Lease
     | AckFinished
     | CancelTasks
     | Adopted
+    | StartActors
+    | EndActors
+    | AckEnded
+    | LeaseCalls
     | Drain
     | Stop
     | Heartbeat
@@ -1088,6 +1192,7 @@ FromWorker = (
     | ReserveCall
     | Supervise
     | StopGroup
+    | TaskWaits
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -1176,6 +1281,20 @@ def _task_sizes(tasks: Sequence[Task | Leased]) -> list[int]:
     return [len(t.function) + len(t.arguments) + _ITEM_BYTES for t in tasks]
 
 
+def _call_sizes(calls: Sequence[LeasedCall]) -> list[int]:
+    return [len(call.arguments) + 2 * _ITEM_BYTES for call in calls]
+
+
+def _hosting_sizes(actors: Sequence[Hosting]) -> list[int]:
+    return [
+        len(actor.class_)
+        + len(actor.arguments)
+        + len(actor.options.picture)
+        + _SHORT_ITEM_BYTES
+        for actor in actors
+    ]
+
+
 def _outcome_sizes(outcomes: Sequence[Outcome]) -> list[int]:
     # What most of them are is counted here: a call for each would take as long again.
     return [
@@ -1202,6 +1321,8 @@ def _short_sizes(items: Sequence[object]) -> list[int]:
 _SIZES: dict[type[Message], Callable[[Any], list[int]]] = {
     Submit: _task_sizes,
     Lease: _task_sizes,
+    LeaseCalls: _call_sizes,
+    StartActors: _hosting_sizes,
     Finished: _outcome_sizes,
     Results: _outcome_sizes,
     Accepted: _short_sizes,

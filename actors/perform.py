@@ -16,6 +16,7 @@ from actors.pipe import MAX_FRAME_BYTES
 from actors.unpicklable import as_not_serializable, describe_load_error
 
 __all__ = [
+    "MAX_RESULT_BYTES",
     "Performer",
     "SimplePerformer",
     "failed",
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 # What fits into a frame with its other fields.
-_MAX_RESULT_BYTES = MAX_FRAME_BYTES - 2**20
+MAX_RESULT_BYTES = MAX_FRAME_BYTES - 2**20
 
 _IMPORT_HINT = (
     "make it importable in the workers, e.g. by PYTHONPATH or worker_init of "
@@ -88,7 +89,7 @@ class SimplePerformer:
             payload = dump_result(value)
         except BaseException as error:  # noqa: BLE001  the user's code
             return failed(run.seq, began_at, FailureKind.NOT_SERIALIZABLE, error)
-        if len(payload) > _MAX_RESULT_BYTES:
+        if len(payload) > MAX_RESULT_BYTES:
             return too_large(run.seq, began_at, len(payload))
         return Ran(run.seq, True, payload, began_at, ended_at)
 
@@ -122,7 +123,7 @@ def not_loadable(seq: int, began_at: float, what: str, error: BaseException) -> 
 def too_large(seq: int, began_at: float, payload_bytes: int) -> Ran:
     """Report that a result does not fit into a frame."""
     error = PayloadTooLarge(
-        f"Result of {payload_bytes} bytes exceeds {_MAX_RESULT_BYTES} bytes; "
+        f"Result of {payload_bytes} bytes exceeds {MAX_RESULT_BYTES} bytes; "
         "write it to a file and return its name"
     )
     return failed(seq, began_at, FailureKind.TOO_LARGE, error)

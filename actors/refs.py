@@ -37,6 +37,7 @@ __all__ = [
     "context",
     "known",
     "note_refs",
+    "noted_refs",
     "set_context",
 ]
 
@@ -375,6 +376,11 @@ def note_refs(refs: list[ObjectRef[Any]] | None) -> None:
     Two calls and no context manager, as every remote call makes them.
     """
     _notes.refs = refs
+
+
+def noted_refs() -> list[ObjectRef[Any]] | None:
+    """Return the list that `note_refs` was given in this thread."""
+    return _notes.refs
 
 
 def _arrive(number: int) -> ObjectRef[Any]:

@@ -88,11 +88,6 @@ class ClassOptions:
             raise ConfigError("get_if_exists needs a name; give name=... too")
         if self.lifetime not in (None, "detached", "non_detached"):
             raise ConfigError(f"lifetime {self.lifetime!r} must be detached, or none")
-        if self.lifetime == "detached":
-            raise ConfigError(
-                "lifetime 'detached' needs an endpoint: embedded actors end with their "
-                "program"
-            )
 
 
 class ActorClass(Generic[T]):
@@ -205,6 +200,7 @@ class ActorClass(Generic[T]):
             num_cpus=given.num_cpus,
             num_gpus=given.num_gpus,
             resources=[Amount(name, amount) for name, amount in resources],
+            is_detached=given.lifetime == "detached",
         )
 
 
@@ -257,4 +253,9 @@ def _picture_of(class_: type[Any], given: ClassOptions) -> ActorPicture:
             needs_room=given.max_pending_calls >= 0,
         )
         methods[name] = changes.applied_to(MethodPicture(options, group))
-    return ActorPicture(class_.__qualname__, methods)
+    return ActorPicture(
+        class_.__qualname__,
+        methods,
+        given.max_pending_calls,
+        given.on_full == "wait",
+    )

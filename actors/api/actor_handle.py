@@ -27,10 +27,14 @@ class ActorPicture:
     Args:
         class_name: for people.
         methods: {name: how it is called}.
+        max_pending_calls: of one caller; -1: any number.
+        waits_for_room: whether one more call waits, and does not fail.
     """
 
     class_name: str
     methods: dict[str, MethodPicture] = field(default_factory=dict)
+    max_pending_calls: int = -1
+    waits_for_room: bool = False
 
 
 class ActorMethod:

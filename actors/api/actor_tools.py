@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 from actors.api.actor_handle import ActorHandle, checked_handle
 from actors.api.runtime import runtime
 from actors.api.typed_actor import Actor
-from actors.embedded.host import ActorExit, ActorHost
+from actors.embedded.host import ActorExit
 from actors.logic.actor_life import Died
 from actors.refs import ObjectRef, known
 
@@ -57,6 +57,6 @@ def exit_actor() -> NoReturn:
     Raises:
         RuntimeError: not in an actor.
     """
-    if not isinstance(known(), ActorHost):
+    if not getattr(known(), "hosts_actor", False):
         raise RuntimeError("exit_actor() was called outside of an actor's methods")
     raise ActorExit("the actor ended itself")

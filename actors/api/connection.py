@@ -34,6 +34,7 @@ from actors.api.session import (
     SubmitNow,
 )
 from actors.api.task_future import TaskFuture
+from actors.embedded.outcomes import error_of
 from actors.endpoint.surroundings import python_version
 from actors.errors import (
     ActorsError,
@@ -44,8 +45,6 @@ from actors.errors import (
     NotSerializable,
     PayloadTooLarge,
     TaskFailed,
-    TaskLost,
-    WorkerCrashed,
 )
 from actors.helm import Helm
 from actors.logic.turn import Effect, Exit
@@ -61,7 +60,7 @@ from actors.messages import (
     TaskOptions,
     TaskState,
 )
-from actors.payload import CallDumper, load_exception, load_result
+from actors.payload import CallDumper, load_result
 from actors.runtime import Bell, Inbox, Runtime
 
 __all__ = ["PATIENCE", "Connection"]
@@ -83,10 +82,8 @@ _BEGIN_GRACE = 1.0
 _AWAKE = 0.001
 
 _ERRORS: dict[FailureKind, type[TaskFailed]] = {
-    FailureKind.WORKER_DIED: WorkerCrashed,
     FailureKind.MANAGER_LOST: ManagerLost,
     FailureKind.BLOCK_FAILED: BadStateError,
-    FailureKind.LOST: TaskLost,
 }
 
 
@@ -166,6 +163,33 @@ class _Submissions:
         self._bell.close()
 
 
+class _Wishes:
+    """A source of tasks that nobody waits for, in the order of their coming.
+
+    `put` takes no lock, so that it may be called while an object is being freed.
+    """
+
+    def __init__(self) -> None:
+        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._tasks: deque[Task] = deque()
+
+    def __del__(self) -> None:
+        # Not before: whoever still has us may put something in.
+        os.close(self._fd)
+
+    def put(self, task: Task) -> None:
+        self._tasks.append(task)
+        os.eventfd_write(self._fd, 1)
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def read(self) -> Sequence[Any]:
+        os.eventfd_read(self._fd)
+        tasks = [self._tasks.popleft() for _ in range(len(self._tasks))]
+        return [SubmitNow(tasks)] if tasks else []
+
+
 class Connection:
     """One client of one endpoint; see the module's docstring.
 
@@ -175,6 +199,7 @@ class Connection:
         patience: seconds without an endpoint after which tasks are given up.
         name: of the client, the same in later processes; "": it has none.
         resumes: take over what earlier processes of that name have left.
+        is_within: whether this process is one of the endpoint's own workers.
     """
 
     def __init__(
@@ -185,6 +210,7 @@ class Connection:
         patience: float,
         name: str = "",
         resumes: bool = False,
+        is_within: bool = False,
     ) -> None:
         self._entrance = entrance
         unique = f"{socket.gethostname()}-{secrets.token_hex(6)}"
@@ -201,6 +227,8 @@ class Connection:
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running)
+        self._wishes = _Wishes()
+        self._kept: dict[TaskId, object] = {}  # that lives until the task has ended
         self._begin_grace = _BEGIN_GRACE if max_running is not None else 0.0
         self._is_leaving = False
         self._error: ActorsError | None = None  # why no task can succeed any more
@@ -215,6 +243,7 @@ class Connection:
             patience,
             self._prefix if name else "",
             resumes,
+            is_within,
         )
         chance = random.Random(secrets.randbits(64))
         self._session = Session(settings, chance, time.monotonic())
@@ -222,7 +251,7 @@ class Connection:
             self._session,
             self,
             dialing={"interchange": entrance.dialing},
-            sources=[self._inbox, self._submissions],
+            sources=[self._inbox, self._submissions, self._wishes],
         )
         self._helm = Helm(self)
         self._is_quick = True  # the last result that somebody waited for came soon
@@ -301,6 +330,7 @@ class Connection:
         task_id: TaskId | None = None,
         *,
         actor: ActorWork | None = None,
+        kept: object = None,
     ) -> TaskFuture:
         """Send a call that is pickled already.
 
@@ -310,14 +340,18 @@ class Connection:
             options: how to run it.
             task_id: None: give it one.
             actor: whom it is for; None: any worker.
+            kept: lives until the task has ended.
         """
         now = time.time()
         task_id = task_id or self._next_task_id()
         future = TaskFuture(task_id, now, self)
         is_alone = not self._futures
+        if kept is not None:
+            self._kept[task_id] = kept
         self._futures[task_id] = future
         # Both who ends the connection and who submits look: one of them sees it.
         if self._error is not None:
+            self._kept.pop(task_id, None)
             if self._futures.pop(task_id, None) is not None:
                 future.end(error=self._error)
             return future
@@ -337,6 +371,27 @@ class Connection:
         if not (is_alone and self._helm.attempt(self._send_waiting)):
             self._submissions.ring()
         return future
+
+    def new_actor_id(self) -> str:
+        """Return an id that no other actor ever has."""
+        return f"{self._prefix}a{next(self._numbers)}"
+
+    def wish(self, work: ActorWork) -> TaskFuture:
+        """Send what is for an actor, behind all earlier wishes."""
+        task_id, now = self._next_task_id(), time.time()
+        future = self._futures[task_id] = TaskFuture(task_id, now, self)
+        if self._error is not None:
+            if self._futures.pop(task_id, None) is not None:
+                future.end(error=self._error)
+            return future
+        self._wishes.put(Task(task_id, b"", b"", now, name=work.verb, actor=work))
+        return future
+
+    def wish_only(self, work: ActorWork) -> None:
+        """As `wish`, from any thread at any moment; nobody hears of its end."""
+        if self._error is None and not self._is_leaving:
+            task = Task(self._next_task_id(), b"", b"", time.time(), actor=work)
+            self._wishes.put(task)
 
     def _send_waiting(self) -> None:
         try:
@@ -452,6 +507,8 @@ class Connection:
                     future = self._futures.pop(outcome.task_id, None)
                     if future is not None:
                         self._resolve(future, outcome)
+                    if self._kept:
+                        self._kept.pop(outcome.task_id, None)
                 self._leave_if_done()
             case Resumed(task_ids, is_all):
                 self._resume(task_ids)
@@ -528,6 +585,7 @@ class Connection:
         """Fail what is unfinished, and from now on whatever is submitted."""
         self._error = error
         self._is_resumed.set()
+        self._kept.clear()
         for task_id in list(self._futures):
             future = self._futures.pop(task_id, None)
             if future is not None:
@@ -536,9 +594,8 @@ class Connection:
 
 def _exception(outcome: Outcome) -> BaseException:
     failure = outcome.failure or Failure(FailureKind.LOST, "the task failed")
-    if outcome.payload:
-        return load_exception(outcome.payload, failure.detail)
-    if failure.kind is FailureKind.TOO_LARGE:
+    if failure.kind in _ERRORS and not outcome.payload:
+        return _ERRORS[failure.kind](failure.message, failure.detail)
+    if failure.kind is FailureKind.TOO_LARGE and not outcome.payload:
         return PayloadTooLarge(failure.message)
-    error = _ERRORS.get(failure.kind, TaskFailed)
-    return error(failure.message, failure.detail)
+    return error_of(outcome.payload, failure)

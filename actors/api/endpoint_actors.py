@@ -1,12 +1,29 @@
-"""Actors as seen from a program that uses an endpoint."""
+"""Actors as seen from a program that uses an endpoint.
 
-from collections.abc import Callable
+    .remote(...) ──► lane of the actor ──► a task with a word on the actor (ActorWork)
+
+Calls leave in the order in which they were made: one whose arguments are not known yet
+holds back those behind it. A process has one *anchor* for each actor that it has
+handles on; while it lives, or a call is under way, the endpoint counts this client as
+one that wants the actor.
+"""
+
+import pickle
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NoReturn, Protocol
 
 from actors.api import services
 from actors.api.services import ServiceAnchor
-from actors.errors import ConfigError
+from actors.errors import (
+    ActorDiedError,
+    ConfigError,
+    PendingCallsLimitExceeded,
+)
+from actors.logic.actor_life import DeathReason
 from actors.messages import (
     METHOD_MARK,
     ActorOptions,
@@ -16,20 +33,138 @@ from actors.messages import (
     encode_one,
 )
 from actors.plans import GroupPlan, MadeGroup
-from actors.refs import ObjectRef
+from actors.refs import ObjectRef, RefAstray, context, noted_refs
 
-__all__ = ["EndpointActors"]
+__all__ = ["EndpointActors", "EndpointAnchor", "Sending"]
+
+
+class EndpointAnchor(ObjectRef[None]):
+    """What all handles on an actor hold in this process."""
+
+    __slots__ = ("_release", "actor_id", "error", "lane", "limit", "room", "waits")
+
+    def __init__(
+        self,
+        actor_id: str,
+        limit: int,
+        waits: bool,
+        release: "Callable[[EndpointAnchor], None]",
+    ) -> None:
+        super().__init__()
+        self.actor_id = actor_id
+        # Calls of this process that may be unanswered, < 0: any number; and whether who
+        # makes more waits.
+        self.limit = limit
+        self.waits = waits
+        self.room = threading.Semaphore(limit) if limit >= 0 else None
+        self.lane = _Lane()
+        self.error: BaseException | None = None  # why it was never made
+        self._release = release
+
+    def __del__(self) -> None:
+        self._release(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        noted = noted_refs()
+        if noted is not None:
+            # Whoever sends these bytes keeps us until they have been read.
+            noted.append(self)
+        return _arrive, (self.actor_id, self.limit, self.waits)
+
+    def __repr__(self) -> str:
+        return f"ObjectRef(actor {self.actor_id})"
+
+
+def _arrive(actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
+    arrive = getattr(context().actors, "arrive", None)
+    if arrive is None:
+        raise RefAstray(f"Actor {actor_id} is an endpoint's, and this program is not")
+    anchor: EndpointAnchor = arrive(actor_id, limit, waits)
+    return anchor
+
+
+class Sending:
+    """A call that may have to wait for its arguments, or be made again.
+
+    Args:
+        send: pickles and sends it.
+        args: its arguments; refs are replaced when they are known.
+        kwargs: those by name.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.send = send
+        self.args = args
+        self.kwargs = kwargs
 
 
 class _Runtime(Protocol):
     """What is needed of `OnEndpoint`."""
 
+    is_within: bool
+
+    def new_actor_id(self) -> str: ...
+    def dump(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, Sequence[ObjectRef[Any]]]: ...
     def send_work(
-        self, work: ActorWork, function: bytes, arguments: bytes, options: TaskOptions
+        self,
+        work: ActorWork,
+        function: bytes,
+        arguments: bytes,
+        options: TaskOptions,
+        kept: object,
     ) -> "Future[Any]": ...
+    def wish(self, work: ActorWork) -> "Future[Any]": ...
+    def wish_only(self, work: ActorWork) -> None: ...
+    def later(
+        self, sending: Sending, options: TaskOptions
+    ) -> "tuple[Future[Any], Callable[[], None]]": ...
+    def unknown_among(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> "list[Future[Any]]": ...
+    def resolved(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
+    def returned(self, future: "Future[Any]", returns: int) -> Any: ...
     def ref_on(
         self, future: "Future[Any]", change: Callable[[Any], Any] | None = None
     ) -> ObjectRef[Any]: ...
+
+
+class _Lane:
+    """Calls of one actor that have not left, in their order."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        # (what is waited for, what to do then)
+        self._waiting: deque[tuple[list[Future[Any]], Callable[[], None]]] = deque()
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._waiting
+
+    def enter(self, missing: "list[Future[Any]]", leave: Callable[[], None]) -> None:
+        """Have something done once these futures are done, and all before it is."""
+        self._waiting.append((missing, leave))
+        for future in missing:
+            future.add_done_callback(lambda _: self._go_on())
+        self._go_on()
+
+    def _go_on(self) -> None:
+        with self._lock:
+            while self._waiting:
+                missing, leave = self._waiting[0]
+                if not all(future.done() for future in missing):
+                    return
+                # It stays the first until it has left: nobody shall overtake it.
+                leave()
+                self._waiting.popleft()
 
 
 class EndpointActors:
@@ -37,8 +172,19 @@ class EndpointActors:
 
     def __init__(self, runtime: _Runtime) -> None:
         self._runtime = runtime
+        self._anchors: weakref.WeakValueDictionary[str, EndpointAnchor] = (
+            weakref.WeakValueDictionary()
+        )
+        self._lock = threading.Lock()  # around the making of anchors
+        # What the endpoint must know before anything that we have given away.
+        self._unsettled: deque[Future[Any]] = deque()
 
     def prepare(self, method: bytes, options: TaskOptions) -> tuple[bytes, TaskOptions]:
+        if options.timeout:
+            raise ConfigError(
+                f"{options.name} asks for timeout, which an endpoint does not offer to "
+                "methods: leave it out, or call actors.init() without an address"
+            )
         return method, options
 
     def call(
@@ -50,8 +196,50 @@ class EndpointActors:
         kwargs: dict[str, Any],
     ) -> Any:
         name, options = spec
-        if not isinstance(anchor, ServiceAnchor):
-            self._refuse()
+        if isinstance(anchor, ServiceAnchor):
+            return self._call_service(anchor, name, options, args, kwargs)
+        mine = _checked(anchor)
+        if mine.room is not None and not mine.room.acquire(blocking=mine.waits):
+            raise PendingCallsLimitExceeded(
+                f"{mine.limit} calls wait at actor {mine.actor_id}, which is its "
+                "max_pending_calls; get some results first"
+            )
+        work = ActorWork(mine.actor_id, "call")
+
+        def send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Future[Any]":
+            if mine.error is not None:
+                raise mine.error
+            arguments, held = self._runtime.dump(method, args, kwargs)
+            return self._runtime.send_work(work, name, arguments, options, [mine, held])
+
+        future = self._send_in_turn(mine, send, args, kwargs, options)
+        if mine.room is not None:
+            future.add_done_callback(_Countdown(mine))
+        return self._runtime.returned(future, options.num_returns)
+
+    def _send_in_turn(
+        self,
+        anchor: EndpointAnchor,
+        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: TaskOptions,
+    ) -> "Future[Any]":
+        missing = self._runtime.unknown_among(args, kwargs)
+        if anchor.lane.is_empty and not missing and not options.own_retries:
+            return send(*self._runtime.resolved(args, kwargs))
+        future, begin = self._runtime.later(Sending(send, args, kwargs), options)
+        anchor.lane.enter(missing, begin)
+        return future
+
+    def _call_service(
+        self,
+        anchor: ServiceAnchor,
+        name: bytes,
+        options: TaskOptions,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> ObjectRef[Any]:
         text = name.removeprefix(METHOD_MARK).decode()
         command = services.command_for(anchor, text, args, kwargs)
         future = self._ask(anchor.name, command, options)
@@ -59,42 +247,169 @@ class EndpointActors:
 
     def _ask(self, name: str, command: Command, options: TaskOptions) -> "Future[Any]":
         work = ActorWork(f"{services.NAMESPACE}/{name}", "command")
-        return self._runtime.send_work(work, b"", encode_one(command), options)
+        return self._runtime.send_work(work, b"", encode_one(command), options, None)
 
     def create(
         self,
         class_: bytes,
         options: ActorOptions,
-        constructor: object,
+        constructor: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[ObjectRef[Any], bytes]:
-        self._refuse()
+        if options.namespace == services.NAMESPACE:
+            raise ConfigError(
+                f"Namespace {services.NAMESPACE!r} is the endpoint's own: take another"
+            )
+        runtime = self._runtime
+        anchor = self._anchor(
+            runtime.new_actor_id(), options.max_pending_calls, options.waits_for_room
+        )
+        work = ActorWork(anchor.actor_id, "create", options)
+        named = TaskOptions(name=f"{options.class_name}.__init__")
+
+        def send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Future[Any]":
+            arguments, held = runtime.dump(constructor, args, kwargs)
+            kept = [anchor, held]
+            return runtime.send_work(work, class_, arguments, named, kept)
+
+        future = self._send_in_turn(anchor, send, args, kwargs, named)
+        if options.name:
+            found = future.result()
+            return self._introduced(*found)
+        self._settle_later(future)
+        future.add_done_callback(_Unmade(anchor))
+        return anchor, options.picture
 
     def find(self, name: str, namespace: str) -> tuple[ObjectRef[Any], bytes]:
-        if namespace != services.NAMESPACE:
-            self._refuse()
-        status = Command("find", "status")
-        whole = ServiceAnchor("interchange")
-        answer = self._ask(name, status, TaskOptions(name="get_actor")).result()
-        services.refuse_unknown(name, services.read_answer(whole, "status")(answer))
-        anchor = ServiceAnchor(name)
-        return anchor, services.picture_of(anchor)
+        asking = TaskOptions(name="get_actor")
+        if namespace == services.NAMESPACE:
+            command, whole = Command("find", "status"), ServiceAnchor("interchange")
+            answer = self._ask(name, command, asking).result()
+            services.refuse_unknown(name, services.read_answer(whole, "status")(answer))
+            service = ServiceAnchor(name)
+            return service, services.picture_of(service)
+        work = ActorWork("", "find")
+        future = self._runtime.send_work(
+            work, name.encode(), namespace.encode(), asking, None
+        )
+        return self._introduced(*future.result())
+
+    def _introduced(
+        self, actor_id: str, picture: bytes
+    ) -> tuple[ObjectRef[Any], bytes]:
+        known = pickle.loads(picture)
+        limit, waits = known.max_pending_calls, known.waits_for_room
+        return self.arrive(actor_id, limit, waits), picture
+
+    def arrive(self, actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
+        """Return the anchor of an actor that we have heard of."""
+        with self._lock:
+            anchor = self._anchors.get(actor_id)
+        if anchor is not None:
+            return anchor
+        anchor = self._anchor(actor_id, limit, waits)
+        # Also if the endpoint knows it: what it knows may be about to be taken back.
+        self._settle_later(self._runtime.wish(ActorWork(actor_id, "hold")))
+        return anchor
+
+    def _anchor(self, actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
+        with self._lock:
+            anchor = EndpointAnchor(actor_id, limit, waits, self._released)
+            self._anchors[actor_id] = anchor
+        return anchor
+
+    def _released(self, anchor: EndpointAnchor) -> None:
+        """In any thread, at any moment: note that an anchor goes."""
+        # Another one may have been made already.
+        if self._anchors.get(anchor.actor_id) in (None, anchor):
+            self._runtime.wish_only(ActorWork(anchor.actor_id, "release"))
 
     def kill(self, anchor: ObjectRef[Any], *, is_final: bool) -> None:
-        self._refuse()
+        mine = _checked(anchor)
+        work = ActorWork(mine.actor_id, "kill" if is_final else "restart")
+        self._tell(mine, work, "kill")
 
     def watch(self, anchor: ObjectRef[Any]) -> ObjectRef[Any]:
-        self._refuse()
+        mine = _checked(anchor)
+        future = self._tell(mine, ActorWork(mine.actor_id, "watch"), "watch")
+        return self._runtime.ref_on(future)
 
     def supervise(self, plan: GroupPlan) -> MadeGroup[ObjectRef[Any]]:
-        self._refuse()
+        raise ConfigError(
+            "Supervisors run in the program that makes them: call actors.init() "
+            "without an address; actors of an endpoint have max_restarts"
+        )
 
     def stop(self, anchor: ObjectRef[Any]) -> None:
-        self._refuse()
+        raise TypeError(f"{anchor} is not of this runtime: it was made before init()")
 
-    def _refuse(self) -> NoReturn:
-        raise ConfigError(
-            "Actors do not run on an endpoint yet; call actors.init() without an "
-            "address to have them here"
-        )
+    def _tell(
+        self, anchor: EndpointAnchor, work: ActorWork, name: str
+    ) -> "Future[Any]":
+        options = TaskOptions(name=name)
+
+        def send(_args: object, _kwargs: object) -> "Future[Any]":
+            # Watching keeps nobody alive.
+            return self._runtime.send_work(work, b"", b"", options, None)
+
+        return self._send_in_turn(anchor, send, (), {}, options)
+
+    def _settle_later(self, future: "Future[Any]") -> None:
+        if self._runtime.is_within:
+            self._unsettled.append(future)
+
+    def settle(self) -> None:
+        """Wait until the endpoint knows all handles that we have, or have made.
+
+        A result that is sent before might take one to where the actor is unknown.
+        """
+        while self._unsettled:
+            # Whatever it brought; whoever calls the actor learns it.
+            self._unsettled.popleft().exception()
+
+
+class _Countdown:
+    """Counts a call as answered."""
+
+    def __init__(self, anchor: EndpointAnchor) -> None:
+        self._anchor: EndpointAnchor | None = anchor
+
+    def __call__(self, _: object) -> None:
+        anchor, self._anchor = self._anchor, None
+        if anchor is not None:
+            assert anchor.room is not None
+            anchor.room.release()
+
+
+class _Unmade:
+    """Notes why an actor could not be made, for its calls."""
+
+    def __init__(self, anchor: EndpointAnchor) -> None:
+        self._anchor = weakref.ref(anchor)
+
+    def __call__(self, future: "Future[Any]") -> None:
+        anchor = self._anchor()
+        if anchor is None or future.cancelled():
+            return
+        cause = future.exception()
+        if cause is not None:
+            text = f"Actor {anchor.actor_id} was never made: {cause}"
+            reason = DeathReason.CONSTRUCTOR_FAILED.value
+            anchor.error = ActorDiedError(text, reason=reason)
+            anchor.error.__cause__ = cause
+
+
+def _checked(anchor: ObjectRef[Any]) -> EndpointAnchor:
+    if isinstance(anchor, ServiceAnchor):
+        _refuse_service(anchor)
+    if not isinstance(anchor, EndpointAnchor):
+        raise TypeError(f"{anchor} is not of this runtime: it was made before init()")
+    return anchor
+
+
+def _refuse_service(anchor: ServiceAnchor) -> NoReturn:
+    raise ConfigError(
+        f"{anchor.name} is the endpoint's own: the supervisor looks after it; "
+        "`actors stop` ends the endpoint"
+    )

@@ -17,14 +17,17 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
-from actors.api.endpoint_actors import EndpointActors
+from actors.api.endpoint_actors import EndpointActors, Sending
 from actors.api.task_future import TaskFuture
 from actors.errors import (
     ConfigError,
@@ -35,7 +38,7 @@ from actors.errors import (
 from actors.logic.returns import call_and_list, call_and_split
 from actors.messages import DYNAMIC, STREAMING, ActorWork, TaskOptions
 from actors.payload import dump_arguments, dump_function
-from actors.refs import Actors, ObjectRef, ObjectRefGenerator, RefAstray
+from actors.refs import Actors, ObjectRef, ObjectRefGenerator, RefAstray, note_refs
 
 __all__ = ["OnEndpoint", "connect"]
 
@@ -97,11 +100,19 @@ class OnEndpoint:
 
     Args:
         connection: to the endpoint.
+        waits: of code that runs on the endpoint itself: told whenever its main thread
+            begins (true) or ends (false) to wait for values.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(
+        self, connection: Connection, waits: Callable[[bool], None] | None = None
+    ) -> None:
         self._connection = connection
-        self.actors: Actors = EndpointActors(self)
+        self._waits = waits
+        self.is_within = waits is not None
+        self.actors = EndpointActors(self)
+        # For those who see in this the protocol.
+        _: Actors = self.actors
 
     # Calls
 
@@ -133,10 +144,16 @@ class OnEndpoint:
         if not dependencies and not spec.own_retries:
             future: Future[Any] = self._send(spec, function, args, kwargs)
         else:
-            call = _Call(self._send, spec, function, args, kwargs)
+            call = _Call(
+                partial(self._send, spec, function),
+                args,
+                kwargs,
+                spec.own_retries,
+                spec.retry_on,
+            )
             future = call.promise
             call.begin_after([_future_of(ref) for ref in dependencies])
-        return self._refs(spec, future)
+        return self._refs(spec.returns, future)
 
     def _send(
         self,
@@ -145,22 +162,109 @@ class OnEndpoint:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> TaskFuture:
+        arguments, held = self.dump(function, (*spec.first, *args), kwargs)
+        return self._connection.send(
+            spec.function, arguments, spec.options, kept=held or None
+        )
+
+    # For actors
+
+    def new_actor_id(self) -> str:
+        """Return the id of an actor that is about to be made."""
+        return self._connection.new_actor_id()
+
+    @staticmethod
+    def dump(
+        function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[bytes, Sequence[ObjectRef[Any]]]:
+        """Pickle the arguments of a call.
+
+        Returns:
+            Bytes, and the actors' anchors in them: to be kept until they were read.
+
+        Raises:
+            NotSerializable: an argument cannot be pickled.
+        """
+        held: list[ObjectRef[Any]] = []
+        note_refs(held)
         try:
-            arguments = dump_arguments(function, (*spec.first, *args), kwargs)
+            return dump_arguments(function, args, kwargs), held
         except NotSerializable as error:
             if isinstance(error.__cause__, RefAstray):
+                name = getattr(function, "__qualname__", function)
                 raise NotSerializable(
-                    f"An argument of {spec.name} has an ObjectRef inside, which cannot "
+                    f"An argument of {name} has an ObjectRef inside, which cannot "
                     "go to an endpoint: give the ref itself, or what get() returns"
                 ) from error
             raise
-        return self._connection.send(spec.function, arguments, spec.options)
+        finally:
+            note_refs(None)
 
     def send_work(
-        self, work: ActorWork, function: bytes, arguments: bytes, options: TaskOptions
+        self,
+        work: ActorWork,
+        function: bytes,
+        arguments: bytes,
+        options: TaskOptions,
+        kept: object,
     ) -> TaskFuture:
-        """Send what is for an actor."""
-        return self._connection.send(function, arguments, options, actor=work)
+        """Send what is for an actor.
+
+        Args:
+            work: what it is.
+            function: what, by the kind of work.
+            arguments: pickled.
+            options: of which `retries`, `priority` and `name` count.
+            kept: lives until it has ended.
+        """
+        if options.retries < 0:
+            options = msgspec.structs.replace(options, retries=_ANY_NUMBER)
+        return self._connection.send(
+            function, arguments, options, actor=work, kept=kept
+        )
+
+    def wish(self, work: ActorWork) -> TaskFuture:
+        """Send what is for an actor, behind all earlier wishes."""
+        return self._connection.wish(work)
+
+    def wish_only(self, work: ActorWork) -> None:
+        """As `wish`, from any thread at any moment; nobody hears of its end."""
+        self._connection.wish_only(work)
+
+    @staticmethod
+    def later(
+        sending: Sending, options: TaskOptions
+    ) -> tuple[Future[Any], Callable[[], None]]:
+        """Prepare a call that is sent later.
+
+        Returns:
+            Its future, and what sends it, once its arguments are known.
+        """
+        tries = math.inf if options.own_retries < 0 else options.own_retries
+        retry_on = pickle.loads(options.retry_on) if options.retry_on else (Exception,)
+        call = _Call(sending.send, sending.args, sending.kwargs, tries, retry_on)
+        return call.promise, call.begin
+
+    @staticmethod
+    def unknown_among(
+        args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Future[Any]]:
+        """Return the futures of refs among arguments that are not known."""
+        refs = [v for v in (*args, *kwargs.values()) if isinstance(v, ObjectRef)]
+        return [future for future in map(_future_of, refs) if not future.done()]
+
+    @staticmethod
+    def resolved(
+        args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put values, all of them known, in the place of refs."""
+        return _resolved(args, kwargs)
+
+    def returned(self, future: "Future[Any]", returns: int) -> Any:
+        """Return what a call of an actor returns to the user, as `num_returns` says."""
+        if returns > 1 or returns == 0:
+            future = _then(future, partial(_counted, count=returns))
+        return self._refs(returns, future)
 
     @staticmethod
     def ref_on(
@@ -169,19 +273,35 @@ class OnEndpoint:
         """Return a ref on a future's result, or on what becomes of that."""
         return _ref_on(future if change is None else _then(future, change))
 
-    @staticmethod
-    def _refs(spec: _Spec, future: "Future[Any]") -> Any:
-        if spec.returns == 1:
+    def _refs(self, returns: int, future: "Future[Any]") -> Any:
+        if returns == 1:
             return _ref_on(future)
-        if spec.returns == DYNAMIC:
+        if returns == DYNAMIC:
             return _ref_on(_then(future, lambda values: [_known(v) for v in values]))
-        if spec.returns == STREAMING:
-            return ObjectRefGenerator(_Items(future).take)
+        if returns == STREAMING:
+            return ObjectRefGenerator(_Items(future, self._waiting).take)
         refs = [
             _ref_on(_then(future, partial(_item, index=index)))
-            for index in range(spec.returns)
+            for index in range(returns)
         ]
         return refs or None
+
+    @contextlib.contextmanager
+    def _waiting(self, futures: "Sequence[Future[Any]]") -> Iterator[None]:
+        """Tell, while it is entered, that the main thread waits, if it does."""
+        is_told = (
+            self._waits is not None
+            and threading.current_thread() is threading.main_thread()
+            and not all(future.done() for future in futures)
+        )
+        if not is_told or self._waits is None:
+            yield
+            return
+        self._waits(True)
+        try:
+            yield
+        finally:
+            self._waits(False)
 
     # Refs
 
@@ -192,11 +312,22 @@ class OnEndpoint:
             GetTimeoutError: not all are known after `timeout` seconds.
             BaseException: the first failure among them.
         """
+        futures = [_future_of(ref) for ref in refs]
+        if self._waits is None:
+            return self._get(refs, futures, timeout)
+        with self._waiting(futures):
+            return self._get(refs, futures, timeout)
+
+    @staticmethod
+    def _get(
+        refs: Sequence[ObjectRef[Any]],
+        futures: "Sequence[Future[Any]]",
+        timeout: float | None,
+    ) -> list[Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
         values = []
-        for ref in refs:
+        for ref, future in zip(refs, futures, strict=True):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            future = _future_of(ref)
             try:
                 values.append(future.result(left))
             except CancelledError as error:
@@ -215,6 +346,13 @@ class OnEndpoint:
     ) -> list[bool]:
         """Wait until so many are known; tell of each whether it is."""
         futures = [_future_of(ref) for ref in refs]
+        with self._waiting(futures):
+            return self._wait(futures, count, timeout)
+
+    @staticmethod
+    def _wait(
+        futures: "Sequence[Future[Any]]", count: int, timeout: float | None
+    ) -> list[bool]:
         deadline = None if timeout is None else time.monotonic() + timeout
         while (known := [f.done() for f in futures]).count(True) < count:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -288,26 +426,41 @@ def connect(
     return OnEndpoint(Connection(entrance, max_running=None, patience=PATIENCE))
 
 
+def connect_within(folder: str, waits: Callable[[bool], None]) -> OnEndpoint:
+    """Go to the endpoint whose worker this process is.
+
+    Args:
+        folder: of the endpoint.
+        waits: see `OnEndpoint`.
+    """
+    connection = Connection(
+        find_entrance(folder, "client"),
+        max_running=None,
+        patience=PATIENCE,
+        is_within=True,
+    )
+    return OnEndpoint(connection, waits)
+
+
 class _Call:
     """A call that waits for refs, or may be made again."""
 
     def __init__(
         self,
-        send: Callable[..., TaskFuture],
-        spec: _Spec,
-        function: Callable[..., Any],
+        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        tries: float,
+        retry_on: tuple[type[BaseException], ...],
     ) -> None:
         self.promise = _Promise()
         self._send = send
-        self._spec = spec
-        self._function = function
         self._args = args
         self._kwargs = kwargs
         self._missing = 1  # refs that are not known; and we, who look for them
         self._counting = threading.Lock()
-        self._tries_left = spec.own_retries
+        self._tries_left = tries
+        self._retry_on = retry_on
 
     def begin_after(self, dependencies: "Sequence[Future[Any]]") -> None:
         """Begin once all these are known."""
@@ -320,25 +473,29 @@ class _Call:
         with self._counting:
             self._missing -= 1
             is_complete = not self._missing
-        if is_complete and not self.promise.done():
-            self._begin()
+        if is_complete:
+            self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Make the call, unless it was given up; all refs are known."""
+        if self.promise.done():
+            return
         try:
-            args = tuple(_value_of(value) for value in self._args)
-            kwargs = {name: _value_of(value) for name, value in self._kwargs.items()}
-            future = self._send(self._spec, self._function, args, kwargs)
+            future = self._send(*_resolved(self._args, self._kwargs))
         except BaseException as error:  # noqa: BLE001  a dependency's, perhaps
             _end(self.promise, None, error)
             return
+        if not self._tries_left:
+            # Nothing of it is needed any more.
+            self._args, self._kwargs = (), {}
         self.promise.source = future
         future.add_done_callback(self._ended)
 
     def _ended(self, future: "Future[Any]") -> None:
         error = None if future.cancelled() else future.exception()
-        if self._tries_left > 0 and isinstance(error, self._spec.retry_on):
+        if self._tries_left > 0 and isinstance(error, self._retry_on):
             self._tries_left -= 1
-            self._begin()
+            self.begin()
         else:
             _pass_on(future, self.promise)
 
@@ -427,6 +584,24 @@ def _future_of(ref: ObjectRef[Any]) -> "Future[Any]":
     return future
 
 
+def _resolved(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (
+        tuple(_value_of(value) for value in args),
+        {name: _value_of(value) for name, value in kwargs.items()},
+    )
+
+
+def _counted(result: Any, count: int) -> list[Any]:
+    values = list(result) if count else []
+    if len(values) != count:
+        raise ValueError(
+            f"The method returned {len(values)} values; its num_returns is {count}"
+        )
+    return values
+
+
 def _value_of(argument: Any) -> Any:
     return (
         _future_of(argument).result() if isinstance(argument, ObjectRef) else argument
@@ -438,17 +613,24 @@ class _Items:
 
     Args:
         future: of the list of them.
+        waiting: a context to wait in.
     """
 
-    def __init__(self, future: "Future[Any]") -> None:
+    def __init__(
+        self,
+        future: "Future[Any]",
+        waiting: "Callable[[Sequence[Future[Any]]], AbstractContextManager[None]]",
+    ) -> None:
         self._future = future
+        self._waiting = waiting
         self._taken = 0
 
     def take(self) -> ObjectRef[Any] | None:
         """Wait for the next ref; None: there are no more. An error is the last one."""
         index, self._taken = self._taken, self._taken + 1
         try:
-            values = self._future.result()
+            with self._waiting([self._future]):
+                values = self._future.result()
         except BaseException:  # noqa: BLE001  for who gets the ref
             return _ref_on(self._future) if index == 0 else None
         return _known(values[index]) if index < len(values) else None

@@ -77,6 +77,7 @@ class SessionSettings:
         own_prefix: of the ids of this process's tasks that have no key. Outcomes of
             others are left for who will resume them; "": there are no others.
         resumes: take over what earlier processes have left.
+        is_within: it is one of the endpoint's own workers.
     """
 
     client_id: ClientId
@@ -88,6 +89,7 @@ class SessionSettings:
     patience: float = 60.0
     own_prefix: str = ""
     resumes: bool = False
+    is_within: bool = False
 
 
 # From the shell
@@ -280,6 +282,7 @@ class Session:
             settings.token,
             settings.pid,
             settings.host,
+            is_within=settings.is_within,
         )
 
     def _rejoin(self, now: float, turn: Turn) -> None:

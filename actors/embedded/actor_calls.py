@@ -8,15 +8,25 @@ from typing import Any
 from actors.embedded.resources import Need
 from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import HubWorker
+from actors.errors import ConfigError
 from actors.logic.actor_life import ActorLife
 from actors.messages import METHOD_MARK, ActorOptions, TaskOptions
 from actors.refs import ObjectRef, Promise, Settled
 
-__all__ = ["CONSTRUCTOR", "Actor", "ActorCall", "Anchor"]
+__all__ = ["CONSTRUCTOR", "Actor", "ActorCall", "Anchor", "refuse_detached"]
 
 # What stands for the class itself in place of a method's name.
 _NEW = TaskStage.NEW
 CONSTRUCTOR = METHOD_MARK + b"__init__"
+
+
+def refuse_detached(options: ActorOptions) -> None:
+    """Raise ConfigError if an actor shall outlive all programs."""
+    if options.is_detached:
+        raise ConfigError(
+            "lifetime 'detached' needs an endpoint: embedded actors end with their "
+            "program"
+        )
 
 
 class Anchor(ObjectRef[None]):

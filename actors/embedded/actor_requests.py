@@ -8,9 +8,10 @@ from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.requests import Requests
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec
-from actors.embedded.workers import HubWorker, TellWorker
+from actors.embedded.workers import HubWorker
 from actors.errors import BrokenInvariant
 from actors.logic.restarts import RestartKind
+from actors.logic.workers import TellWorker
 from actors.messages import (
     DYNAMIC,
     STREAMING,

@@ -2,6 +2,7 @@
 
 from typing import Any, Protocol
 
+from actors.embedded.actor_calls import refuse_detached
 from actors.embedded.outcomes import load_value
 from actors.messages import (
     ActorOptions,
@@ -83,6 +84,7 @@ class BorrowedActors:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[ObjectRef[Any], bytes]:
+        refuse_detached(options)
         borrower = self._borrower
         arguments, dependencies = borrower.dump(constructor, args, kwargs)
         if options.name:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from actors.embedded.actor_calls import CONSTRUCTOR, Actor, ActorCall, Anchor
-from actors.embedded.failures import cancelled, how_it_died, timed_out
+from actors.embedded.failures import cancelled, timed_out
 from actors.embedded.groups import Group, GroupAnchor, Groups
 from actors.embedded.hub import Hub, failure_of
 from actors.embedded.streams import Stream
@@ -31,7 +31,7 @@ from actors.embedded.workers import ForWorker, SendTasks
 from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
 from actors.logic.restarts import RestartKind
 from actors.logic.turn import Effect
-from actors.logic.workers import KillWorker, StopWorker, WorkerDied
+from actors.logic.workers import KillWorker, StopWorker, WorkerDied, how_it_died
 from actors.messages import (
     ActorOptions,
     Failure,

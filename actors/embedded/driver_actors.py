@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from actors.embedded.actor_calls import Actor, ActorCall, Anchor
+from actors.embedded.actor_calls import Actor, ActorCall, Anchor, refuse_detached
 from actors.embedded.directory import Directory
 from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.outcomes import load_value
@@ -155,6 +155,7 @@ class DriverActors:
     ) -> tuple[ObjectRef[Any], bytes]:
         if self._runtime.is_over:
             raise RuntimeClosedError("The runtime was shut down; call actors.init()")
+        refuse_detached(options)
         arguments, dependencies, held = self._dump(constructor, args, kwargs)
         directory = self._directory
         anchor = directory.prepare(class_, options, arguments, dependencies, held)

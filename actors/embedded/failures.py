@@ -1,13 +1,11 @@
 """Why a task has no value, as an outcome: what the hub itself has to say."""
 
-import signal
-
 from actors.embedded.tasks import Task
-from actors.logic.workers import WorkerDied
+from actors.logic.workers import WorkerDied, how_it_died
 from actors.messages import Failure, FailureKind, Value
 from actors.refs import Settled
 
-__all__ = ["cancelled", "closed", "crashed", "how_it_died", "no_worker", "timed_out"]
+__all__ = ["cancelled", "closed", "crashed", "no_worker", "timed_out"]
 
 
 def _failed(kind: FailureKind, message: str, detail: str = "") -> Settled:
@@ -52,16 +50,3 @@ def crashed(task: Task, death: WorkerDied, pid: int, *, no_memory: bool) -> Sett
         text += f"; this was start {task.crashes}"
     kind = FailureKind.OUT_OF_MEMORY if no_memory else FailureKind.WORKER_DIED
     return _failed(kind, text, death.stderr_tail)
-
-
-def how_it_died(death: WorkerDied) -> str:
-    """Say it as part of a sentence."""
-    if death.signal is None and death.exit_code is None:
-        return "ended, nobody knows how,"
-    if death.signal is None:
-        return f"exited with code {death.exit_code}"
-    try:
-        name = signal.Signals(death.signal).name
-    except ValueError:
-        name = "an unnamed one"
-    return f"died by signal {death.signal} ({name})"

@@ -40,7 +40,7 @@ from actors.perform import failed, not_loadable
 from actors.refs import set_context
 from actors.worker import Progress, Worker
 
-__all__ = ["ActorHost", "run_host"]
+__all__ = ["ActorExit", "ActorHost", "leave_in_order", "run_host"]
 
 _CONSTRUCTOR = METHOD_MARK + b"__init__"
 # Calls at a time of an actor with async methods, unless told; Ray's number.
@@ -63,6 +63,8 @@ class _Lanes(Protocol):
 
 class ActorHost(Borrower):
     """The context of an actor's process, and what performs its calls."""
+
+    hosts_actor = True
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
@@ -252,6 +254,11 @@ def run_host(main: socket.socket, control: socket.socket, progress: Progress) ->
     assert threading.current_thread() is threading.main_thread()
     signal.signal(signal.SIGINT, host.on_interrupt)
     set_context(host)
+    return leave_in_order(worker, host)
+
+
+def leave_in_order(worker: Worker, host: ActorHost) -> int:
+    """Run an actor's calls until it ends; return the exit code."""
     try:
         return worker.run(host)
     except _Leave:

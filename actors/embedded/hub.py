@@ -37,7 +37,6 @@ from actors.embedded.workers import (
     HubWorker,
     PinStored,
     SendTasks,
-    TellWorker,
     UnpinStored,
 )
 from actors.errors import BrokenInvariant
@@ -49,6 +48,7 @@ from actors.logic.workers import (
     RecallTasks,
     StartWorker,
     StopWorker,
+    TellWorker,
     WorkerDied,
 )
 from actors.messages import (

@@ -16,8 +16,9 @@ from actors.embedded.deadlocks import find_cycle
 from actors.embedded.hub import Hub
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
-from actors.embedded.workers import HubWorker, PinStored, TellWorker
+from actors.embedded.workers import HubWorker, PinStored
 from actors.errors import BrokenInvariant
+from actors.logic.workers import TellWorker
 from actors.messages import (
     DYNAMIC,
     STREAMING,

@@ -49,7 +49,6 @@ from actors.embedded.workers import (
     AdoptStored,
     PinStored,
     SendTasks,
-    TellWorker,
     UnpinStored,
 )
 from actors.errors import (
@@ -69,6 +68,7 @@ from actors.logic.workers import (
     StopWorker,
     TasksRan,
     TasksRecalled,
+    TellWorker,
     WorkerDied,
     WorkerEvent,
     WorkerSaid,

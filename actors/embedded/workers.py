@@ -15,7 +15,6 @@ from actors.messages import (
     Define,
     HostActor,
     Introduce,
-    Message,
     Run,
     WorkerId,
 )
@@ -27,7 +26,6 @@ __all__ = [
     "HubWorker",
     "PinStored",
     "SendTasks",
-    "TellWorker",
     "UnpinStored",
 ]
 
@@ -42,14 +40,6 @@ class SendTasks(msgspec.Struct, Effect, frozen=True):
     # A Struct, as one is made for each frame: in a fifth of a dataclass's time.
     worker_id: WorkerId
     messages: list[ForWorker]
-
-
-@dataclass(frozen=True, slots=True)
-class TellWorker(Effect):
-    """Say something that the worker hears while a task runs."""
-
-    worker_id: WorkerId
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

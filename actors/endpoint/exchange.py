@@ -16,9 +16,12 @@ result already, or the task runs once more.
 
 import abc
 import math
+import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import msgspec
 
 from actors.endpoint.restoration import put_back_record
 from actors.endpoint.roster import Roster
@@ -116,7 +119,8 @@ class Exchange(abc.ABC):
         self.fleet = Fleet()
         self.block_errors = BlockErrors()
         self.clients: dict[ClientId, ClientEntry] = {}
-        self.roster = Roster(self)
+        # The delays of its actors' restarts need chance, and nobody else's knowledge.
+        self.roster = Roster(self, random.Random(settings.epoch))
         self.finished = 0  # since the start, whatever the end
         self.failed = 0
         self.cancelled = 0
@@ -166,7 +170,7 @@ class Exchange(abc.ABC):
             orders, fresh = _split_orders(fresh)
             self._put_off(tasks, fresh, client, turn)
             # `resume`, for one.
-            self._take_work(orders, client, now, turn)
+            self.roster.take(orders, client, now, turn)
             return
         if self.fleet.bad_state is not None:
             self._fail_new(tasks, fresh, client, now, turn)
@@ -181,10 +185,13 @@ class Exchange(abc.ABC):
         if accepted:
             at = now + self.settings.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, accepted))
-            count = self.ledger.accept(accepted, client.client_id, now)
-            client.unfinished += count
+            # What a task waits for goes before what may have to wait for it.
+            ledger = self.ledger
+            accept = ledger.accept_first if client.is_within else ledger.accept
+            client.unfinished += accept(accepted, client.client_id, now)
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
-        self._take_work(for_actors, client, now, turn)
+        if for_actors:
+            self.roster.take(for_actors, client, now, turn)
         if len(fresh) > room:
             failure = Failure(
                 FailureKind.REFUSED,
@@ -193,14 +200,6 @@ class Exchange(abc.ABC):
             )
             self._refuse_tasks(fresh[room:], failure, client, now, turn)
         self.place(now, turn)
-
-    def _take_work(
-        self, tasks: list[Task], client: ClientEntry, now: float, turn: Turn
-    ) -> None:
-        """Take what is for actors."""
-        for task in tasks:
-            if task.actor is not None:
-                self.roster.take(task, task.actor, client, now, turn)
 
     def _put_off(
         self, tasks: list[Task], fresh: list[Task], client: ClientEntry, turn: Turn
@@ -211,6 +210,17 @@ class Exchange(abc.ABC):
         known = [t.task_id for t in tasks if t.task_id not in put_off]
         if known:
             self._promise(client.peer, Accepted(known), turn)
+
+    def promise(self, peer: str, message: Message, turn: Turn) -> None:
+        """Send to a member once all that is recorded so far is safe."""
+        self._promise(peer, message, turn)
+
+    def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
+        """End a call, or a watch, that waits."""
+        ended = self.ledger.finish(
+            entry, outcome.state, now, tried=outcome, failure=outcome.failure
+        )
+        self._deliver([ended], self.clients[entry.client_id], now, turn)
 
     def answer(
         self, outcome: Outcome, client: ClientEntry, now: float, turn: Turn
@@ -247,7 +257,7 @@ class Exchange(abc.ABC):
         orders, hopeless = _split_orders(fresh)
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         # `resume`, for one.
-        self._take_work(orders, client, now, turn)
+        self.roster.take(orders, client, now, turn)
         failure = _blocks_failed(self.fleet.bad_state)
         self._refuse_tasks(hopeless, failure, client, now, turn)
 
@@ -408,6 +418,7 @@ class Exchange(abc.ABC):
         if client.is_held_back:
             client.is_held_back = False
             self.ledger.let_go(client.client_id)
+        self.roster.client_gone(client, now, turn)
         mine = [
             task_id
             for task_id, entry in self.ledger.entries.items()
@@ -424,7 +435,11 @@ class Exchange(abc.ABC):
 
     def place(self, now: float, turn: Turn) -> None:
         """Lease what waits to those who have room."""
-        if not self.ledger.waiting or self.fleet.is_quiesced or self.is_ending:
+        if self.fleet.is_quiesced or self.is_ending:
+            return
+        if self.roster.is_eager:
+            self.roster.place(now, turn)
+        if not self.ledger.waiting:
             return
         for manager, count in self.fleet.shares(lambda: self.ledger.waiting):
             leases = self.ledger.lease(
@@ -532,10 +547,15 @@ class Exchange(abc.ABC):
                 tried=outcome,
             )
             turn.records.append(put_back_record(entry))
+            if entry.task.actor is not None:
+                self.roster.wait_again(entry)
             return None
         state = outcome.state
         if is_infrastructure and entry.is_cancelling:
             state, failure = TaskState.CANCELLED, None
+        elif is_infrastructure and entry.task.actor is not None:
+            failure, payload = self.roster.failure_for(entry)
+            outcome = msgspec.structs.replace(outcome, payload=payload)
         elif failure is not None and is_infrastructure:
             failure = _without_retries(failure, entry)
         ended = self.ledger.finish(entry, state, now, tried=outcome, failure=failure)
@@ -571,6 +591,8 @@ class Exchange(abc.ABC):
         else:
             self.ledger.put_back(entry, why, now, was_lost=False, avoid=BlockId(""))
             turn.records.append(put_back_record(entry))
+            if entry.task.actor is not None:
+                self.roster.wait_again(entry)
 
     def _end(
         self,
@@ -593,7 +615,8 @@ class Exchange(abc.ABC):
             f"{where} was lost while it held the task, which may have run",
             reason,
         )
-        for task_id in list(manager.leases):
+        self.roster.manager_lost(manager, now, turn)
+        for task_id in list(manager.all_leases):
             entry = self._leased_entry(task_id, manager)
             manager.release(task_id, now)
             if entry is None:
@@ -609,6 +632,11 @@ class Exchange(abc.ABC):
                     avoid=manager.block_id,
                 )
                 turn.records.append(put_back_record(entry))
+                if entry.task.actor is not None:
+                    self.roster.wait_again(entry)
+            elif entry.task.actor is not None:
+                text, _ = self.roster.failure_for(entry)
+                self._end(entry, TaskState.FAILED, text, now, turn)
             else:
                 text = _without_retries(failure, entry)
                 self._end(entry, TaskState.FAILED, text, now, turn)
@@ -632,15 +660,15 @@ class Exchange(abc.ABC):
             self._stop_if_drained(manager, now, turn)
 
     def _stop_if_drained(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
-        if manager.is_draining and not manager.leases and not manager.is_stopping:
+        if manager.is_draining and not manager.is_busy and not manager.is_stopping:
             manager.is_stopping = True
             # It would take unacknowledged outcomes with it.
             self._promise(manager.peer, Stop("drained"), turn)
 
 
 def _split_orders(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
-    """Tell what is an order to the endpoint itself from what needs workers."""
-    orders = [t for t in tasks if t.actor and t.actor.verb == "command"]
+    """Tell what the endpoint does by itself from what needs workers."""
+    orders = [t for t in tasks if t.actor and t.actor.verb not in ("create", "call")]
     return orders, [t for t in tasks if t not in orders] if orders else tasks
 
 

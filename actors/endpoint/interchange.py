@@ -38,6 +38,8 @@ from actors.logic.turn import (
 from actors.messages import (
     PROTOCOL,
     AckResults,
+    ActorEnded,
+    ActorsStarted,
     Adopted,
     Answer,
     Block,
@@ -86,6 +88,9 @@ LOAD_PERIOD_MIN = 0.05
 # What managers have beyond the grace of a closed link to find a new process: a knock at
 # the old one's door, and the longest wait between two knocks (`membership`).
 RETURN_GRACE = 10.0
+# How long handles of a client that is away keep actors alive. Chosen: a client gives
+# an endpoint that is away up after the same time.
+HANDLES_GRACE = 30.0
 # Longer than any name that we make; what a stranger calls itself goes into the log.
 _NAME_CHARACTERS = 200
 # Kinds that run Python code of the same pickles; the others exchange messages only.
@@ -138,6 +143,8 @@ class Interchange(Exchange):
             client.recount()
             if client.unread_bytes > self.settings.max_unread_bytes:
                 self._hold_back(client, Turn())
+            if client.is_within:
+                client.gone_at += RETURN_GRACE
         for manager in self.fleet.managers.values():
             self.block_errors.note_joined(manager.block_id)
             self.members[manager.peer] = Hello(
@@ -269,13 +276,15 @@ class Interchange(Exchange):
         manager.instance = hello.instance
         manager.host, manager.pid = hello.host, hello.pid
         manager.is_connected = True
+        kept = self.roster.manager_admitted(manager, hello.actors, turn)
+        self.roster.look_again()
         held = {holding.task_id for holding in hello.held}
-        for task_id in [t for t in manager.leases if t not in held]:
+        for task_id in [t for t in manager.all_leases if t not in held]:
             # The lease never reached it: nothing has begun.
             entry = self.ledger.entries[task_id]
             why = f"lease did not reach {manager_id}"
             self._put_back(entry, manager, why, now, turn)
-        for task_id in list(manager.leases):
+        for task_id in list(manager.all_leases):
             entry = self.ledger.entries[task_id]
             if entry.is_cancelling:
                 # It drops what is not adopted, and says no more of it.
@@ -288,15 +297,16 @@ class Interchange(Exchange):
                 holding.task_id, holding.attempt, manager_id, now
             )
             if attempt is not None:
-                if holding.task_id not in manager.leases:
-                    unrecorded.append(holding.task_id)
                 entry = self.ledger.entries[holding.task_id]
-                manager.leases[holding.task_id] = entry
+                mine = manager.leases if entry.task.actor is None else manager.calls
+                if holding.task_id not in mine:
+                    unrecorded.append(holding.task_id)
+                mine[holding.task_id] = entry
                 adopted.append(Holding(holding.task_id, attempt))
         if unrecorded:
             at = now + self.settings.wall_offset
             turn.records.append(TasksLeased(manager_id, at, unrecorded))
-        self._send(manager.peer, Adopted(adopted), now, turn)
+        self._send(manager.peer, Adopted(adopted, kept), now, turn)
         if manager.is_draining:
             # What it was told before may not have reached it.
             manager.is_stopping = False
@@ -309,11 +319,12 @@ class Interchange(Exchange):
         client = self.clients.get(client_id)
         if client is None or client.is_leaving:
             # A client of that name may have been forgotten before.
-            turn.records.append(ClientAdmitted(client_id))
+            turn.records.append(ClientAdmitted(client_id, hello.is_within))
         if client is None:
             client = self.clients[client_id] = ClientEntry(client_id, hello.instance)
         client.instance = hello.instance
         client.is_put_off = False
+        client.is_within = hello.is_within
         client.gone_at = math.inf
         client.is_leaving = False
         if client.unacknowledged:
@@ -394,10 +405,10 @@ class Interchange(Exchange):
         match message:
             case Finished(outcomes):
                 self._finished(outcomes, manager, now, turn)
-            case Report(window, deltas, workers):
+            case Report(window, deltas, workers, is_draining):
                 manager.window = max(0, window)
                 manager.workers = workers
-                if manager.window == 0:
+                if is_draining:
                     # It drains: perhaps it was told so before we had lost it.
                     self.drain(manager, now, turn)
                 self._progress(deltas, manager, now, turn)
@@ -409,8 +420,15 @@ class Interchange(Exchange):
                         self._put_back(entry, manager, "handed back", now, turn)
                 self._stop_if_drained(manager, now, turn)
                 self.place(now, turn)
+            case ActorsStarted(actors):
+                self.roster.started(actors, manager)
+                self.place(now, turn)
+            case ActorEnded():
+                self.roster.ended(message, manager, now, turn)
+                self._stop_if_drained(manager, now, turn)
+                self.place(now, turn)
             case Goodbye(reason):
-                if manager.leases:
+                if manager.is_busy:
                     self._lose_manager(manager, reason, now, turn)
                 else:
                     self._remove_manager(manager, reason, turn, is_lost=False)
@@ -459,8 +477,15 @@ class Interchange(Exchange):
         for peer in self._liveness.due(now):
             self._send(peer, Heartbeat(), now, turn)
         for client in list(self.clients.values()):
-            if now >= self._forget_at(client):
+            if now < self._forget_at(client):
+                continue
+            if client.held_actors and not client.is_within:
+                self.roster.client_gone(client, now, turn)
+            else:
                 self._forget_client(client, now, turn)
+        if now >= self.roster.wake_at:
+            self.roster.tick(now, turn)
+            self.place(now, turn)
         if self._load_changed or now >= self._load_told_at + LOAD_PERIOD:
             self._tell_load(now, turn)
         return turn
@@ -471,11 +496,16 @@ class Interchange(Exchange):
             LOAD_PERIOD_MIN if self._load_changed else LOAD_PERIOD
         )
         forget_at = min(map(self._forget_at, self.clients.values()), default=math.inf)
-        return min(load_at, forget_at, self._liveness.wake_at())
+        return min(load_at, forget_at, self.roster.wake_at, self._liveness.wake_at())
 
     def _forget_at(self, client: ClientEntry) -> float:
         if client.is_leaving:
             return math.inf
+        if client.is_within:
+            # As a manager that is away: its worker is gone, or its node.
+            return client.gone_at + self.settings.tempo.reconnect_grace
+        if client.held_actors:
+            return client.gone_at + HANDLES_GRACE
         return client.gone_at + self.settings.keep_results
 
     # Blocks
@@ -491,7 +521,7 @@ class Interchange(Exchange):
         held: list[BlockId] = []
         for block_id in block_ids:
             managers = self.fleet.of_block(block_id)
-            if not if_busy and any(m.leases for m in managers):
+            if not if_busy and any(m.is_busy for m in managers):
                 continue
             self.fleet.retired.add(block_id)
             held.append(block_id)
@@ -517,7 +547,7 @@ class Interchange(Exchange):
                 continue
             # The batch system's word is final: nobody waits for heartbeats.
             for manager in self.fleet.of_block(block.block_id):
-                if manager.is_stopping and not manager.leases:
+                if manager.is_stopping and not manager.is_busy:
                     self._remove_manager(manager, "drained", turn, is_lost=False)
                 else:
                     reason = describe_end(block)
@@ -556,7 +586,7 @@ class Interchange(Exchange):
         return BlocksHeld(
             block_ids,
             [b for b in block_ids if managers[b]],
-            [b for b in block_ids if any(m.leases for m in managers[b])],
+            [b for b in block_ids if any(m.is_busy for m in managers[b])],
         )
 
     def block_states(self) -> dict[BlockId, BlockState]:
@@ -565,6 +595,7 @@ class Interchange(Exchange):
 
     def note_steering(self, turn: Turn) -> None:
         """Record what gets no tasks."""
+        self.roster.look_again()
         turn.records.append(steering_record(self.fleet))
 
     def quiesce(self, turn: Turn) -> None:
@@ -660,8 +691,8 @@ class Interchange(Exchange):
         self._load_changed = False
         turn.events.append(
             LoadReported(
-                self.ledger.waiting,
-                self.ledger.leased,
+                self.ledger.waiting + self.roster.wanted,
+                self.ledger.leased + self.fleet.reserved,
                 self.finished,
                 self.fleet.loads(now),
                 self.fleet.is_quiesced,
@@ -677,10 +708,11 @@ class Interchange(Exchange):
         """Raise AssertionError if tasks, leases and members contradict each other."""
         self.ledger.check()
         self.fleet.check()
+        self.roster.check()
         leases = {
             task_id: manager_id
             for manager_id, manager in self.fleet.managers.items()
-            for task_id in manager.leases
+            for task_id in manager.all_leases
         }
         for task_id, entry in self.ledger.entries.items():
             if entry.manager_id:

@@ -14,12 +14,12 @@ the link; meanwhile the workers go on.
 
 import math
 import random
-import signal
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from actors.endpoint.hosts import Host, Hosts
 from actors.errors import BrokenInvariant
 from actors.logic.backoff import Backoff
 from actors.logic.membership import Membership, MembershipState
@@ -30,19 +30,26 @@ from actors.logic.workers import (
     KillWorker,
     RecallTasks,
     StartWorker,
+    StopWorker,
     TasksRan,
     TasksRecalled,
     WorkerDied,
+    WorkerSaid,
     WorkerStarted,
+    how_it_died,
 )
 from actors.messages import (
     PROTOCOL,
+    AckEnded,
     AckFinished,
+    ActorExits,
+    ActorsStarted,
     Adopted,
     BlockId,
     CancelTasks,
     Delta,
     Drain,
+    EndActors,
     Failure,
     FailureKind,
     Finished,
@@ -50,16 +57,20 @@ from actors.messages import (
     Hello,
     Holding,
     Lease,
+    LeaseCalls,
     Leased,
+    LeasedCall,
     ManagerId,
     Outcome,
     Ran,
     Report,
     Returned,
     Run,
+    StartActors,
     Stop,
     TaskId,
     TaskState,
+    TaskWaits,
     WorkerId,
     WorkerReport,
 )
@@ -94,6 +105,12 @@ ABANDONED_AFTER = 3600.0
 # Chosen: far more than the interchange and the workers need to answer, less than any
 # batch system leaves between SIGTERM and SIGKILL.
 QUIT_PATIENCE = 1.0
+# While tasks wait for others there may be so many workers. Each takes some 10 MB of its
+# own. Chosen: what a large machine bears.
+MAX_WORKERS = 512
+# A worker beyond the usual number is stopped when it was idle for so long. Chosen: the
+# next call of a task that nests calls comes sooner.
+SPARE_PERIOD = 1.0
 # Room for the other fields of a frame that carries one result.
 FRAME_OVERHEAD_BYTES = 4096
 
@@ -158,6 +175,7 @@ class _Worker:
         "is_killed",
         "is_recalled",
         "is_started",
+        "is_waiting",
         "next_seq",
         "pid",
         "reported",
@@ -168,8 +186,9 @@ class _Worker:
         self.worker_id = worker_id
         self.pid = 0
         self.is_started = False
-        self.is_killed = False
+        self.is_killed = False  # or told to end
         self.is_recalled = False  # a recall is under way
+        self.is_waiting = False  # its head waits for other tasks
         self.backlog: deque[tuple[int, Leased]] = deque()
         self.next_seq = 1
         self.head_since = math.inf  # when the head became the head
@@ -191,6 +210,7 @@ class Manager:
         self.queue: deque[Leased] = deque()
         self.outbox: dict[TaskId, Outcome] = {}
         self.workers: dict[WorkerId, _Worker] = {}
+        self.hosts = Hosts(settings.manager_id)
         self.is_draining = False
         # Leases by (task_id, attempt): the same task may come back as a new attempt
         # while the worker of the old one is still dying.
@@ -209,6 +229,7 @@ class Manager:
         self._alone_since = now
         self._quit_reason = ""
         self._quit_by = math.inf  # we were asked to end, and do so by then
+        self._spares_at = math.inf  # when to look for workers that nobody needs
         self._is_drain_told = False  # the interchange leases us no more
         self._is_over = False
 
@@ -234,6 +255,17 @@ class Manager:
         match message:
             case Lease(tasks):
                 self._lease(tasks, now, turn)
+            case StartActors(actors):
+                self.hosts.start(actors, turn.effects)
+                self._report(now, turn)
+            case LeaseCalls(calls):
+                strays = self.hosts.call(calls, turn.effects)
+                if strays:
+                    self.membership.send(Returned(strays), now, turn)
+            case EndActors(actors, is_killed):
+                self.hosts.end(actors, turn.effects, is_killed=is_killed)
+            case AckEnded(actors):
+                self.hosts.acknowledged(actors)
             case AckFinished(outcomes):
                 for ack in outcomes:
                     kept = self.outbox.get(ack.task_id)
@@ -241,8 +273,10 @@ class Manager:
                         del self.outbox[ack.task_id]
             case CancelTasks(task_ids, if_running):
                 self._cancel(task_ids, now, turn, if_running=if_running)
-            case Adopted(leases):
+            case Adopted(leases, actors):
                 self._adopted(leases, turn)
+                attempts = {lease.task_id: lease.attempt for lease in leases}
+                self.hosts.adopted(actors, attempts, turn.effects)
             case Drain():
                 self._is_drain_told = True
                 self._drain(now, turn)
@@ -252,15 +286,29 @@ class Manager:
             case Quit(reason):
                 self._quit(reason, now, turn)
             case TasksRan(worker_id, results):
-                self._ran(self.workers[worker_id], results, now, turn)
+                worker = self.workers.get(worker_id)
+                if worker is None:
+                    host = self.hosts.by_worker[worker_id]
+                    self._actor_ran(host, results, now, turn)
+                else:
+                    self._ran(worker, results, now, turn)
             case TasksRecalled(worker_id, seqs):
                 self._recalled(self.workers[worker_id], seqs, now, turn)
+            case WorkerSaid(worker_id, TaskWaits(is_waiting)):
+                if worker_id in self.workers:
+                    self._waits(worker_id, now, turn, is_waiting=is_waiting)
+            case WorkerSaid(worker_id, ActorExits()):
+                self.hosts.exits(self.hosts.by_worker[worker_id], turn.effects)
+            case WorkerStarted(worker_id, pid) if worker_id in self.hosts.by_worker:
+                self.hosts.by_worker[worker_id].pid = pid
             case WorkerStarted(worker_id, pid):
                 worker = self.workers[worker_id]
                 worker.is_started, worker.pid = True, pid
                 self._start_backoff.reset()
                 self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
                 self._assign(now, turn)
+            case WorkerDied(worker_id) if worker_id in self.hosts.by_worker:
+                self._actor_died(message, now, turn)
             case WorkerDied():
                 self._worker_died(message, now, turn)
             case WorkersMeasured(usage):
@@ -282,6 +330,8 @@ class Manager:
             self._start_worker(turn)
         if self._recall_at() <= now:
             self._recall_stuck(now, turn)
+        if self._spares_at <= now:
+            self._stop_spares(now, turn)
         if self._report_at() <= now:
             self._report(now, turn)
         self._quit_if_ready(now, turn)
@@ -294,6 +344,7 @@ class Manager:
             min(self._starts_due, default=math.inf),
             self._recall_at(),
             self._report_at(),
+            self._spares_at,
             self._quit_by,
             math.inf if self.membership.is_in else self._alone_since + ABANDONED_AFTER,
         )
@@ -310,6 +361,7 @@ class Manager:
                 for _, t in worker.backlog
                 if _key(t) not in self._dropped
             ]
+        held += self.hosts.held()
         held += [Holding(o.task_id, o.attempt) for o in self.outbox.values()]
         return Hello(
             "manager",
@@ -323,9 +375,16 @@ class Manager:
             settings.block_id,
             settings.slots,
             held,
+            self.hosts.incarnations(),
         )
 
     def _rejoin(self, now: float, turn: Turn) -> None:
+        # Before what is said of its calls.
+        for ended in self.hosts.ended.values():
+            self.membership.send(ended, now, turn)
+        alive = self.hosts.alive()
+        if alive:
+            self.membership.send(ActorsStarted(alive), now, turn)
         if self.outbox:
             finished = Finished(list(self.outbox.values()))
             self.membership.send(finished, now, turn)
@@ -391,6 +450,13 @@ class Manager:
         if not queue:
             return
         ready = [w for w in self.workers.values() if w.is_started and not w.is_killed]
+        places = self._places
+        if places < len(ready):
+            busy = [w for w in ready if w.backlog]
+            idle = [w for w in ready if not w.backlog]
+            ready = [*busy, *idle[: max(0, places - len(busy))]]
+            if not ready:
+                return
         for worker in ready:
             if not worker.backlog and queue:
                 # The idle get their share of what is there, as far as it may wait.
@@ -434,6 +500,8 @@ class Manager:
                 elif if_running:
                     self._cancelled[key] = True
                     self._kill(worker, turn)
+        if self.hosts.by_worker:
+            self.hosts.cancel(wanted, turn.effects)
 
     def _drain(self, now: float, turn: Turn) -> None:
         self.is_draining = True
@@ -544,7 +612,9 @@ class Manager:
                 outcomes.append(self._death_outcome(task, death, worker, now))
         self._requeue(unstarted, now, turn)
         self._finish(outcomes, now, turn)
-        if worker.is_started:
+        if self._spares() + len(self._starts_due) >= 0:
+            self._spares_at = min(self._spares_at, now + SPARE_PERIOD)
+        elif worker.is_started:
             self._starts_due.append(now)
         else:
             # It never came up: something is wrong that a quick retry will not heal.
@@ -586,6 +656,86 @@ class Manager:
     def _is_unwanted(self, task: Leased) -> bool:
         return _key(task) in self._cancelled or _key(task) in self._dropped
 
+    # Tasks that wait for others
+
+    def _waits(
+        self, worker_id: WorkerId, now: float, turn: Turn, *, is_waiting: bool
+    ) -> None:
+        """Give the place of a task that waits to another one, or take one back."""
+        worker = self.workers[worker_id]
+        worker.is_waiting = is_waiting
+        if not is_waiting:
+            # For a while there may be one too many.
+            self._spares_at = min(self._spares_at, now + SPARE_PERIOD)
+            return
+        if len(worker.backlog) > 1:
+            self._recall(worker, turn)
+        if self._spares() + len(self._starts_due) < 0 and (
+            len(self.workers) < MAX_WORKERS
+        ):
+            self._start_worker(turn)
+        self._report(now, turn)
+        self._assign(now, turn)
+
+    def _spares(self) -> int:
+        """How many workers there are beyond those that may run tasks; < 0: lacking."""
+        usable = sum(
+            not worker.is_waiting and not worker.is_killed
+            for worker in self.workers.values()
+        )
+        return usable - self.settings.slots
+
+    def _stop_spares(self, now: float, turn: Turn) -> None:
+        self._spares_at = math.inf
+        spares = self._spares()
+        idle = [w for w in self.workers.values() if not w.backlog and not w.is_killed]
+        for worker in idle[: max(0, spares)]:
+            worker.is_killed = True
+            turn.effects.append(StopWorker(worker.worker_id))
+        if spares > len(idle):
+            self._spares_at = now + SPARE_PERIOD
+
+    # Actors
+
+    def _actor_ran(
+        self, host: Host, results: list[Ran], now: float, turn: Turn
+    ) -> None:
+        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
+        ended, is_constructed = self.hosts.ran(host, results, turn.effects)
+        if is_constructed:
+            self.membership.send(ActorsStarted([host.of]), now, turn)
+        outcomes = [
+            self._cancelled_outcome(call, now)
+            if is_cancelled
+            else self._outcome(call, ran, host.worker_id, limit)
+            for call, ran, is_cancelled in ended
+        ]
+        self._finish(outcomes, now, turn)
+
+    def _actor_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
+        host = self.hosts.by_worker[death.worker_id]
+        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
+        calls = self.hosts.died(death, limit)
+        self.membership.send(
+            self.hosts.ended[host.of.actor_id, host.of.number], now, turn
+        )
+        at = now + self.settings.wall_offset
+        failure = Failure(FailureKind.WORKER_DIED, calls.message, death.stderr_tail)
+        self._finish(
+            [
+                Outcome(c.task_id, c.attempt, TaskState.FAILED, b"", failure, at, at)
+                for c in calls.begun
+            ],
+            now,
+            turn,
+        )
+        if calls.unbegun:
+            held = [Holding(c.task_id, c.attempt) for c in calls.unbegun]
+            self.membership.send(Returned(held), now, turn)
+        if host.places:
+            self._report(now, turn)
+            self._assign(now, turn)
+
     # Outcomes
 
     def _finish(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
@@ -599,7 +749,9 @@ class Manager:
             self._report(now, turn)
 
     @staticmethod
-    def _outcome(task: Leased, ran: Ran, worker_id: WorkerId, limit: int) -> Outcome:
+    def _outcome(
+        task: Leased | LeasedCall, ran: Ran, worker_id: WorkerId, limit: int
+    ) -> Outcome:
         state = TaskState.SUCCESS if ran.is_success else TaskState.FAILED
         payload, failure = ran.payload, ran.failure
         if len(payload) > limit > 0:
@@ -621,7 +773,7 @@ class Manager:
             worker_id,
         )
 
-    def _cancelled_outcome(self, task: Leased, now: float) -> Outcome:
+    def _cancelled_outcome(self, task: Leased | LeasedCall, now: float) -> Outcome:
         at = now + self.settings.wall_offset
         return Outcome(
             task.task_id, task.attempt, TaskState.CANCELLED, b"", ended_at=at
@@ -634,7 +786,7 @@ class Manager:
         failure = Failure(
             FailureKind.WORKER_DIED,
             f"worker {death.worker_id} (pid {worker.pid} on {settings.host}) "
-            f"{_how_it_died(death)} while it ran the task; peak memory "
+            f"{how_it_died(death)} while it ran the task; peak memory "
             f"{death.peak_rss_bytes / 2**20:.0f} MiB",
             death.stderr_tail,
         )
@@ -656,7 +808,13 @@ class Manager:
         """Leases that we want to have at most; none while we drain."""
         if self.is_draining:
             return 0
-        return self.settings.slots * (1 + self._ahead.depth)
+        return self._places * (1 + self._ahead.depth)
+
+    @property
+    def _places(self) -> int:
+        """How many workers may run tasks at a time."""
+        waiting = sum(worker.is_waiting for worker in self.workers.values())
+        return max(0, self.settings.slots - self.hosts.reserved) + waiting
 
     def _report_at(self) -> float:
         if not self.membership.is_in:
@@ -704,7 +862,7 @@ class Manager:
                     usage.cpu_seconds if usage else 0.0,
                 )
             )
-        report = Report(self._reported_window, deltas, reports)
+        report = Report(self._reported_window, deltas, reports, self.is_draining)
         self.membership.send(report, now, turn)
         turn.effects.append(MeasureWorkers())
 
@@ -738,6 +896,7 @@ class Manager:
 
     def check(self) -> None:
         """Raise AssertionError if a task is in two places, or in a wrong one."""
+        self.hosts.check()
         places = [_key(t) for t in self.queue]
         for worker in self.workers.values():
             places += [_key(t) for _, t in worker.backlog]
@@ -757,15 +916,3 @@ def _under_attempt(task: Leased, attempt: int) -> Leased:
     if task.attempt == attempt:
         return task
     return Leased(task.task_id, attempt, task.function, task.arguments)
-
-
-def _how_it_died(death: WorkerDied) -> str:
-    if death.signal is None and death.exit_code is None:
-        return "ended, nobody knows how,"
-    if death.signal is None:
-        return f"exited with code {death.exit_code}"
-    try:
-        name = signal.Signals(death.signal).name
-    except ValueError:
-        name = "an unnamed one"
-    return f"died by signal {death.signal} ({name})"

@@ -5,6 +5,7 @@ import os
 import random
 import time
 
+from actors.address import WITHIN_VARIABLE
 from actors.endpoint.manager import (
     Manager,
     ManagerSettings,
@@ -21,15 +22,20 @@ from actors.logic.workers import (
     RecallTasks,
     StartWorker,
     StopWorker,
+    TellWorker,
     WorkerDied,
 )
-from actors.messages import BlockId, ManagerId, WorkerId, to_member
+from actors.messages import BlockId, HostActor, ManagerId, WorkerId, to_member
 from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
 
 __all__ = ["ManagerShell", "run"]
 
 logger = logging.getLogger(__name__)
+
+# What workers and actors' processes run; by name, as they import what we must not.
+_WORKER_PROGRAM = "actors.api.endpoint_worker:run_worker"
+_HOST_PROGRAM = "actors.api.endpoint_host:run_host"
 
 
 class ManagerShell(ActorShell):
@@ -45,8 +51,10 @@ class ManagerShell(ActorShell):
                 self._pool.assign(worker_id, runs)
             case RecallTasks(worker_id):
                 self._pool.recall(worker_id)
-            case StartWorker(worker_id):
-                self._start(worker_id)
+            case StartWorker(worker_id, become):
+                self._start(worker_id, become)
+            case TellWorker(worker_id, message):
+                self._pool.tell(worker_id, message)
             case KillWorker(worker_id):
                 self._pool.kill(worker_id)
             case StopWorker(worker_id):
@@ -60,9 +68,11 @@ class ManagerShell(ActorShell):
             case _:
                 super().perform(effect)
 
-    def _start(self, worker_id: WorkerId) -> None:
+    def _start(self, worker_id: WorkerId, become: HostActor | None) -> None:
         try:
-            self._pool.start(worker_id)
+            self._pool.start(worker_id, _HOST_PROGRAM if become else "")
+            if become:
+                self._pool.assign(worker_id, [become])
         except OSError as error:
             # No descriptors, no disk: the machine waits before it tries another.
             logger.error("%s could not be started: %s", worker_id, error)
@@ -87,7 +97,10 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
         heartbeat_period=around.config.heartbeat.period,
         wall_offset=around.wall_offset,
     )
-    with Pool(around.paths.blocks / block_id / "workers") as pool:
+    # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
+    os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
+    logs = around.paths.blocks / block_id / "workers"
+    with Pool(logs, program=_WORKER_PROGRAM) as pool:
         shell = ManagerShell(Inbox(), pool)
         machine = Manager(settings, random.Random(manager_id), time.monotonic())
         runtime = Runtime(

@@ -9,13 +9,20 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Protocol
 
+from actors.endpoint.roster import Roster
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.records import (
+    ActorAdmitted,
+    ActorDoomed,
+    ActorForgotten,
+    ActorHeld,
+    ActorPlaced,
     ClientAdmitted,
     ClientForgotten,
     FleetSteered,
+    IncarnationEnded,
     InterchangeRecord,
     ManagerAdmitted,
     ManagerRemoved,
@@ -49,6 +56,9 @@ class Restorable(Protocol):
     ledger: Ledger
     fleet: Fleet
     clients: dict[ClientId, ClientEntry]
+
+    @property
+    def roster(self) -> Roster: ...
 
 
 class Restoration:
@@ -94,8 +104,9 @@ class Restoration:
                 client = self._client(client_id)
                 client.is_leaving = True
                 client.unacknowledged.clear()
-            case ClientAdmitted(client_id):
-                self._client(client_id).is_leaving = False
+            case ClientAdmitted(client_id, is_within):
+                client = self._client(client_id)
+                client.is_leaving, client.is_within = False, is_within
             case ManagerAdmitted():
                 manager = ManagerEntry(
                     record.manager_id, record.block_id, max(1, record.slots), 0.0
@@ -106,6 +117,15 @@ class Restoration:
                 fleet.managers[record.manager_id] = manager
             case ManagerRemoved(manager_id):
                 fleet.managers.pop(manager_id, None)
+            case (
+                ActorAdmitted()
+                | ActorHeld()
+                | ActorPlaced()
+                | ActorDoomed()
+                | IncarnationEnded()
+                | ActorForgotten()
+            ):
+                self._exchange.roster.replay(record)
             case FleetSteered(held, retired, is_quiesced, bad_state):
                 fleet.held, fleet.retired = set(held), set(retired)
                 fleet.is_quiesced, fleet.bad_state = is_quiesced, bad_state
@@ -121,14 +141,25 @@ class Restoration:
         for manager in fleet.managers.values():
             manager.idle_since = now
             manager.is_draining = manager.block_id in fleet.retired
+        for actor in exchange.roster.actors.values():
+            for client_id in actor.holders:
+                self._client(client_id)
+        exchange.roster.restored(now)
         first: list[Entry] = []
         others: list[Entry] = []
         for task_id, entry in ledger.entries.items():
             self._client(entry.client_id).unfinished += 1
             holder = fleet.managers.get(self._holders.get(task_id, ManagerId("")))
+            is_call = entry.task.actor is not None
+            if is_call:
+                ledger.calls[task_id] = entry
             if holder is not None:
                 ledger.hold(entry, holder.manager_id)
-                holder.leases[task_id] = entry
+                (holder.calls if is_call else holder.leases)[task_id] = entry
+                if is_call:
+                    exchange.roster.adopt_call(entry)
+            elif is_call:
+                exchange.roster.queue(entry)
             else:
                 # Who tried before goes first, as in the lifetime that has ended.
                 (first if entry.attempt > 1 else others).append(entry)
@@ -138,7 +169,9 @@ class Restoration:
             ledger.backlog.append(entry)
         for client in list(clients.values()):
             client.gone_at = now
-            is_empty = not client.unfinished and not client.unacknowledged
+            is_empty = not (
+                client.unfinished or client.unacknowledged or client.held_actors
+            )
             if is_empty:
                 del clients[client.client_id]
 
@@ -198,11 +231,17 @@ def take_snapshot(exchange: Restorable) -> Iterator[list[InterchangeRecord]]:
             for m in fleet.managers.values()
         ),
         *(
+            ClientAdmitted(c.client_id, True)
+            for c in exchange.clients.values()
+            if c.is_within
+        ),
+        *(
             ClientForgotten(c.client_id)
             for c in exchange.clients.values()
             if c.is_leaving
         ),
     ]
+    yield from exchange.roster.snapshot()
     task_ids = iter(list(exchange.ledger.entries))
     while some := list(islice(task_ids, _PORTION)):
         entries = exchange.ledger.entries

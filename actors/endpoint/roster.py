@@ -1,68 +1,259 @@
-"""Roster: what clients want of actors, and of the endpoint itself as one. Pure.
+"""Roster: the actors of an endpoint's clients, their homes, names and calls. Pure.
 
-Whatever a client wants comes as a task with a word on the actor that it is for
-(`ActorWork`), and is answered by that task's outcome: so it is accepted, written down,
-answered and acknowledged like any other.
+    create ─► waits for a home ─StartActors─► manager ─ActorsStarted─► alive
+                    ▲                                                    │
+                    └─────(delay)──── ActorEnded, or the manager is lost ┘─► dead
+    call ─► lane of its caller ─LeaseCalls─► manager ─Finished─► outcome
+               ▲                    │
+               └─ not begun, or may be retried
+
+Whatever a client wants of an actor comes as a task with a word on it (`ActorWork`), and
+is answered by that task's outcome: so it is accepted, written down, answered and
+acknowledged like any other. Calls are entries of the ledger that wait here instead of
+in its backlog; once leased they are the exchange's business as any task is. Calls of
+one caller are handed over in their order.
+
+An actor lives as long as a client has a handle on it, or until it is killed if it is
+detached. An incarnation that a manager took no notice of is placed again; one whose
+manager is lost has ended. A dead actor is remembered while somebody has a handle.
 """
 
+import itertools
+import math
 import pickle
+import random
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
 from actors.errors import MalformedFrame
+from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
+from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.ledger import Entry, Ledger
+from actors.logic.records import (
+    ActorAdmitted,
+    ActorDoomed,
+    ActorForgotten,
+    ActorHeld,
+    ActorPlaced,
+    IncarnationEnded,
+    InterchangeRecord,
+    TasksAccepted,
+    TasksLeased,
+)
 from actors.logic.turn import Turn
 from actors.messages import (
+    AckEnded,
+    ActorEnded,
+    ActorOptions,
     ActorWork,
     Answer,
+    ClientId,
     Command,
+    EndActors,
     Failure,
     FailureKind,
+    Hosting,
+    Incarnation,
+    LeaseCalls,
+    LeasedCall,
+    ManagerId,
+    Message,
     Outcome,
+    StartActors,
     Task,
+    TaskId,
     TaskState,
 )
 from actors.messages import command as decode_command
 
-__all__ = ["Endpoint", "Roster"]
+__all__ = ["Actor", "Endpoint", "Roster"]
 
 # As users' own payloads are.
 _PICKLE_PROTOCOL = 5
+# Calls that are at an actor's manager; the others wait here. Chosen: what keeps its
+# pipe filled.
+WINDOW = 1024
+# How long an actor without handles lives on: one may be under way, in a result that
+# nobody has opened. Chosen: a slow client's time to open it.
+LINGER = 2.0
+_NOWHERE = ManagerId("")
 
 
 class Endpoint(Protocol):
     """What a roster needs of its interchange."""
 
+    ledger: Ledger
+    fleet: Fleet
+    clients: dict[ClientId, ClientEntry]
+
     @property
     def wall_offset(self) -> float: ...
     def obey(self, command: Command, now: float, turn: Turn) -> Answer: ...
+    def promise(self, peer: str, message: Message, turn: Turn) -> None: ...
     def answer(
         self, outcome: Outcome, client: ClientEntry, now: float, turn: Turn
     ) -> None: ...
+    def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
+        """End a call, or a watch, that waits."""
+        ...
+
+
+class Actor:
+    """One actor, from its admission until nobody needs to know that it is dead."""
+
+    __slots__ = (
+        "actor_id",
+        "arguments",
+        "class_",
+        "free_at",
+        "holders",
+        "is_doomed",
+        "is_released",
+        "lanes",
+        "last_words",
+        "life",
+        "manager_id",
+        "message",
+        "options",
+        "payload",
+        "restart_at",
+        "sent",
+        "watchers",
+    )
+
+    def __init__(
+        self,
+        actor_id: str,
+        class_: bytes,
+        arguments: bytes,
+        options: ActorOptions,
+        chance: random.Random,
+    ) -> None:
+        self.actor_id = actor_id
+        self.class_ = class_
+        self.arguments = arguments
+        self.options = options
+        self.life = ActorLife(options.max_restarts, options.restart_period, chance)
+        self.holders: set[ClientId] = set()
+        # {caller: its calls that are not handed over}, in order
+        self.lanes: dict[ClientId, deque[Entry]] = {}
+        self.sent: dict[TaskId, Entry] = {}  # at the manager; also some that ended
+        self.watchers: list[Entry] = []  # that learn of this incarnation's end
+        self.manager_id = _NOWHERE  # who has, or gets, the incarnation
+        self.restart_at = math.inf
+        self.free_at = math.inf  # when it ends, as nobody has a handle
+        self.is_doomed = False  # killed for good
+        self.is_released = False  # nobody has had a handle for long enough
+        self.message = ""  # how it died, for people
+        self.last_words = ""
+        self.payload = b""  # what its constructor raised
+
+    @property
+    def incarnation(self) -> Incarnation:
+        return Incarnation(self.actor_id, self.life.incarnation)
+
+    @property
+    def is_dead(self) -> bool:
+        return self.life.state is LifeState.DEAD
+
+    @property
+    def places(self) -> int:
+        """Workers' places that it takes at its manager."""
+        return math.ceil(self.options.num_cpus)
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+        name = f" {self.options.name!r}" if self.options.name else ""
+        return f"Actor {self.options.class_name}{name} ({self.actor_id})"
 
 
 class Roster:
-    """Does what clients want of actors.
+    """The machine; see the module's docstring.
 
     Args:
         endpoint: whose actors.
+        chance: for the delays between restarts.
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, chance: random.Random) -> None:
+        self.actors: dict[str, Actor] = {}
         self._endpoint = endpoint
+        self._chance = chance
+        self._names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
+        self._numbers = itertools.count(1)  # of calls, for their order
+        # They wait for a manager, in the order of their coming.
+        self._homeless: dict[Actor, None] = {}
+        self._callable: dict[Actor, None] = {}  # there may be calls to hand over
+        self._restarts: dict[Actor, None] = {}
+        self._unwanted: dict[Actor, None] = {}  # will end unless somebody wants them
+        self._is_looking = False  # there may be homes that were not there before
+
+    @property
+    def is_eager(self) -> bool:
+        """Whether `place` may have something to do."""
+        return bool(self._callable or (self._is_looking and self._homeless))
+
+    def look_again(self) -> None:
+        """Note that managers may have room that had none before."""
+        self._is_looking = True
+
+    @property
+    def wanted(self) -> int:
+        """Workers' places that actors wait for; each at least one, to have a block."""
+        return sum(max(1, actor.places) for actor in self._homeless)
+
+    # What clients want
 
     def take(
-        self,
-        task: Task,
-        work: ActorWork,
-        client: ClientEntry,
-        now: float,
-        turn: Turn,
+        self, tasks: Sequence[Task], client: ClientEntry, now: float, turn: Turn
     ) -> None:
-        """Do what a client wants; it was not known before."""
+        """Do what a client wants, in order; nothing of it was known before."""
+        entered: list[Task] = []
+        for task in tasks:
+            work = task.actor
+            if work is None:
+                continue
+            if work.verb in ("call", "watch"):
+                outcome = self._refusal(task, work, now)
+                if outcome is None:
+                    entered.append(task)
+                    entry = self._endpoint.ledger.enter_call(
+                        task, client.client_id, now
+                    )
+                    client.unfinished += 1
+                    self.queue(entry)
+                    continue
+            else:
+                outcome = self._do(task, work, client, now, turn)
+            self._endpoint.answer(outcome, client, now, turn)
+        if entered:
+            at = now + self._endpoint.wall_offset
+            turn.records.append(TasksAccepted(client.client_id, at, entered))
+
+    def _do(
+        self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
+    ) -> Outcome:
+        """Do what is answered at once."""
+        actor = self.actors.get(work.actor_id)
         match work.verb:
+            case "create":
+                return self._create(task, work, client, now, turn)
+            case "find":
+                return self._find(task, client, now, turn)
             case "command":
-                outcome = self._command(task, now, turn)
-        self._endpoint.answer(outcome, client, now, turn)
+                return self._command(task, now, turn)
+            case "hold" if actor is not None:
+                self._hold(actor, client, turn)
+            case "release" if actor is not None:
+                self._release(actor, client.client_id, now, turn)
+            case "kill" if actor is not None:
+                self._kill(actor, now, turn)
+            case "restart" if actor is not None and actor.manager_id:
+                self._end_process(actor, turn, is_killed=True)
+        return self._done(task, None, now)
 
     def _command(self, task: Task, now: float, turn: Turn) -> Outcome:
         try:
@@ -73,13 +264,629 @@ class Roster:
         told = (answer.is_done, answer.text, answer.body)
         return self._done(task, told, now)
 
+    def _create(
+        self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
+    ) -> Outcome:
+        options = work.options
+        if options is None:
+            return self._failed(task, FailureKind.REFUSED, "no options", now)
+        if options.name:
+            namesake = self._names.get((options.namespace, options.name))
+            if namesake is not None and not namesake.is_doomed:
+                if options.get_if_exists:
+                    self._hold(namesake, client, turn)
+                    return self._introduced(task, namesake, now)
+                text = f"An actor named {options.name!r} exists in this namespace; "
+                text += "use get_actor(), or get_if_exists=True"
+                return self._failed(task, FailureKind.NAME_TAKEN, text, now)
+        if work.actor_id not in self.actors:
+            record = ActorAdmitted(
+                work.actor_id, task.function, task.arguments, options
+            )
+            turn.records.append(record)
+            self._enter(record)
+        actor = self.actors[work.actor_id]
+        self._hold(actor, client, turn)
+        self._seek_home(actor)
+        return self._introduced(task, actor, now)
+
+    def _enter(self, record: ActorAdmitted) -> None:
+        actor = self.actors[record.actor_id] = Actor(
+            record.actor_id,
+            record.class_,
+            record.arguments,
+            record.options,
+            self._chance,
+        )
+        options = record.options
+        if options.name:
+            self._names[options.namespace, options.name] = actor
+
+    def _find(self, task: Task, client: ClientEntry, now: float, turn: Turn) -> Outcome:
+        name = task.function.decode(errors="replace")
+        namespace = task.arguments.decode(errors="replace")
+        actor = self._names.get((namespace, name))
+        if actor is None or actor.is_doomed or actor.is_released:
+            where = f" in namespace {namespace!r}" if namespace else ""
+            text = f"There is no actor named {name!r}{where}"
+            return self._failed(task, FailureKind.NO_SUCH_ACTOR, text, now)
+        self._hold(actor, client, turn)
+        return self._introduced(task, actor, now)
+
+    def _introduced(self, task: Task, actor: Actor, now: float) -> Outcome:
+        return self._done(task, (actor.actor_id, actor.options.picture), now)
+
     def _done(self, task: Task, value: object, now: float) -> Outcome:
         payload = pickle.dumps(value, _PICKLE_PROTOCOL)
         at = now + self._endpoint.wall_offset
         return Outcome(task.task_id, 1, TaskState.SUCCESS, payload, None, at, at)
 
     def _failed(self, task: Task, kind: FailureKind, text: str, now: float) -> Outcome:
+        return self._failed_by(task.task_id, Failure(kind, text), b"", now)
+
+    def _failed_by(
+        self, task_id: TaskId, failure: Failure, payload: bytes, now: float
+    ) -> Outcome:
         at = now + self._endpoint.wall_offset
-        return Outcome(
-            task.task_id, 1, TaskState.FAILED, b"", Failure(kind, text), at, at
+        return Outcome(task_id, 1, TaskState.FAILED, payload, failure, at, at)
+
+    # Calls
+
+    def _refusal(self, task: Task, work: ActorWork, now: float) -> Outcome | None:
+        """Say why a call, or a watch, need not wait; None: it has to."""
+        actor = self.actors.get(work.actor_id)
+        if actor is None:
+            text = f"Actor {work.actor_id} is dead and forgotten"
+            failure = Failure(
+                FailureKind.ACTOR_DIED, text, reason=DeathReason.EXITED.value
+            )
+            return self._failed_by(task.task_id, failure, b"", now)
+        if work.verb == "watch":
+            return self._done(task, self._death(actor), now) if actor.is_dead else None
+        if actor.is_dead:
+            return self._failed_by(task.task_id, *self.failure_of(actor), now)
+        is_restarting = actor.life.state is LifeState.RESTARTING
+        if is_restarting and actor.options.fails_on_restart:
+            return self._failed_by(task.task_id, *self.failure_of(actor), now)
+        return None
+
+    def queue(self, entry: Entry) -> None:
+        """Let a call wait, in the order of its coming; or a watch."""
+        work = entry.task.actor
+        assert work is not None
+        actor = self._known(work.actor_id)
+        entry.number = next(self._numbers)
+        self._callable[actor] = None
+        if work.verb == "watch":
+            actor.watchers.append(entry)
+        else:
+            actor.lanes.setdefault(entry.client_id, deque()).append(entry)
+
+    def wait_again(self, entry: Entry) -> None:
+        """Let a call that was handed over wait again, before all that came later."""
+        work = entry.task.actor
+        assert work is not None
+        actor = self.actors[work.actor_id]
+        actor.sent.pop(entry.task.task_id, None)
+        lane = actor.lanes.setdefault(entry.client_id, deque())
+        index = 0
+        while index < len(lane) and lane[index].number < entry.number:
+            index += 1
+        lane.insert(index, entry)
+        self._callable[actor] = None
+
+    def adopt_call(self, entry: Entry) -> None:
+        """Take note of a call that an earlier process has handed over."""
+        work = entry.task.actor
+        assert work is not None
+        entry.number = next(self._numbers)
+        self._known(work.actor_id).sent[entry.task.task_id] = entry
+
+    def _known(self, actor_id: str) -> Actor:
+        """Return an actor; one that a torn journal knows no more is dead."""
+        actor = self.actors.get(actor_id)
+        if actor is None:
+            nameless = ActorOptions("?")
+            actor = Actor(actor_id, b"", b"", nameless, self._chance)
+            self.actors[actor_id] = actor
+            actor.life.state = LifeState.DEAD
+            actor.message = "the endpoint has forgotten it"
+            actor.free_at = -math.inf
+            self._unwanted[actor] = None
+        return actor
+
+    def failure_of(
+        self, actor: Actor, *, may_have_run: bool = False
+    ) -> tuple[Failure, bytes]:
+        """Say why an actor does not answer; and give what its constructor raised."""
+        reason = (actor.life.reason or DeathReason.EXITED).value
+        if actor.is_dead:
+            kind, text = FailureKind.ACTOR_DIED, f"{actor.title} is dead"
+        else:
+            kind = FailureKind.ACTOR_UNAVAILABLE
+            text = f"{actor.title} is being restarted"
+        text += f": {actor.message}"
+        if may_have_run and not actor.is_dead:
+            text += "; the call had begun and may have run"
+        payload = actor.payload if actor.is_dead else b""
+        return Failure(kind, text, actor.last_words, reason), payload
+
+    def failure_for(self, entry: Entry) -> tuple[Failure, bytes]:
+        """Say why a call that had begun has no result, and may not begin again."""
+        work = entry.task.actor
+        assert work is not None
+        return self.failure_of(self.actors[work.actor_id], may_have_run=True)
+
+    # Places
+
+    def place(self, now: float, turn: Turn) -> None:
+        """Find homes for those who have none, and hand over calls."""
+        starts: dict[ManagerId, list[Hosting]] = {}
+        homeless = list(self._homeless) if self._is_looking else ()
+        self._is_looking = False
+        for actor in homeless:
+            if actor.is_doomed or actor.is_released:
+                # Its home never heard of it, and nobody wants it any more.
+                self._die_homeless(actor, now, turn)
+                continue
+            manager = self._home_for(actor)
+            if manager is None:
+                continue
+            del self._homeless[actor]
+            self._move_in(actor, manager)
+            number = actor.life.incarnation
+            record = ActorPlaced(actor.actor_id, number, manager.manager_id)
+            turn.records.append(record)
+            hosting = Hosting(
+                actor.incarnation, actor.class_, actor.arguments, actor.options
+            )
+            starts.setdefault(manager.manager_id, []).append(hosting)
+        for manager_id, actors in starts.items():
+            peer = self._endpoint.fleet.managers[manager_id].peer
+            # As of a last lease: what may have begun must not be forgotten.
+            self._endpoint.promise(peer, StartActors(actors), turn)
+        for actor in list(self._callable):
+            if self._hand_over(actor, now, turn):
+                del self._callable[actor]
+
+    def _home_for(self, actor: Actor) -> ManagerEntry | None:
+        """Choose the manager with the fewest actors that has room."""
+        fleet = self._endpoint.fleet
+        fitting = [
+            manager
+            for manager in fleet.managers.values()
+            if fleet.is_usable(manager)
+            and manager.slots - manager.reserved >= actor.places
+        ]
+        return min(fitting, key=lambda m: (len(m.actors), len(m.leases)), default=None)
+
+    def _seek_home(self, actor: Actor) -> None:
+        self._homeless[actor] = None
+        self._is_looking = True
+
+    def _move_in(self, actor: Actor, manager: ManagerEntry) -> None:
+        actor.manager_id = manager.manager_id
+        manager.actors.add(actor.actor_id)
+        manager.reserved += actor.places
+
+    def _move_out(self, actor: Actor, now: float) -> None:
+        manager = self._endpoint.fleet.managers.get(actor.manager_id)
+        actor.manager_id = _NOWHERE
+        if manager is not None and actor.actor_id in manager.actors:
+            manager.actors.remove(actor.actor_id)
+            manager.reserved -= actor.places
+            manager.note_idle(now)
+            self._is_looking = True
+
+    def _hand_over(self, actor: Actor, now: float, turn: Turn) -> bool:
+        """Hand an actor its calls; false: there are more than may be there now."""
+        is_restarting = actor.life.state is LifeState.RESTARTING
+        if actor.is_dead or (is_restarting and actor.options.fails_on_restart):
+            self._end_waiting(actor, now, turn)
+            return True
+        manager = self._endpoint.fleet.managers.get(actor.manager_id)
+        if (
+            manager is None
+            or not manager.is_connected
+            or actor.life.state is not LifeState.ALIVE
+            or actor.is_doomed
+        ):
+            # Whatever changes that says so.
+            return True
+        ledger, sent = self._endpoint.ledger, actor.sent
+        if len(sent) >= WINDOW:
+            for task_id in [t for t in sent if t not in manager.calls]:
+                del sent[task_id]
+        leased: list[LeasedCall] = []
+        to = actor.incarnation
+        for caller, lane in list(actor.lanes.items()):
+            client = self._endpoint.clients.get(caller)
+            if client is not None and client.is_held_back:
+                continue
+            while lane and len(sent) < WINDOW:
+                entry = lane.popleft()
+                task = entry.task
+                if ledger.entries.get(task.task_id) is not entry:
+                    continue  # it was cancelled
+                ledger.lease_call(entry, manager.manager_id, now)
+                manager.calls[task.task_id] = sent[task.task_id] = entry
+                leased.append(
+                    LeasedCall(
+                        task.task_id, entry.attempt, task.function, task.arguments, to
+                    )
+                )
+            if not lane:
+                del actor.lanes[caller]
+        if leased:
+            at = now + self._endpoint.wall_offset
+            ids = [call.task_id for call in leased]
+            turn.records.append(TasksLeased(manager.manager_id, at, ids))
+            self._endpoint.promise(manager.peer, LeaseCalls(leased), turn)
+        return not actor.lanes
+
+    # Managers
+
+    def manager_admitted(
+        self, manager: ManagerEntry, has: Iterable[Incarnation], turn: Turn
+    ) -> list[Incarnation]:
+        """Compare what a manager has with what it should have.
+
+        Returns:
+            What it keeps; it ends the others.
+        """
+        there = {(of.actor_id, of.number) for of in has}
+        kept = []
+        for actor_id in sorted(manager.actors):
+            actor = self.actors[actor_id]
+            if (actor_id, actor.life.incarnation) in there:
+                kept.append(actor.incarnation)
+                self._callable[actor] = None
+                if actor.is_doomed or actor.is_released:
+                    # What it was told before may not have reached it.
+                    self._end_process(actor, turn, is_killed=actor.is_doomed)
+                continue
+            # It never heard of it: nothing has begun.
+            self._move_out(actor, manager.idle_since)
+            self._seek_home(actor)
+        return kept
+
+    def manager_lost(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
+        """End all incarnations that a manager had."""
+        where = f"manager {manager.manager_id} on {manager.host or 'an unnamed host'}"
+        for actor_id in sorted(manager.actors):
+            actor = self.actors[actor_id]
+            ended = ActorEnded(
+                actor.incarnation, DeathReason.NODE_LOST.value, f"{where} was lost"
+            )
+            self._ended(actor, ended, now, turn)
+
+    def started(self, told: Iterable[Incarnation], manager: ManagerEntry) -> None:
+        """Note that actors were constructed."""
+        for of in told:
+            actor = self.actors.get(of.actor_id)
+            if (
+                actor is not None
+                and actor.manager_id == manager.manager_id
+                and actor.incarnation == of
+                and actor.life.state is LifeState.STARTING
+            ):
+                actor.life.constructed()
+                self._callable[actor] = None
+
+    def ended(
+        self, told: ActorEnded, manager: ManagerEntry, now: float, turn: Turn
+    ) -> None:
+        """Note that an incarnation is over; an older one's end is no news."""
+        actor = self.actors.get(told.of.actor_id)
+        if (
+            actor is not None
+            and actor.manager_id == manager.manager_id
+            and actor.incarnation == told.of
+        ):
+            self._ended(actor, told, now, turn)
+        self._endpoint.promise(manager.peer, AckEnded([told.of]), turn)
+
+    # Lives
+
+    def _ended(self, actor: Actor, told: ActorEnded, now: float, turn: Turn) -> None:
+        life = actor.life
+        number = life.incarnation
+        self._move_out(actor, now)
+        reason = _reason(told.reason)
+        actor.message, actor.last_words = told.message, told.last_words
+        actor.payload = told.payload
+        if actor.is_doomed:
+            reason = DeathReason.KILLED
+            actor.message = "it was killed by actors.kill()"
+        elif actor.is_released:
+            reason, actor.message = DeathReason.EXITED, "nobody wants it"
+        is_meant = reason is DeathReason.EXITED or actor.is_doomed
+        delay = life.ended(reason, now, is_meant=is_meant)
+        if life.reason is DeathReason.RESTARTS_EXCEEDED:
+            actor.message += f"; it was restarted {life.restarts} times already"
+        turn.records.append(self._end_record(actor))
+        if delay is not None:
+            actor.restart_at = now + delay
+            self._restarts[actor] = None
+        died = Died(actor.actor_id, number, reason, delay is None, actor.message)
+        self._tell_watchers(actor, died, now, turn)
+        if delay is None:
+            self._bury(actor, now, turn)
+        elif actor.options.fails_on_restart:
+            self._end_waiting(actor, now, turn)
+
+    def _end_record(self, actor: Actor) -> IncarnationEnded:
+        return IncarnationEnded(
+            actor.actor_id,
+            actor.life.incarnation,
+            (actor.life.reason or DeathReason.EXITED).value,
+            actor.message,
+            actor.last_words,
+            actor.payload,
+            actor.is_dead,
         )
+
+    def _die_homeless(self, actor: Actor, now: float, turn: Turn) -> None:
+        """End an actor that has no process now."""
+        reason = DeathReason.KILLED if actor.is_doomed else DeathReason.EXITED
+        actor.message = (
+            "it was killed by actors.kill()" if actor.is_doomed else "nobody wants it"
+        )
+        actor.life.ended(reason, now, is_meant=True)
+        turn.records.append(self._end_record(actor))
+        died = self._death(actor)
+        self._tell_watchers(actor, died, now, turn)
+        self._bury(actor, now, turn)
+
+    def _bury(self, actor: Actor, now: float, turn: Turn) -> None:
+        """Let go of what a dead actor had."""
+        self._end_waiting(actor, now, turn)
+        key = (actor.options.namespace, actor.options.name)
+        if self._names.get(key) is actor:
+            del self._names[key]
+        for crowd in (self._homeless, self._restarts, self._unwanted):
+            crowd.pop(actor, None)
+        actor.class_ = actor.arguments = b""
+        self._forget_if_unheld(actor, now, turn)
+
+    def _forget_if_unheld(self, actor: Actor, now: float, turn: Turn) -> None:
+        if actor.holders:
+            return
+        entries = self._endpoint.ledger.entries
+        actor.sent = {t: e for t, e in actor.sent.items() if entries.get(t) is e}
+        if actor.sent or actor.lanes or actor.watchers:
+            # They will ask why they failed.
+            actor.free_at = now + LINGER
+            self._unwanted[actor] = None
+            return
+        self.actors.pop(actor.actor_id, None)
+        self._callable.pop(actor, None)
+        turn.records.append(ActorForgotten(actor.actor_id))
+
+    def _end_waiting(self, actor: Actor, now: float, turn: Turn) -> None:
+        """End all calls that wait here, with the reason."""
+        lanes, actor.lanes = actor.lanes, {}
+        failure, payload = self.failure_of(actor)
+        for lane in lanes.values():
+            for entry in lane:
+                if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
+                    task_id = entry.task.task_id
+                    outcome = self._failed_by(task_id, failure, payload, now)
+                    self._endpoint.end_call(entry, outcome, now, turn)
+        if actor.is_dead and actor.watchers:
+            self._tell_watchers(actor, self._death(actor), now, turn)
+
+    def _death(self, actor: Actor) -> Died:
+        return Died(
+            actor.actor_id,
+            actor.life.incarnation,
+            actor.life.reason or DeathReason.EXITED,
+            True,
+            actor.message,
+        )
+
+    def _tell_watchers(self, actor: Actor, died: Died, now: float, turn: Turn) -> None:
+        watchers, actor.watchers = actor.watchers, []
+        for entry in watchers:
+            if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
+                outcome = self._done(entry.task, died, now)
+                self._endpoint.end_call(entry, outcome, now, turn)
+
+    def _kill(self, actor: Actor, now: float, turn: Turn) -> None:
+        if actor.is_dead or actor.is_doomed:
+            return
+        actor.is_doomed = True
+        turn.records.append(ActorDoomed(actor.actor_id))
+        if actor.manager_id:
+            self._end_process(actor, turn, is_killed=True)
+        else:
+            self._die_homeless(actor, now, turn)
+
+    def _end_process(self, actor: Actor, turn: Turn, *, is_killed: bool) -> None:
+        manager = self._endpoint.fleet.managers[actor.manager_id]
+        message = EndActors([actor.incarnation], is_killed)
+        # A promise, so as not to overtake the start.
+        self._endpoint.promise(manager.peer, message, turn)
+
+    # Handles
+
+    def _hold(self, actor: Actor, client: ClientEntry, turn: Turn) -> None:
+        if client.client_id in actor.holders:
+            return
+        actor.holders.add(client.client_id)
+        client.held_actors.add(actor.actor_id)
+        self._note_holders(actor, turn)
+        actor.free_at = math.inf
+        self._unwanted.pop(actor, None)
+
+    def _release(
+        self, actor: Actor, client_id: ClientId, now: float, turn: Turn
+    ) -> None:
+        if client_id not in actor.holders:
+            return
+        actor.holders.remove(client_id)
+        client = self._endpoint.clients.get(client_id)
+        if client is not None:
+            client.held_actors.discard(actor.actor_id)
+        self._note_holders(actor, turn)
+        self._let_go(actor, now, turn)
+
+    def _let_go(self, actor: Actor, now: float, turn: Turn) -> None:
+        """Let an actor end soon if nobody has a handle."""
+        if actor.holders:
+            return
+        if actor.is_dead:
+            self._forget_if_unheld(actor, now, turn)
+        elif not actor.options.is_detached:
+            actor.free_at = now + LINGER
+            self._unwanted[actor] = None
+
+    def _note_holders(self, actor: Actor, turn: Turn) -> None:
+        turn.records.append(ActorHeld(actor.actor_id, sorted(actor.holders)))
+
+    def client_gone(self, client: ClientEntry, now: float, turn: Turn) -> None:
+        """Forget all handles of a client."""
+        for actor_id in sorted(client.held_actors):
+            actor = self.actors.get(actor_id)
+            if actor is not None:
+                self._release(actor, client.client_id, now, turn)
+        client.held_actors.clear()
+
+    # Time
+
+    @property
+    def wake_at(self) -> float:
+        return min(
+            min((actor.restart_at for actor in self._restarts), default=math.inf),
+            min((actor.free_at for actor in self._unwanted), default=math.inf),
+        )
+
+    def tick(self, now: float, turn: Turn) -> None:
+        """Restart those whose time has come, end those whom nobody wants."""
+        for actor in [a for a in self._restarts if a.restart_at <= now]:
+            del self._restarts[actor]
+            actor.restart_at = math.inf
+            actor.life.started_again()
+            self._seek_home(actor)
+        for actor in [a for a in self._unwanted if a.free_at <= now]:
+            del self._unwanted[actor]
+            if actor.is_dead:
+                self._forget_if_unheld(actor, now, turn)
+                continue
+            actor.is_released = True
+            if actor.manager_id:
+                self._end_process(actor, turn, is_killed=False)
+            else:
+                self._die_homeless(actor, now, turn)
+
+    # What an earlier process left
+
+    def replay(self, record: InterchangeRecord) -> None:
+        """Take the next record; one on an unknown actor has no effect."""
+        if isinstance(record, ActorAdmitted):
+            if record.actor_id not in self.actors:
+                self._enter(record)
+            return
+        actor_id = getattr(record, "actor_id", "")
+        actor = self.actors.get(actor_id)
+        if actor is None:
+            return
+        life = actor.life
+        match record:
+            case ActorHeld(_, client_ids):
+                actor.holders = set(client_ids)
+            case ActorPlaced(_, number, manager_id) if number >= life.incarnation:
+                life.restore(number, life.reason, is_over=False, now=-math.inf)
+                actor.manager_id = manager_id
+            case ActorDoomed():
+                actor.is_doomed = True
+            case IncarnationEnded() if record.incarnation >= life.incarnation:
+                reason = _reason(record.reason)
+                number = record.incarnation
+                life.restore(number, reason, is_over=True, now=-math.inf)
+                if record.is_final:
+                    life.state = LifeState.DEAD
+                actor.manager_id = _NOWHERE
+                actor.message, actor.last_words = record.message, record.last_words
+                actor.payload = record.payload
+            case ActorForgotten():
+                del self.actors[actor_id]
+                key = (actor.options.namespace, actor.options.name)
+                if self._names.get(key) is actor:
+                    del self._names[key]
+
+    def restored(self, now: float) -> None:
+        """Go on from the records; call it after the last one, before `queue`."""
+        for actor in self.actors.values():
+            manager = self._endpoint.fleet.managers.get(actor.manager_id)
+            actor.manager_id = _NOWHERE
+            if manager is not None:
+                self._move_in(actor, manager)
+            key = (actor.options.namespace, actor.options.name)
+            match actor.life.state:
+                case LifeState.DEAD:
+                    if self._names.get(key) is actor:
+                        del self._names[key]
+                case LifeState.RESTARTING:
+                    actor.restart_at = now
+                    self._restarts[actor] = None
+                case _ if manager is None:
+                    self._seek_home(actor)
+            clients = self._endpoint.clients
+            actor.holders = {c for c in actor.holders if not clients[c].is_leaving}
+            for client_id in actor.holders:
+                clients[client_id].held_actors.add(actor.actor_id)
+            if not actor.holders and not actor.options.is_detached:
+                # A dead one, too: what it has left behind may go.
+                actor.free_at = now
+                self._unwanted[actor] = None
+
+    def snapshot(self) -> Iterator[list[InterchangeRecord]]:
+        """Give the records that stand for all before them, an actor at a time."""
+        for actor in list(self.actors.values()):
+            if actor.actor_id not in self.actors:
+                continue
+            actor_id, number = actor.actor_id, actor.life.incarnation
+            records: list[InterchangeRecord] = [
+                ActorAdmitted(actor_id, actor.class_, actor.arguments, actor.options),
+                ActorHeld(actor_id, sorted(actor.holders)),
+                ActorPlaced(actor_id, number, actor.manager_id),
+            ]
+            if actor.is_doomed:
+                records.append(ActorDoomed(actor_id))
+            if actor.life.state in (LifeState.RESTARTING, LifeState.DEAD):
+                records.append(self._end_record(actor))
+            yield records
+
+    def check(self) -> None:
+        """Raise AssertionError if actors, homes and handles contradict each other."""
+        fleet, ledger = self._endpoint.fleet, self._endpoint.ledger
+        homes = {a: m.manager_id for m in fleet.managers.values() for a in m.actors}
+        for manager in fleet.managers.values():
+            taken = sum(self.actors[actor_id].places for actor_id in manager.actors)
+            assert manager.reserved == taken, manager.manager_id
+        for actor_id, actor in self.actors.items():
+            actor.life.check()
+            assert homes.get(actor_id, "") == actor.manager_id, actor_id
+            has_process = actor.life.state in (LifeState.STARTING, LifeState.ALIVE)
+            assert bool(actor.manager_id) + (actor in self._homeless) == has_process
+            assert (actor in self._restarts) == (
+                actor.life.state is LifeState.RESTARTING
+            ), actor_id
+            for client_id in actor.holders:
+                held = self._endpoint.clients[client_id].held_actors
+                assert actor_id in held, actor_id
+            for lane in actor.lanes.values():
+                numbers = [entry.number for entry in lane]
+                assert numbers == sorted(numbers), "a lane is out of order"
+                for entry in lane:
+                    known = ledger.entries.get(entry.task.task_id)
+                    assert known is None or not known.manager_id, entry.task.task_id
+
+
+def _reason(text: str) -> DeathReason:
+    try:
+        return DeathReason(text)
+    except ValueError:
+        # Of a newer manager.
+        return DeathReason.CRASHED

@@ -92,6 +92,25 @@ class ActorLife:
         """Whether a crash may ever be followed by another incarnation."""
         return self.max_restarts != 0
 
+    def restore(
+        self, incarnation: int, reason: DeathReason | None, *, is_over: bool, now: float
+    ) -> None:
+        """Take up a life that began elsewhere, where this incarnation was the last.
+
+        Args:
+            incarnation: 1 is the first.
+            reason: why it, or the one before, ended.
+            is_over: whether it has ended, and the next has not begun.
+            now: monotonic seconds; earlier crashes count as if they came now.
+        """
+        self.incarnation, self.restarts = incarnation, incarnation - 1
+        self.reason = reason
+        self.state = LifeState.RESTARTING if is_over else LifeState.STARTING
+        if self.max_restarts > 0:
+            crashes = min(self.restarts + is_over, self.max_restarts)
+            self._recent = deque([now] * crashes)
+            self._crashed_at = now
+
     def constructed(self) -> None:
         """Note that the constructor has returned."""
         assert self.state is LifeState.STARTING

@@ -17,10 +17,12 @@ class ClientEntry:
     __slots__ = (
         "client_id",
         "gone_at",
+        "held_actors",
         "instance",
         "is_held_back",
         "is_leaving",
         "is_put_off",
+        "is_within",
         "unacknowledged",
         "unfinished",
         "unread_bytes",
@@ -32,6 +34,8 @@ class ClientEntry:
         self.unacknowledged: dict[TaskId, Outcome] = {}
         self.unread_bytes = 0  # of these, about
         self.is_held_back = False  # it has not read enough of them to get more
+        self.is_within = False  # it is one of the endpoint's own workers
+        self.held_actors: set[str] = set()  # on which it has handles
         self.unfinished = 0  # its tasks in the ledger
         self.gone_at = math.inf  # since when its link is closed
         self.is_leaving = False  # nobody will come for its results

@@ -18,7 +18,9 @@ class ManagerEntry:
     """One manager, from its admission until it left or is lost."""
 
     __slots__ = (
+        "actors",
         "block_id",
+        "calls",
         "host",
         "idle_since",
         "instance",
@@ -28,6 +30,7 @@ class ManagerEntry:
         "leases",
         "manager_id",
         "pid",
+        "reserved",
         "slots",
         "window",
         "workers",
@@ -41,6 +44,9 @@ class ManagerEntry:
         self.slots = slots
         self.window = slots  # leases it wants at most
         self.leases: dict[TaskId, Entry] = {}
+        self.calls: dict[TaskId, Entry] = {}  # leases of actors' calls
+        self.actors: set[str] = set()  # that live there, or shall
+        self.reserved = 0  # of the slots, for actors
         self.idle_since = now
         self.is_connected = True
         self.is_draining = False
@@ -54,9 +60,32 @@ class ManagerEntry:
     def peer(self) -> str:
         return f"manager:{self.manager_id}"
 
+    @property
+    def places(self) -> int:
+        """Workers that run tasks at a time."""
+        return self.slots - self.reserved
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it has anything that its end would end, too."""
+        return bool(self.leases or self.calls or self.actors)
+
+    @property
+    def all_leases(self) -> dict[TaskId, Entry]:
+        """Tasks and calls; the very leases if there are no calls."""
+        return {**self.leases, **self.calls} if self.calls else self.leases
+
     def release(self, task_id: TaskId, now: float) -> None:
         """End a lease, if there is one."""
-        if self.leases.pop(task_id, None) is not None and not self.leases:
+        if self.leases.pop(task_id, None) is not None:
+            if not self.leases:
+                self.note_idle(now)
+        elif self.calls.pop(task_id, None) is not None:
+            self.note_idle(now)
+
+    def note_idle(self, now: float) -> None:
+        """Take note if it has nothing any more."""
+        if not self.is_busy:
             self.idle_since = now
 
 
@@ -80,6 +109,11 @@ class Fleet:
             and manager.block_id not in self.retired
         )
 
+    @property
+    def reserved(self) -> int:
+        """Places of workers that actors have taken."""
+        return sum(manager.reserved for manager in self.managers.values())
+
     def of_block(self, block_id: BlockId) -> list[ManagerEntry]:
         return [m for m in self.managers.values() if m.block_id == block_id]
 
@@ -98,17 +132,17 @@ class Fleet:
         usable = [
             m
             for m in self.managers.values()
-            if len(m.leases) < max(m.window, m.slots) and self.is_usable(m)
+            if len(m.leases) < max(m.window, m.places) and self.is_usable(m)
         ]
         if len(usable) == 1:
             manager = usable[0]
-            room = max(manager.window, manager.slots) - len(manager.leases)
+            room = max(manager.window, manager.places) - len(manager.leases)
             if waiting():
                 yield manager, min(room, waiting())
             return
         usable.sort(key=lambda m: -len(m.leases))
         for manager in usable:
-            count = min(manager.slots - len(manager.leases), waiting())
+            count = min(manager.places - len(manager.leases), waiting())
             if count > 0:
                 yield manager, count
         ahead = [m for m in usable if len(m.leases) < m.window]
@@ -137,9 +171,9 @@ class Fleet:
                 block_id,
                 len(managers),
                 sum(m.slots for m in managers),
-                sum(len(m.leases) for m in managers),
+                sum(len(m.leases) + len(m.calls) + len(m.actors) for m in managers),
                 0.0
-                if any(m.leases for m in managers)
+                if any(m.is_busy for m in managers)
                 else now - max(m.idle_since for m in managers),
                 not any(self.is_usable(m) for m in managers),
             )

@@ -49,6 +49,7 @@ class Entry:
         "leased_at",
         "lost_starts",
         "manager_id",
+        "number",
         "past",
         "priority",
         "queued_at",
@@ -72,6 +73,8 @@ class Entry:
         self.leased_at = 0.0
         self.running_at = 0.0
         self.past: tuple[Step, ...] = ()  # of earlier attempts
+        # Set by the roster alone: the place of a call among others.
+        self.number: int
 
 
 class Ledger:
@@ -83,6 +86,8 @@ class Ledger:
 
     def __init__(self, wall_offset: float) -> None:
         self.entries: dict[TaskId, Entry] = {}
+        # {id: entry}: those of `entries` that are for actors; they wait elsewhere.
+        self.calls: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
         # {client: its tasks that wait until it has read some results}; some may have
         # ended meanwhile.
@@ -99,7 +104,8 @@ class Ledger:
     @property
     def leased(self) -> int:
         held_back = sum(sum(map(self._is_here, e)) for e in self.held_back.values())
-        return len(self.entries) - len(self.backlog) - held_back
+        elsewhere = held_back + len(self.calls)
+        return len(self.entries) - len(self.backlog) - elsewhere
 
     def _is_here(self, entry: Entry) -> bool:
         """Tell whether a task that was held back has not ended since."""
@@ -116,6 +122,16 @@ class Ledger:
         for entry in self.held_back.pop(client_id, ()):
             if self._is_here(entry):
                 self.backlog.append(entry)
+
+    def accept_first(
+        self, tasks: Iterable[Task], client_id: ClientId, now: float
+    ) -> int:
+        """Enter tasks that are not known, and let them wait before all others."""
+        entries = [Entry(task, client_id, now + self._wall_offset) for task in tasks]
+        for entry in reversed(entries):
+            self.entries[entry.task.task_id] = entry
+            self.backlog.push_front(entry)
+        return len(entries)
 
     def accept(self, tasks: Iterable[Task], client_id: ClientId, now: float) -> int:
         """Enter tasks and let them wait; a known id is not entered twice.
@@ -169,6 +185,18 @@ class Ledger:
             self.backlog.push_front(entry)
         return leases
 
+    def enter_call(self, task: Task, client_id: ClientId, now: float) -> Entry:
+        """Enter a task that is for an actor, and was not known; it waits elsewhere."""
+        entry = Entry(task, client_id, now + self._wall_offset)
+        self.entries[task.task_id] = self.calls[task.task_id] = entry
+        return entry
+
+    def lease_call(self, entry: Entry, manager_id: ManagerId, now: float) -> None:
+        """Lease a call that waits to the manager that has its actor."""
+        entry.state = _LEASED
+        entry.manager_id = manager_id
+        entry.leased_at = now + self._wall_offset
+
     def hold(self, entry: Entry, manager_id: ManagerId) -> None:
         """Enter the lease of a task that does not wait: it was there before us."""
         entry.state = _LEASED
@@ -191,7 +219,10 @@ class Ledger:
             # come from a machine that lost its power, and have forgotten an attempt.
             entry.attempt = max(entry.attempt, attempt)
             return entry.attempt
-        if entry.manager_id or not self.backlog.withdraw(entry):
+        if entry.manager_id or task_id in self.calls:
+            # Of a call that waits its actor's roster knows where.
+            return None
+        if not self.backlog.withdraw(entry):
             return None
         entry.attempt = max(entry.attempt, attempt)
         entry.state = _LEASED
@@ -223,7 +254,7 @@ class Ledger:
         avoid: BlockId,
         tried: Outcome | None = None,
     ) -> None:
-        """Let a leased task wait again, before all others.
+        """Let a leased task wait again, before all others; a call, elsewhere.
 
         Args:
             entry: leased.
@@ -260,7 +291,8 @@ class Ledger:
         entry.manager_id = _NOBODY
         entry.queued_at = at
         entry.leased_at = entry.running_at = 0.0
-        self.backlog.push_front(entry)
+        if entry.task.actor is None:
+            self.backlog.push_front(entry)
 
     def may_start_again(self, entry: Entry) -> bool:
         """Tell whether another start may be lost after this one."""
@@ -286,6 +318,8 @@ class Ledger:
         """
         task_id = entry.task.task_id
         del self.entries[task_id]
+        if self.calls:
+            self.calls.pop(task_id, None)
         if entry.is_waiting:
             self.backlog.remove(entry)
         if tried is not None:
@@ -323,6 +357,10 @@ class Ledger:
             queued |= {e.task.task_id for e in entries if self._is_here(e)}
         for task_id, entry in self.entries.items():
             is_queued = task_id in queued
+            assert (task_id in self.calls) == (entry.task.actor is not None), task_id
+            if task_id in self.calls:
+                assert not is_queued, task_id
+                is_queued = entry.state is _QUEUED
             assert is_queued == (entry.state is _QUEUED), task_id
             assert is_queued == (not entry.manager_id), task_id
             assert entry.lost_starts <= entry.task.retries, task_id

@@ -12,6 +12,10 @@ snapshot may be taken while later ones come in.
 Leases are written down, too: of a task that a manager had when manager and interchange
 both died, nobody else would know that it may have begun.
 
+    ActorAdmitted ──► ActorPlaced ──► IncarnationEnded ──► ActorForgotten
+                          ▲                  │
+                          └──────────────────┘
+
 Fields are only ever added, last, with defaults; a field's type never changes.
 """
 
@@ -19,6 +23,7 @@ import msgspec
 
 from actors.logic.block_errors import BadState
 from actors.messages import (
+    ActorOptions,
     BlockId,
     ClientId,
     ManagerId,
@@ -29,9 +34,15 @@ from actors.messages import (
 )
 
 __all__ = [
+    "ActorAdmitted",
+    "ActorDoomed",
+    "ActorForgotten",
+    "ActorHeld",
+    "ActorPlaced",
     "ClientAdmitted",
     "ClientForgotten",
     "FleetSteered",
+    "IncarnationEnded",
     "InterchangeRecord",
     "ManagerAdmitted",
     "ManagerRemoved",
@@ -107,6 +118,7 @@ class ClientAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
     """A client came in that was not known, or about to be forgotten."""
 
     client_id: ClientId
+    is_within: bool = False  # it is one of the endpoint's own workers
 
 
 class ManagerAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
@@ -135,6 +147,54 @@ class FleetSteered(Record, frozen=True, array_like=True, tag=True, gc=False):
     bad_state: BadState | None = None  # why every task fails
 
 
+class ActorAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """An actor lives, with or without a process."""
+
+    actor_id: str
+    class_: bytes
+    arguments: bytes
+    options: ActorOptions
+
+
+class ActorHeld(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """Which clients have handles on an actor; the newest such record counts alone."""
+
+    actor_id: str
+    client_ids: list[ClientId]
+
+
+class ActorPlaced(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A manager has, or is about to get, an incarnation; "": it waits for one."""
+
+    actor_id: str
+    incarnation: int
+    manager_id: ManagerId
+
+
+class ActorDoomed(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """An actor was killed for good; its process may not know it yet."""
+
+    actor_id: str
+
+
+class IncarnationEnded(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """An incarnation is over; the actor, too, unless another one follows."""
+
+    actor_id: str
+    incarnation: int
+    reason: str  # see `logic.actor_life.DeathReason`
+    message: str
+    last_words: str
+    payload: bytes
+    is_final: bool
+
+
+class ActorForgotten(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """An actor is dead, and nobody has a handle on it."""
+
+    actor_id: str
+
+
 InterchangeRecord = (
     TasksAccepted
     | TasksLeased
@@ -147,6 +207,12 @@ InterchangeRecord = (
     | ManagerAdmitted
     | ManagerRemoved
     | FleetSteered
+    | ActorAdmitted
+    | ActorHeld
+    | ActorPlaced
+    | ActorDoomed
+    | IncarnationEnded
+    | ActorForgotten
 )
 
 encode_record = msgspec.msgpack.Encoder().encode

@@ -8,12 +8,21 @@ the worker managed to write. An effect for a worker that is dead or unknown does
 nothing: its `WorkerDied` has said, or is about to say, what has not begun.
 """
 
+import signal
 from dataclasses import dataclass
 
 import msgspec
 
 from actors.logic.turn import Effect
-from actors.messages import Failure, FromWorker, Ran, Run, WorkerId
+from actors.messages import (
+    Failure,
+    FromWorker,
+    HostActor,
+    Message,
+    Ran,
+    Run,
+    WorkerId,
+)
 
 __all__ = [
     "AssignTasks",
@@ -24,10 +33,12 @@ __all__ = [
     "StopWorker",
     "TasksRan",
     "TasksRecalled",
+    "TellWorker",
     "WorkerDied",
     "WorkerEvent",
     "WorkerSaid",
     "WorkerStarted",
+    "how_it_died",
 ]
 
 
@@ -36,6 +47,7 @@ class StartWorker(Effect):
     """Make a worker process; tasks may be assigned at once."""
 
     worker_id: WorkerId
+    become: HostActor | None = None  # the actor whose process it is; None: nobody's
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,14 @@ class AssignTasks(Effect):
 
     worker_id: WorkerId
     runs: list[Run]
+
+
+@dataclass(frozen=True, slots=True)
+class TellWorker(Effect):
+    """Say something that the worker hears while a task runs."""
+
+    worker_id: WorkerId
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +153,16 @@ WorkerEvent = (
     | InitializerFailed
     | WorkerDied
 )
+
+
+def how_it_died(death: WorkerDied) -> str:
+    """Say it as part of a sentence."""
+    if death.signal is None and death.exit_code is None:
+        return "ended, nobody knows how,"
+    if death.signal is None:
+        return f"exited with code {death.exit_code}"
+    try:
+        name = signal.Signals(death.signal).name
+    except ValueError:
+        name = "an unnamed one"
+    return f"died by signal {death.signal} ({name})"

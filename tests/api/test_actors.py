@@ -24,16 +24,23 @@ from actors.errors import (
     TaskTimeoutError,
 )
 from actors.refs import known
+from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def runtime() -> Iterator[None]:
-    actors.init(num_workers=2)
-    yield
-    actors.shutdown()
+@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        actors.init(num_workers=2)
+        yield request.param
+        actors.shutdown()
+        return
+    with RunningEndpoint() as endpoint:
+        actors.init(endpoint.folder)
+        yield request.param
+        actors.shutdown()
 
 
 class Account:
@@ -76,6 +83,11 @@ class Account:
 
 # By hand: type checkers do not look at what a decorator makes of a class.
 Counter = actors.remote(Account)
+
+
+def embedded_only(runtime: str) -> None:
+    if runtime != "embedded":
+        pytest.skip("an endpoint refuses it")
 
 
 def alive(pid: int) -> bool:
@@ -354,7 +366,9 @@ def test_a_full_mailbox_makes_tasks_wait_too(tmp_path: Path) -> None:
     assert actors.get(call_too_often.remote(refuses, gate)) == "refused"
 
 
-def test_a_method_beyond_its_timeout_is_interrupted() -> None:
+def test_a_method_beyond_its_timeout_is_interrupted(runtime: str) -> None:
+    embedded_only(runtime)
+
     class Sleeper:
         def __init__(self) -> None:
             self.count = 0
@@ -438,8 +452,9 @@ class Stubborn:
 
 
 def test_a_call_that_goes_on_after_cancel_is_killed_after_the_grace(
-    tmp_path: Path,
+    tmp_path: Path, runtime: str
 ) -> None:
+    embedded_only(runtime)
     stubborn = actors.remote(Stubborn).options(max_restarts=1).remote(str(tmp_path))
     ref, after = stubborn.go_on.remote(), stubborn.is_cancelled.remote()
     eventually((tmp_path / "begun").exists)
@@ -453,7 +468,8 @@ def test_a_call_that_goes_on_after_cancel_is_killed_after_the_grace(
     assert actors.get(after) is False
 
 
-def test_a_call_can_look_whether_it_was_cancelled(tmp_path: Path) -> None:
+def test_a_call_can_look_whether_it_was_cancelled(tmp_path: Path, runtime: str) -> None:
+    embedded_only(runtime)
     for concurrency in (1, 2):
         both = actors.remote(Stubborn).options(max_concurrency=concurrency)
         stubborn = both.remote(str(tmp_path))
@@ -482,7 +498,7 @@ def test_an_actor_that_is_killed_from_outside_says_by_what() -> None:
         actors.get(counter.add.remote())
 
 
-def test_wrong_use_is_told_at_the_call() -> None:
+def test_wrong_use_is_told_at_the_call(runtime: str) -> None:
     counter = Counter.remote()
     with pytest.raises(AttributeError, match="nothing"):
         counter.nothing.remote()
@@ -490,15 +506,18 @@ def test_wrong_use_is_told_at_the_call() -> None:
         counter.add(1)
     with pytest.raises(ConfigError, match="Unknown options"):
         Counter.options(colour="red")
-    with pytest.raises(ConfigError, match="detached"):
-        Counter.options(lifetime="detached")
     with pytest.raises(ConfigError, match="handle"):
         actors.kill("counter")  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="needs"):
-        Counter.options(num_cpus=100).remote()
+    if runtime == "embedded":
+        with pytest.raises(ConfigError, match="detached"):
+            Counter.options(lifetime="detached").remote()
+        with pytest.raises(ConfigError, match="needs"):
+            Counter.options(num_cpus=100).remote()
 
 
-def test_the_directory_is_sound_after_all_this() -> None:
+def test_the_directory_is_sound_after_all_this(runtime: str) -> None:
+    if runtime != "embedded":
+        pytest.skip("an endpoint's is looked at by the simulation")
     current: Any = known()
     current._directory.check()
     eventually(lambda: not current._directory.actors, what="all actors are released")

@@ -24,13 +24,14 @@ from actors.embedded.hub import INTERRUPT_GRACE, MAX_DEFINED, RECALL_AFTER, Hub
 from actors.embedded.requests import Requests
 from actors.embedded.resources import Capacity
 from actors.embedded.tasks import CallSpec, Task, TaskStage
-from actors.embedded.workers import SendTasks, TellWorker
+from actors.embedded.workers import SendTasks
 from actors.errors import BrokenInvariant
 from actors.logic.workers import (
     KillWorker,
     RecallTasks,
     StartWorker,
     StopWorker,
+    TellWorker,
     WorkerDied,
 )
 from actors.messages import (

@@ -663,7 +663,7 @@ def test_a_manager_that_comes_back_draining_gets_nothing_and_is_stopped(
 ) -> None:
     """It was told to drain, and was lost, by the same interchange."""
     desk.admit(manager_hello())
-    turn = desk.tell(Report(0, []), MANAGER)
+    turn = desk.tell(Report(0, [], is_draining=True), MANAGER)
     assert sent_to(turn, MANAGER, Stop)
     assert not sent_to(desk.submit("t1"), MANAGER, Lease)
 

@@ -21,8 +21,10 @@ from actors.logic.workers import (
     KillWorker,
     RecallTasks,
     StartWorker,
+    StopWorker,
     TasksRan,
     TasksRecalled,
+    TellWorker,
     WorkerDied,
     WorkerStarted,
 )
@@ -31,6 +33,8 @@ from actors.messages import (
     BlockState,
     Failure,
     FailureKind,
+    HostActor,
+    Interrupt,
     Ran,
     Run,
     WorkerId,
@@ -67,6 +71,15 @@ class FakeWorker:
     begun_seq: int = 0
     is_busy: bool = False
     is_alive: bool = True
+    is_stopping: bool = False
+    become: HostActor | None = None  # the actor whose process it is
+    last_calls: dict[bytes, int] = field(default_factory=dict)  # {caller: number}
+
+    def note_call(self, arguments: bytes) -> None:
+        """Fail unless the calls of one caller come in their order."""
+        caller, _, number = arguments.removeprefix(FAILING).rpartition(b"-")
+        assert int(number) > self.last_calls.get(caller, -1), (arguments, self)
+        self.last_calls[caller] = int(number)
 
 
 class ManagerNode(Node):
@@ -83,8 +96,9 @@ class ManagerNode(Node):
     def do(self, effect: Any) -> None:
         heart, chance = self.world.heart, self.world.chance
         match effect:
-            case StartWorker(worker_id):
-                worker = self.workers[worker_id] = FakeWorker(worker_id)
+            case StartWorker(worker_id, become):
+                worker = FakeWorker(worker_id, become=become)
+                self.workers[worker_id] = worker
                 heart.after(chance.uniform(0, 0.1), lambda: self._started(worker))
             case AssignTasks(worker_id, runs):
                 # A dead worker's death has said, or will say, that these never began.
@@ -96,6 +110,14 @@ class ManagerNode(Node):
                 heart.after(self.world.delay() / 10, lambda: self._recall(worker_id))
             case KillWorker(worker_id):
                 heart.after(self.world.delay() / 10, lambda: self.kill(worker_id))
+            case StopWorker(worker_id):
+                if worker_id in self.workers:
+                    self.workers[worker_id].is_stopping = True
+                    heart.after(0.0, lambda: self._end_if_done(worker_id))
+            case TellWorker(worker_id, Interrupt(seq)):
+                heart.after(
+                    self.world.delay() / 10, lambda: self._interrupt(worker_id, seq)
+                )
             case MeasureWorkers():
                 heart.after(0.001, lambda: self.tell(WorkersMeasured({})))
             case Exit(code, reason):
@@ -124,6 +146,8 @@ class ManagerNode(Node):
         worker.is_busy = True
         worker.begun_seq = run.seq
         self.world.executions[run.arguments] += 1
+        if worker.become is not None and run.seq > 1:
+            worker.note_call(run.arguments)
         began = self.world.now
         duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0, 8.0))
         self.world.heart.after(duration, lambda: self._ran(worker, run, began))
@@ -137,6 +161,25 @@ class ManagerNode(Node):
         ran = Ran(run.seq, is_success, run.arguments, began, self.world.now, failure)
         self.tell(TasksRan(worker.worker_id, [ran]))
         self._run_next(worker)
+        self._end_if_done(worker.worker_id)
+
+    def _end_if_done(self, worker_id: WorkerId) -> None:
+        worker = self.workers.get(worker_id)
+        if worker and worker.is_stopping and not (worker.is_busy or worker.backlog):
+            self.kill(worker_id, exit_code=0)
+
+    def _interrupt(self, worker_id: WorkerId, seq: int) -> None:
+        """Let a call that has not begun end without having run."""
+        worker = self.workers.get(worker_id)
+        run = (
+            next((r for r in worker.backlog if r.seq == seq), None) if worker else None
+        )
+        if worker is None or run is None:
+            return
+        worker.backlog.remove(run)
+        failure = Failure(FailureKind.EXCEPTION, "KeyboardInterrupt")
+        ran = Ran(seq, False, b"", self.world.now, self.world.now, failure)
+        self.tell(TasksRan(worker_id, [ran]))
 
     def _recall(self, worker_id: WorkerId) -> None:
         worker = self.workers.get(worker_id)
@@ -145,13 +188,15 @@ class ManagerNode(Node):
             worker.backlog.clear()
             self.tell(TasksRecalled(worker_id, seqs))
 
-    def kill(self, worker_id: WorkerId) -> None:
-        """Let a worker die; a dead one stays dead."""
+    def kill(self, worker_id: WorkerId, exit_code: int | None = None) -> None:
+        """Let a worker die, by a signal unless told; a dead one stays dead."""
         worker = self.workers.pop(worker_id, None)
         if worker is not None:
             worker.is_alive = False
             begun_seq = worker.begun_seq
-            self.tell(WorkerDied(worker_id, None, 9, 0, 0.0, begun_seq, "killed"))
+            number = 9 if exit_code is None else None
+            died = WorkerDied(worker_id, exit_code, number, 0, 0.0, begun_seq, "")
+            self.tell(died)
 
     def end_workers(self) -> None:
         for worker in self.workers.values():

@@ -13,7 +13,7 @@ from actors.api.session import (
     SubmitNow,
 )
 from actors.logic.turn import Exit
-from actors.messages import Outcome, Task, TaskId
+from actors.messages import ActorOptions, ActorWork, Outcome, Task, TaskId
 from tests.simulation.batch import FAILING
 from tests.simulation.network import Node, Surroundings
 
@@ -22,6 +22,9 @@ __all__ = ["ClientNode", "Stage"]
 
 class Stage(Surroundings, Protocol):
     """What clients need of their world."""
+
+    has_actors: bool
+    slots: int
 
     def note(self, text: str) -> None: ...
 
@@ -44,10 +47,16 @@ class ClientNode(Node):
         self.resolved: dict[TaskId, list[Outcome]] = defaultdict(list)
         self.submitted: dict[TaskId, Task] = {}
         self.cancelled: set[TaskId] = set()
+        self.actors: list[str] = []  # on which it has handles
+        self._made_actors = 0
+        self._is_winding_up = False  # it makes no more calls, and drops its handles
         self._ranks: dict[TaskId, tuple[int, int]] = {}
 
     def submit(self, count: int) -> None:
         chance = self.world.chance
+        if self.world.has_actors and chance.random() < 0.7:
+            self._call(count)
+            return
         tasks = []
         for _ in range(count):
             task_id = TaskId(f"{self.name}-{len(self.submitted)}")
@@ -60,6 +69,66 @@ class ClientNode(Node):
             self.submitted[task_id] = task
             tasks.append(task)
         self.tell(SubmitNow(tasks))
+
+    def _call(self, count: int) -> None:
+        """Call an actor, new or known, of our own."""
+        chance = self.world.chance
+        tasks: list[Task] = []
+        if not self.actors or chance.random() < 0.3:
+            actor_id = f"{self.name}-a{self._made_actors}"
+            # One alone may take a place for good, or all others might wait for ever.
+            takes_place = self.world.slots > 1 and actor_id == "c0-a0"
+            self._made_actors += 1
+            self.actors.append(actor_id)
+            options = ActorOptions(
+                "Actor",
+                max_restarts=chance.choice((0, 1, 5, -1)),
+                fails_on_restart=chance.random() < 0.2,
+                num_cpus=1.0 if takes_place else 0.0,
+            )
+            # What can never be constructed would be tried for ever.
+            may_fail = options.max_restarts >= 0
+            creation = ActorWork(actor_id, "create", options)
+            tasks.append(self._work(creation, may_fail=may_fail))
+        work = ActorWork(chance.choice(self.actors), "call")
+        for _ in range(count):
+            tasks.append(self._work(work, retries=chance.choice((0, 0, 1, 3))))
+        if chance.random() < 0.2:
+            tasks.append(self._work(ActorWork(work.actor_id, "watch")))
+        if chance.random() < 0.1:
+            is_final = chance.random() < 0.5
+            ended = ActorWork(work.actor_id, "kill" if is_final else "restart")
+            tasks.append(self._work(ended))
+        self.tell(SubmitNow(tasks))
+
+    def _work(
+        self, work: ActorWork, retries: int = 3, *, may_fail: bool = True
+    ) -> Task:
+        task_id = TaskId(f"{self.name}-{len(self.submitted)}")
+        arguments = task_id.encode()
+        if may_fail and self.world.chance.random() < 0.1:
+            arguments = FAILING + arguments
+        now = self.world.now
+        task = Task(task_id, b"@m", arguments, now, retries, actor=work)
+        self.submitted[task_id] = task
+        return task
+
+    def wind_up(self) -> None:
+        """Drop all handles once all calls have been answered."""
+        self._is_winding_up = True
+        self._drop_handles()
+
+    def _drop_handles(self) -> None:
+        unanswered = [
+            task_id
+            for task_id in self.submitted.keys() - self.resolved.keys()
+            # Whoever watches an actor keeps nobody alive.
+            if not _is_watch(self.submitted[task_id])
+        ]
+        if self.actors and not unanswered:
+            gone, self.actors = self.actors, []
+            tasks = [self._work(ActorWork(a, "release")) for a in gone]
+            self.tell(SubmitNow(tasks))
 
     def cancel_some(self) -> None:
         chance = self.world.chance
@@ -83,6 +152,8 @@ class ClientNode(Node):
             case Resolve(outcomes):
                 for outcome in outcomes:
                     self.resolved[outcome.task_id].append(outcome)
+                if self._is_winding_up:
+                    self.world.heart.after(0.01, self._drop_handles)
             case Progress(deltas):
                 for delta in deltas:
                     rank = (delta.attempt, int(delta.state))
@@ -99,4 +170,10 @@ class ClientNode(Node):
 
     @property
     def is_done(self) -> bool:
-        return self.is_guest or self.submitted.keys() == self.resolved.keys()
+        return self.is_guest or (
+            not self.actors and self.submitted.keys() == self.resolved.keys()
+        )
+
+
+def _is_watch(task: Task) -> bool:
+    return task.actor is not None and task.actor.verb == "watch"

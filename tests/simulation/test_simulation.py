@@ -45,9 +45,10 @@ def run(
     faults: bool = True,
     kind: StrategyKind | None = None,
     barren: float = 0.0,
+    has_actors: bool = False,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
-    world = World(seed, faults=faults, kind=kind, barren=barren)
+    world = World(seed, faults=faults, kind=kind, barren=barren, has_actors=has_actors)
     try:
         world.run()
     except Exception as error:
@@ -85,6 +86,23 @@ def test_where_no_block_is_of_use_every_task_says_so(seed: int) -> None:
                 assert failure is not None
                 assert failure.kind is FailureKind.BLOCK_FAILED
                 assert "no manager of it has connected" in failure.detail
+
+
+@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS // 4, CHUNK))
+def test_each_call_of_an_actor_has_one_result_and_comes_in_its_order(
+    first: int,
+) -> None:
+    for seed in range(first, min(first + CHUNK, FIRST_SEED + SEEDS // 4)):
+        run(seed, has_actors=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_faults_every_call_runs_once(seed: int) -> None:
+    world = run(seed, faults=False, has_actors=True)
+    for client in world.clients:
+        for task in client.submitted.values():
+            if task.actor is None or task.actor.verb == "call":
+                assert world.executions[task.arguments] <= 1, task.task_id
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)

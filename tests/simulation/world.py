@@ -6,6 +6,7 @@ often than its retries allow, and nothing may be left over anywhere.
 """
 
 import itertools
+import pickle
 import random
 import zlib
 from collections import Counter
@@ -18,6 +19,7 @@ from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.manager import Manager, ManagerSettings
 from actors.endpoint.provider import Provider, ProviderSettings
 from actors.endpoint.strategy import Strategy, StrategySettings
+from actors.logic.actor_life import Died
 from actors.logic.liveness import Tempo
 from actors.logic.scaling import Bounds, StrategyKind
 from actors.messages import (
@@ -74,6 +76,8 @@ KINDS = (
     "operator",
 )
 INFRASTRUCTURE = (FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST)
+# Why a call of an actor has no result.
+UNANSWERED = (FailureKind.ACTOR_DIED, FailureKind.ACTOR_UNAVAILABLE)
 
 
 class World:
@@ -93,7 +97,9 @@ class World:
         faults: bool = True,
         kind: StrategyKind | None = None,
         barren: float = 0.0,
+        has_actors: bool = False,
     ) -> None:
+        self.has_actors = has_actors
         self._barren = barren
         # Apart from the others, so that a seed's story differs by these blocks only.
         self._barren_chance = random.Random(seed)
@@ -437,6 +443,9 @@ class World:
         match chance.choice(verbs):
             case "quiesce" as verb:
                 self.command(verb)
+            case "drain" if self.has_actors:
+                # It would wait for actors to end, and their calls perhaps for its end.
+                self.command("status")
             case "hold" | "resume" | "drain" as verb if names:
                 self.command(verb, [chance.choice(names)])
             case "scale":
@@ -496,6 +505,8 @@ class World:
                 heart.after(chance.uniform(1, 15), client.cancel_some)
             if client.is_guest:
                 heart.after(chance.uniform(10.5, 19), client.depart)
+            if self.has_actors:
+                heart.after(TROUBLE + 1, client.wind_up)
         if self.faults:
             for _ in range(chance.choice((0, 2, 6, 20))):
                 heart.after(chance.uniform(0, TROUBLE), self.disturb)
@@ -529,8 +540,9 @@ class World:
                 left.append(f"{client.name} keeps tasks")
             if client.is_guest and client.machine.settings.client_id in center.clients:
                 left.append(f"{client.name} is not forgotten")
+        left += [f"actor {actor_id} is known" for actor_id in center.roster.actors]
         for member in center.fleet.managers.values():
-            if member.leases:
+            if member.is_busy:
                 left.append(f"{member.manager_id} keeps leases")
         for node in self.managers:
             manager = node.machine
@@ -538,6 +550,7 @@ class World:
                 manager.queue
                 or manager.outbox
                 or any(worker.backlog for worker in manager.workers.values())
+                or manager.hosts.incarnations()
             ):
                 left.append(f"{node.name} keeps tasks")
         active = [job.block_id for job in self.jobs.values() if job.state.is_active]
@@ -561,6 +574,8 @@ class World:
                 # Every start but the last one was lost, and each lost one is counted.
                 # (A machine that loses its power may forget a start; never one that
                 # must be the last.)
+                if task.actor is not None and task.actor.verb == "create":
+                    continue  # it is constructed once per incarnation
                 if not self.power_losses or task.retries == 0:
                     assert executions <= task.retries + 1, (task.task_id, executions)
         orphans = [
@@ -572,7 +587,12 @@ class World:
 
     def _check_outcome(self, client: ClientNode, task: Task, outcome: Outcome) -> None:
         executions = self.executions[task.arguments]
+        verb = task.actor.verb if task.actor else ""
         match outcome.state:
+            case TaskState.SUCCESS if verb == "watch":
+                assert isinstance(pickle.loads(outcome.payload), Died)
+            case TaskState.SUCCESS if verb not in ("", "call"):
+                pickle.loads(outcome.payload)
             case TaskState.SUCCESS:
                 assert outcome.payload == task.arguments
                 assert executions >= 1
@@ -586,6 +606,8 @@ class World:
                 elif outcome.failure.kind is FailureKind.BLOCK_FAILED:
                     assert self.faults or self._barren, outcome
                     assert outcome.failure.detail.startswith("block block-"), outcome
+                elif verb:
+                    assert outcome.failure.kind in UNANSWERED, outcome
                 else:
                     assert self.faults, outcome
                     assert outcome.failure.kind in INFRASTRUCTURE, outcome

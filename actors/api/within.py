@@ -1,0 +1,70 @@
+"""Within: how code that runs on an endpoint gets back to it.
+
+A task or an actor that calls remote functions and actors becomes a client of its own
+endpoint: at its first such call, as most never make one. A task that waits for values
+says so, and its manager lets another one run in its place.
+"""
+
+import importlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from actors.address import WITHIN_VARIABLE
+from actors.errors import ConfigError
+from actors.refs import set_context
+
+__all__ = ["Within", "go_within"]
+
+# By name: it imports nng, which must not be there before a worker is forked.
+_ON_ENDPOINT = "actors.api.on_endpoint"
+
+
+class Within:
+    """The context of such a process; see `actors.refs.Context`.
+
+    Args:
+        waits: told whenever the main thread begins (true) or ends (false) to wait.
+        hosts_actor: whether the process is an actor's.
+    """
+
+    def __init__(self, waits: Callable[[bool], None], *, hosts_actor: bool) -> None:
+        self.hosts_actor = hosts_actor
+        self.is_there = False  # somebody has called something
+        self._waits = waits
+        self._lock = threading.Lock()
+        self._inner: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        """Go to the endpoint, and be what is there from now on."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        with self._lock:
+            if self._inner is None:
+                self._inner = self._connect()
+                self.is_there = True
+        found = self.__dict__[name] = getattr(self._inner, name)
+        return found
+
+    def settle(self) -> None:
+        """Wait until the endpoint knows what a result may speak of."""
+        if self._inner is not None:
+            self._inner.actors.settle()
+
+    def _connect(self) -> Any:
+        folder = os.environ.get(WITHIN_VARIABLE, "")
+        if not folder:
+            raise ConfigError(
+                f"{WITHIN_VARIABLE} is not set: this worker does not know its endpoint"
+            )
+        module = importlib.import_module(_ON_ENDPOINT)
+        return module.connect_within(folder, self._waits)
+
+
+def go_within(waits: Callable[[bool], None], *, hosts_actor: bool) -> Within:
+    """Let this process find its endpoint when it wants to."""
+    within = Within(waits, hosts_actor=hosts_actor)
+    context: Any = within
+    set_context(context)
+    return within
