@@ -61,6 +61,8 @@ __all__ = ["Decider", "Setup", "Sighting", "Stage", "Story"]
 # Nobody dies here, so no heart need beat.
 _CALM = Tempo(1e9, 1e10)
 _CLIENT = "client:c"
+# How much longer than with one worker a trace may take. Chosen: for queues.
+_PATIENCE = 10_000.0
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,9 @@ class Stage:
             self._take("provider", self.provider.admit(_hello("strategy"), 0.0)[1])
         self._take("interchange", self.interchange.admit(_hello("client", "c"), 0.0)[1])
         self._left = len(trace)
+        work = sum(arrival.duration for arrival in trace)
+        last = max((arrival.at for arrival in trace), default=0.0)
+        self._patience = last + work + _PATIENCE
         for number, arrival in enumerate(trace):
             task_id = TaskId(f"t{number}")
             self._durations[task_id] = arrival.duration
@@ -219,6 +224,7 @@ class Stage:
             if self._decider is not None:
                 wake_at = min(wake_at, self._decider.wake_at)
             due = self._events[0][0] if self._events else math.inf
+            assert self.now < self._patience, "tasks that nobody runs are left"
             self._pass_time(max(self.now, min(wake_at, due, end)))
             if due <= self.now:
                 heapq.heappop(self._events)[2]()
@@ -275,7 +281,7 @@ class Stage:
 
     def _take(self, name: str, turn: Turn) -> None:
         """Let happen what a machine wants."""
-        for peer, message in (*turn.sends, *turn.promises):
+        for peer, message in (*turn.sends, *turn.eager, *turn.promises):
             kind, _, _ = peer.partition(":")
             is_member = kind in ("client", "manager")
             sender = f"{name}:{name}" if peer == "interchange" else name
