@@ -140,7 +140,12 @@ class Figures:
         if age > patience:
             return [f"the interchange has not answered for {age:.0f} s"]
         missing = [name for name in SERVICES if name not in self._status.services]
-        return [f"the {name} is not connected" for name in missing]
+        reasons = [f"the {name} is not connected" for name in missing]
+        if self._status.is_quiesced:
+            reasons.append("it is quiesced, and takes no tasks until it is resumed")
+        if self._status.bad_state:
+            reasons.append(f"it is in a bad state: {self._status.bad_state}")
+        return reasons
 
     def families(
         self,
@@ -226,6 +231,16 @@ def _families(status: Snapshot) -> Iterator[Metric]:
         "Whether a service is connected to the interchange.",
         "service",
         [(name, name in status.services) for name in SERVICES],
+    )
+    yield _gauge(
+        "actors_quiesced",
+        "Whether it takes no tasks until an operator resumes it.",
+        status.is_quiesced,
+    )
+    yield _gauge(
+        "actors_bad_state",
+        "Whether its tasks fail, as its last blocks did, until it is resumed.",
+        bool(status.bad_state),
     )
     yield from _of_blocks(status)
     yield from _of_managers(status.managers)

@@ -2,7 +2,7 @@
 
     /metrics   for Prometheus, in its text format or OpenMetrics, as asked for
     /healthz   200 as long as this process answers
-    /readyz    200 if the endpoint takes tasks and runs them, else 503 and why
+    /readyz    200 if the endpoint takes tasks and runs them, else 503 and why not
 
 A scrape reads what is known already: how often anybody scrapes is nothing to the
 interchange, which is asked every few seconds whatever happens.

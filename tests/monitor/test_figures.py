@@ -211,6 +211,27 @@ def test_what_is_missing_is_named() -> None:
     assert why == "the interchange has not answered for 62 s"
 
 
+@pytest.mark.parametrize(
+    ("change", "metric", "why"),
+    [
+        (
+            {"is_quiesced": True},
+            "actors_quiesced",
+            "it is quiesced, and takes no tasks",
+        ),
+        ({"bad_state": "no node"}, "actors_bad_state", "it is in a bad state: no node"),
+    ],
+)
+def test_an_endpoint_that_runs_no_tasks_is_not_ready(
+    figures: Figures, change: dict[str, object], metric: str, why: str
+) -> None:
+    assert parsed(figures)[metric] == 0
+    figures.take(told("status", msgspec.structs.replace(picture(), **change)), 100.0)
+    assert parsed(figures)[metric] == 1
+    (reason,) = figures.obstacles(100.0, PATIENCE)
+    assert reason.startswith(why)
+
+
 def test_a_large_endpoint_has_as_many_series_as_a_small_one() -> None:
     """Labels are words of ours, never names of users, tasks or hosts."""
     counts = set()
