@@ -1,0 +1,114 @@
+"""Actors outlive the interchange, and detached ones the program that made them.
+
+What they had in memory goes with their process alone.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import actors
+from tests.endpoints import RunningEndpoint
+from tests.support import eventually
+
+pytestmark = pytest.mark.slow
+
+_BLOCKS = {"init_blocks": 1, "min_blocks": 1, "max_blocks": 1}
+
+
+@pytest.fixture
+def running() -> Iterator[RunningEndpoint]:
+    with RunningEndpoint(blocks=_BLOCKS) as endpoint:
+        actors.init(endpoint.folder)
+        yield endpoint
+        actors.shutdown()
+
+
+class Counting:
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self) -> int:
+        self.count += 1
+        return self.count
+
+    def pid(self) -> int:
+        return os.getpid()
+
+
+Counter = actors.remote(Counting)
+
+
+def test_an_actor_and_its_calls_outlive_the_interchange(
+    running: RunningEndpoint,
+) -> None:
+    counter: Any = Counter.remote()
+    assert actors.get(counter.add.remote()) == 1
+    refs = []
+    for _ in range(3):
+        refs += [counter.add.remote() for _ in range(50)]
+        os.kill(running.pid("interchange"), signal.SIGKILL)
+        refs += [counter.add.remote() for _ in range(50)]
+        assert actors.get(refs[-1], timeout=60) == len(refs) + 1
+    assert actors.get(refs) == list(range(2, 302))
+
+
+def test_a_detached_actor_is_found_by_a_later_program(running: RunningEndpoint) -> None:
+    made: Any = Counter.options(name="tally", lifetime="detached").remote()
+    assert actors.get(made.add.remote()) == 1
+    del made
+    actors.shutdown()
+    actors.init(running.folder)
+    found: Any = actors.get_actor("tally")
+    assert actors.get(found.add.remote()) == 2
+    actors.kill(found)
+    with pytest.raises(actors.ActorDiedError, match="killed"):
+        actors.get(found.add.remote())
+    with pytest.raises(actors.NoSuchActorError):
+        actors.get_actor("tally")
+
+
+def test_a_lost_node_is_the_end_of_an_incarnation(running: RunningEndpoint) -> None:
+    mortal: Any = Counter.remote()
+    restarted: Any = Counter.options(max_restarts=1).remote()
+    assert actors.get([mortal.add.remote(), restarted.add.remote()]) == [1, 1]
+    died = actors.watch(mortal)
+    os.kill(running.pid("manager"), signal.SIGKILL)
+    assert actors.get(died, timeout=60).reason is actors.DeathReason.NODE_LOST
+    with pytest.raises(actors.ActorDiedError, match="was lost"):
+        actors.get(mortal.add.remote())
+    assert actors.get(restarted.add.remote(), timeout=60) == 1
+
+
+def test_a_detached_actor_is_there_again_when_the_endpoint_is(
+    running: RunningEndpoint,
+) -> None:
+    options = Counter.options(name="tally", lifetime="detached", max_restarts=-1)
+    made: Any = options.remote()
+    assert actors.get(made.add.remote()) == 1
+    actors.shutdown()
+    running.stop()
+    running.start()
+    actors.init(running.folder)
+    found: Any = actors.get_actor("tally")
+    assert actors.get(found.add.remote(), timeout=60) == 1
+    actors.kill(found)
+
+
+def test_actors_killed_at_random_answer_each_call_once_or_say_why(
+    running: RunningEndpoint,
+) -> None:
+    many: list[Any] = [
+        Counter.options(max_restarts=-1, max_task_retries=-1).remote() for _ in range(3)
+    ]
+    refs = []
+    for round_ in range(4):
+        pids = actors.get([each.pid.remote() for each in many], timeout=60)
+        refs += [each.add.remote() for each in many for _ in range(20)]
+        os.kill(pids[round_ % 3], signal.SIGKILL)
+    values = actors.get(refs, timeout=60)
+    assert all(1 <= value <= 80 for value in values)
+    eventually(lambda: len(running.pids("worker")) >= 5, 30)
