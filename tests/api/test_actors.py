@@ -23,8 +23,8 @@ from actors.errors import (
     TaskCancelledError,
     TaskTimeoutError,
 )
-from actors.refs import known
 from tests.endpoints import RunningEndpoint
+from tests.leaks import no_leaks
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
@@ -41,6 +41,13 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
         actors.init(endpoint.folder)
         yield request.param
         actors.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(runtime: str) -> Iterator[None]:
+    # An endpoint's actors are looked at by the simulation.
+    with no_leaks() if runtime == "embedded" else contextlib.nullcontext():
+        yield
 
 
 class Account:
@@ -513,14 +520,6 @@ def test_wrong_use_is_told_at_the_call(runtime: str) -> None:
             Counter.options(lifetime="detached").remote()
         with pytest.raises(ConfigError, match="needs"):
             Counter.options(num_cpus=100).remote()
-
-
-def test_the_directory_is_sound_after_all_this(runtime: str) -> None:
-    if runtime != "embedded":
-        pytest.skip("an endpoint's is looked at by the simulation")
-    current: Any = known()
-    current._directory.check()
-    eventually(lambda: not current._directory.actors, what="all actors are released")
 
 
 class Typed(actors.Actor):

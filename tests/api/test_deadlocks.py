@@ -8,6 +8,7 @@ import pytest
 import actors
 from actors import ObjectRef
 from actors.errors import DeadlockError, GetTimeoutError
+from tests.leaks import no_leaks
 
 pytestmark = pytest.mark.slow
 
@@ -17,6 +18,18 @@ def runtime() -> Iterator[None]:
     actors.init(num_workers=2)
     yield
     actors.shutdown()
+
+
+_links: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    with no_leaks():
+        yield
+        # They hold handles on each other, in a circle: nobody else would end them.
+        while _links:
+            actors.kill(_links.pop())
 
 
 class Link:
@@ -73,6 +86,7 @@ Chain = actors.remote(Link)
 
 def circle(length: int, **options: Any) -> list[Any]:
     links = [Chain.options(**options).remote() for _ in range(length)]
+    _links.extend(links)
     following = zip(links, [*links[1:], links[0]], strict=True)
     actors.get([one.follow.remote(other) for one, other in following])
     return links

@@ -16,7 +16,7 @@ from actors.errors import (
     ConfigError,
     NoSuchActorError,
 )
-from actors.refs import known
+from tests.leaks import no_leaks
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
@@ -33,10 +33,8 @@ def runtime() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    yield
-    directory: Any = known()._directory  # type: ignore[union-attr]
-    eventually(lambda: not directory.actors and not directory.groups.live)
-    directory.check()
+    with no_leaks():
+        yield
 
 
 class Member:

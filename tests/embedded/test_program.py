@@ -29,6 +29,7 @@ from actors.errors import (
     WorkerCrashed,
 )
 from actors.refs import ObjectRef, RefAstray, known
+from tests.leaks import no_leaks
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
@@ -45,15 +46,8 @@ def runtime() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
-    yield
-    hub: Any = known()._hub  # type: ignore[union-attr]
-
-    def is_calm() -> bool:
-        actors.get(nothing.remote())
-        return not hub.unended and not any(w.requests for w in hub.workers.values())
-
-    eventually(is_calm)
-    hub.check()
+    with no_leaks():
+        yield
 
 
 @actors.remote
