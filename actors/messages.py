@@ -113,6 +113,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     priority: int = 0  # higher goes first
     name: str = ""  # for people
     actor: "ActorWork | None" = None  # None: any worker may run it
+    timeout: float | None = None  # seconds that it may run; None: any time
 
 
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
@@ -155,6 +156,7 @@ class Leased(Struct, frozen=True, array_like=True, gc=False):
     attempt: int  # 1 is the first try
     function: bytes
     arguments: bytes
+    timeout: float | None = None  # seconds that it may run; None: any time
 
 
 class Step(Struct, frozen=True, array_like=True, gc=False):

@@ -64,7 +64,10 @@ class _Spec:
         self.returns = options.num_returns
         retries = _ANY_NUMBER if options.retries < 0 else options.retries
         self.options = TaskOptions(
-            retries=retries, priority=options.priority, name=options.name or name
+            retries=retries,
+            priority=options.priority,
+            name=options.name or name,
+            timeout=options.timeout,
         )
         self.own_retries = math.inf if options.own_retries < 0 else options.own_retries
         self.retry_on: tuple[type[BaseException], ...] = (
@@ -82,7 +85,6 @@ class _Spec:
 
 def _refuse_what_is_missing(options: TaskOptions, name: str) -> None:
     missing = {
-        "timeout": options.timeout,
         "num_gpus": options.num_gpus,
         "resources": options.resources,
         "num_cpus": options.num_cpus not in (0.0, 1.0),

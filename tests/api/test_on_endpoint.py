@@ -144,6 +144,13 @@ def test_refs_can_be_awaited_and_become_futures() -> None:
     assert double.remote(3).future().result(20) == 6
 
 
+def test_a_task_that_runs_too_long_is_ended_and_not_tried_again(tmp_path: Path) -> None:
+    late = wait_for.options(timeout=0.3, retries=3).remote(tmp_path / "never")
+    with pytest.raises(actors.TaskTimeoutError, match="timeout of 0.3 s"):
+        actors.get(late)
+    assert actors.get(double.options(timeout=60).remote(4)) == 8
+
+
 def test_what_an_endpoint_does_not_offer_is_refused_by_name() -> None:
     with pytest.raises(actors.ConfigError, match="double asks for num_gpus"):
         double.options(num_gpus=1).remote(1)
