@@ -169,6 +169,12 @@ def test_an_endpoint_whose_port_is_taken_does_without(tmp_path: Path) -> None:
             eventually(lambda: why in endpoint.log("run"), 20, "the reason")
             with endpoint.executor() as executor:
                 assert executor.submit(abs, -1).result(30) == 1
+
+            def notices() -> str:
+                return actors("events", endpoint.folder, "--kind", "notice").stdout
+
+            given_up = "monitor is given up, everything else goes on"
+            eventually(lambda: given_up in notices(), 30, "the notice")
         result = actors("metrics", endpoint_folder(tmp_path), "--listen", url)
         assert result.exit_code == 1
         assert why in result.stderr
