@@ -20,7 +20,11 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.api.addressing import find_entrance
+from actors.api.observer import Changed, ConnectionState, Told
 from actors.certificates import make_certificates
+from actors.messages import Answer, Command
+from actors.monitor.service import Monitor
 from tests.cli.commands import actors
 from tests.endpoints import RunningEndpoint, no_leftovers
 from tests.support import eventually, free_port
@@ -184,6 +188,16 @@ def endpoint_folder(tmp_path: Path) -> Path:
     """Of an endpoint that was never started."""
     assert actors("init", tmp_path / "lab").exit_code == 0
     return tmp_path / "lab"
+
+
+def test_an_answer_that_makes_no_sense_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = Monitor(find_entrance(endpoint_folder(tmp_path), "operator"))
+    monitor.take(Changed(ConnectionState.CONNECTED, ""))
+    monitor.take(Told(Command("1", "status"), Answer("1", True, "", b"{}")))
+    assert monitor.obstacles() == ["the interchange has not answered yet"]
+    assert "of another version makes no sense" in caplog.text
 
 
 def test_an_endpoint_that_does_not_run_has_no_metrics(tmp_path: Path) -> None:
