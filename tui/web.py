@@ -92,7 +92,9 @@ class WebServer(Server):
         most_pages: int = MOST_PAGES,
     ) -> None:
         # Without `exec` a shell would stand between us, and outlive its dashboard.
-        command = [sys.executable, "-m", "tui", "--parent", str(os.getpid()), *words]
+        # And with -P none of the user's files is taken for ours.
+        command = [sys.executable, "-P", "-m", "tui"]
+        command += ["--parent", str(os.getpid()), *words]
         super().__init__(
             f"exec {shlex.join(command)}",
             host=listen.host.strip("[]"),
