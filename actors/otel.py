@@ -104,9 +104,12 @@ class Tracing:
             args: tuple[Any, ...],
             kwargs: Mapping[str, Any],
         ) -> Any:
-            if not last or last[0].function is not fn:
-                last[:] = [_Traced(fn, _name_of(fn), self)]
-            return self._send(last[0].name, submit, (last[0], *args), kwargs)
+            # Another thread may put another function there at any moment.
+            traced = last[0] if last else None
+            if traced is None or traced.function is not fn:
+                traced = _Traced(fn, _name_of(fn), self)
+                last[:] = [traced]
+            return self._send(traced.name, submit, (traced, *args), kwargs)
 
         submit = _weakly(executor.submit)
 
