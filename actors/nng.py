@@ -79,10 +79,7 @@ class NngSocket:
 
     @cached_property
     def _receive_fd(self) -> int:
-        try:
-            fd: int = self._socket.recv_fd
-        except pynng.NNGException as error:
-            raise TransportClosed(f"{self.url} cannot be waited for: {error}") from None
+        fd: int = self._socket.recv_fd
         return fd
 
     def _listen(self, relay: Relay | None) -> None:

@@ -13,6 +13,7 @@ from actors.cli.pipes import INTERRUPTED
 from actors.config import EndpointPaths, Listen, parse_web_listen
 from actors.errors import ConfigError
 from actors.monitor.service import server_security
+from actors.process import die_with_parent
 
 __all__ = ["web"]
 
@@ -40,6 +41,12 @@ _DEFAULT = "http://127.0.0.1:8042"
     help="Let in whoever reaches the port; on http only, for a proxy that asks itself.",
 )
 @credentials_option
+@click.option(
+    "--pid",
+    type=click.IntRange(min=1),
+    help="Show a running program of yours instead, which has workers of its own.",
+)
+@click.option("--parent", type=int, default=0, hidden=True)
 def web(
     address: str | None,
     *,
@@ -47,6 +54,8 @@ def web(
     public_url: str,
     no_token: bool,
     credentials: Path | None,
+    pid: int | None,
+    parent: int,
 ) -> None:
     """Serve the dashboard, `actors tui`, to browsers.
 
@@ -64,8 +73,17 @@ def web(
     Example:
         actors web lab
     """  # noqa: D301 (click wants the character backspace)
-    entrance = find_entrance(address, "operator", credentials=credentials, listens=True)
+    if parent:  # the program that it shows
+        die_with_parent(parent)
     where = _where(listen)
+    words, folder = ["--pid", str(pid)], ""
+    if pid is None:
+        entrance = find_entrance(
+            address, "operator", credentials=credentials, listens=True
+        )
+        words, folder = [entrance.name], str(credentials or entrance.name)
+        if credentials is not None:
+            words += ["--credentials", str(credentials)]
     if no_token and where.scheme == "https":
         raise ConfigError(
             f"--no-token would let everybody in who reaches {listen}: leave it out, or "
@@ -73,11 +91,13 @@ def web(
         )
     security: ssl.SSLContext | None = None
     if where.scheme == "https":
-        paths = EndpointPaths.of(credentials or entrance.name)
+        if not folder:
+            raise ConfigError(
+                f"--listen {listen} would show an endpoint's certificate, and --pid "
+                "has none: listen on http://127.0.0.1:PORT"
+            )
+        paths = EndpointPaths.of(folder)
         security = server_security(paths, needs_client=False)
-    words = [entrance.name]
-    if credentials is not None:
-        words += ["--credentials", str(credentials)]
     try:
         # By name: without the extra, all other commands are there.
         module = importlib.import_module("tui.web")
@@ -93,7 +113,8 @@ def web(
         public_url=public_url.rstrip("/"),
     )
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    server.run(lambda: click.echo(f"Open {server.url}\nCtrl-C stops it"))
+    greeting = "Dashboard: {}" if parent else "Open {}\nCtrl-C stops it"
+    server.run(lambda: click.echo(greeting.format(server.url)))
     click.get_current_context().exit(INTERRUPTED)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from actors.address import ADDRESS_VARIABLE
+from actors.api.dashboard import Dashboard, require_dashboard
 from actors.embedded.runtime import Embedded
 from actors.errors import ConfigError
 from actors.refs import Context, context, known, set_context
@@ -31,6 +32,7 @@ class _Runtime(Context, Protocol):
 
 
 _made: list[_Runtime] = []  # the one that this process has, if any
+_dashboards: list[Dashboard] = []  # and its dashboard
 _lock = threading.Lock()
 
 
@@ -45,6 +47,7 @@ def init(
     log_to_driver: bool = True,
     ignore_reinit_error: bool = False,
     credentials: str | os.PathLike[str] | None = None,
+    dashboard: bool = False,
 ) -> None:
     """Start worker processes for this program, or go to an endpoint.
 
@@ -55,7 +58,8 @@ def init(
         address: an endpoint's folder (or its endpoint.toml), or `wss://host:port`;
             None: the environment variable ACTORS_ADDRESS, and without that, worker
             processes of this program. An endpoint has its own workers: all that
-            follows but `credentials` and `ignore_reinit_error` is for the others.
+            follows but `credentials`, `dashboard` and `ignore_reinit_error` is for the
+            others.
         credentials: for a `wss://` address: a folder with the endpoint's `token` and
             `credentials/`, as `actors init` wrote them.
         num_workers: processes to keep, and processors to share out; default: as many
@@ -66,11 +70,14 @@ def init(
         max_workers: processes that there may be while tasks wait for each other.
         log_to_driver: whether what workers print appears on our standard error.
         ignore_reinit_error: let a second call do nothing.
+        dashboard: show tasks, actors, workers and objects, or the endpoint, in a
+            browser, by `actors web` in a process of its own; where, it says on
+            standard error. `actors tui --pid PID` shows them without that, too.
 
     Raises:
         AddressError: there is no endpoint at the address.
         ConfigError: a number is not positive; or the address, the endpoint's folder
-            or the credentials are wrong.
+            or the credentials are wrong; or the dashboard's packages are missing.
         RuntimeError: there is a runtime already.
     """
     with _lock:
@@ -80,9 +87,16 @@ def init(
             raise RuntimeError(
                 "actors.init() was called before; call actors.shutdown() first"
             )
+        if dashboard:
+            require_dashboard()
         if address is not None or os.environ.get(ADDRESS_VARIABLE):
             module = importlib.import_module(_ON_ENDPOINT)
             _have(module.connect(address, credentials))
+            if dashboard:
+                words = [os.fspath(address or os.environ[ADDRESS_VARIABLE])]
+                if credentials is not None:
+                    words += ["--credentials", os.fspath(credentials)]
+                _dashboards.append(Dashboard(words))
             return
         count = num_workers or num_cpus or len(os.sched_getaffinity(0))
         if count < 1 or max_workers < count:
@@ -100,6 +114,8 @@ def init(
                 log_to_driver=log_to_driver,
             )
         )
+        if dashboard:
+            _dashboards.append(Dashboard())
 
 
 def _have(new: _Runtime) -> None:
@@ -119,6 +135,8 @@ def shutdown() -> None:
             _made[-1].close()
             _made.clear()
             set_context(None)
+        while _dashboards:
+            _dashboards.pop().close()
 
 
 def runtime() -> Context:
@@ -136,6 +154,8 @@ def _begin_anew() -> None:
         # Never freed: it would close, warn and wait for what is not the child's.
         _inherited.extend(_made)
         _made.clear()
+        _inherited.extend(_dashboards)
+        _dashboards.clear()
         set_context(None)
 
 

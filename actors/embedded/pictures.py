@@ -3,7 +3,9 @@
 Fields have Ray's names where Ray has them.
 """
 
-from collections.abc import Iterable, Mapping
+import heapq
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from actors.embedded.actor_calls import Actor, ActorCall
@@ -16,13 +18,19 @@ from actors.logic.actor_life import LifeState
 __all__ = [
     "ActorState",
     "ObjectState",
+    "ProgramState",
     "Span",
     "TaskState",
     "WorkerState",
     "picture_of_actors",
+    "picture_of_program",
     "picture_of_tasks",
     "picture_of_workers",
 ]
+
+# The rate is of the calls that ended within so many seconds; and of so many spans, if
+# they were more. Chosen: what a person takes for now; a millisecond.
+_LATELY, _SPANS_COUNTED = 5.0, 5000
 
 # (worker's pid, what ran, began, ended, how many): moments in seconds since 1970.
 # Calls shorter than a millisecond come several at a time; then it is the last one's
@@ -117,6 +125,35 @@ class ObjectState:
     holders: Mapping[str, int]
 
 
+@dataclass(frozen=True)
+class ProgramState:
+    """What one runtime of a program does, for who looks from outside.
+
+    Args:
+        unended: tasks and calls of actors.
+        finished: calls that ended lately, and in how many seconds, see `rate_of`.
+        tasks: the oldest of those that have not ended.
+        actors: as `picture_of_actors`, not all of many.
+        workers: as `picture_of_workers`.
+        objects: of those in shared memory, the largest.
+        stored: how many there are, and their bytes.
+        total: what there is to run tasks with.
+        free: what of it nobody takes.
+        uptime: seconds.
+    """
+
+    unended: int
+    finished: tuple[int, float]
+    tasks: list[TaskState]
+    actors: list[ActorState]
+    workers: list[WorkerState]
+    objects: list[ObjectState]
+    stored: tuple[int, int]
+    total: dict[str, float]
+    free: dict[str, float]
+    uptime: float
+
+
 _LIFE = {
     LifeState.STARTING: "PENDING_CREATION",
     LifeState.ALIVE: "ALIVE",
@@ -128,6 +165,57 @@ _LIFE = {
 def picture_of_tasks(hub: Hub) -> list[TaskState]:
     """Return all that has not ended, oldest first."""
     return [_task(task) for task in hub.unended]
+
+
+def picture_of_program(
+    hub: Hub,
+    directory: Directory,
+    stored: Sequence[tuple[str, int, dict[str, int]]],
+    *,
+    most: int,
+    uptime: float,
+    wall: float,
+) -> ProgramState:
+    """Return all there is to see, of many rows only some.
+
+    Args:
+        hub: with the tasks.
+        directory: with the actors.
+        stored: values in shared memory: name, bytes, holders.
+        most: rows of one kind.
+        uptime: of the runtime, in seconds.
+        wall: seconds since 1970.
+    """
+    largest = heapq.nlargest(most, stored, key=lambda row: row[1])
+    living = itertools.islice(directory.actors.values(), most)
+    dead = itertools.islice(reversed(directory.late), most)
+    return ProgramState(
+        len(hub.unended),
+        _ended_lately(hub.spans, min(uptime, _LATELY), wall),
+        [_task(task) for task in itertools.islice(hub.unended, most)],
+        [_actor(actor) for actor in itertools.chain(living, dead)],
+        picture_of_workers(hub, directory.actors.values())[:most],
+        [ObjectState(*row) for row in largest],
+        (len(stored), sum(size for _, size, _ in stored)),
+        hub.capacity.total(),
+        hub.capacity.free(),
+        uptime,
+    )
+
+
+def _ended_lately(
+    spans: Sequence[Span], period: float, wall: float
+) -> tuple[int, float]:
+    """Count what ended within a period, as far back as there is reason to look."""
+    count = 0
+    for _, _, _, ended, calls in itertools.islice(reversed(spans), _SPANS_COUNTED):
+        if ended < wall - period:
+            return count, period
+        count += calls
+        since = ended
+    if count and len(spans) > _SPANS_COUNTED:
+        return count, max(wall - since, 1e-3)
+    return count, period
 
 
 def _task(task: Task) -> TaskState:

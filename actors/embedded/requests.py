@@ -87,10 +87,7 @@ class Requests:
                 self._submit(worker, message)
             case PutValue(number, value):
                 promise = self.made(worker, number)
-                if value.failure is None:
-                    promise.outcome = self.hub.taken(worker, value)
-                else:
-                    promise.outcome = Settled(value)
+                promise.outcome = self.hub.taken(worker, value)
             case GetValues() | AwaitRefs():
                 asked = _Request(
                     message.request,

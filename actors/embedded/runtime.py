@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.embedded.actor_calls import ActorCall
-from actors.embedded.actor_requests import ACTOR_REQUESTS, ActorRequests, line_path
+from actors.embedded.actor_requests import ACTOR_REQUESTS, ActorRequests
 from actors.embedded.directory import Directory, StartHost
 from actors.embedded.driver_actors import DriverActors
 from actors.embedded.hub import Hub
@@ -41,10 +41,12 @@ from actors.embedded.payloads import (
     dump_call,
     dump_value,
 )
+from actors.embedded.pictures import ProgramState, picture_of_program
 from actors.embedded.requests import Requests
 from actors.embedded.resources import CPU, Capacity, Need
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
+from actors.embedded.window import open_window
 from actors.embedded.workers import (
     AdoptStored,
     PinStored,
@@ -130,8 +132,8 @@ LOOK_PERIOD, IDLE_LOOK_PERIOD = 0.1, 1.0
 TRIM_AFTER = 5.0
 # A function is sent in one frame, which holds four times as much. Chosen.
 MAX_FUNCTION_BYTES = 1 << 30
-# Longer paths leave no room for the name of a socket, of 107 bytes in all.
-MAX_LINES_FOLDER = 85
+# Rows of one kind that who looks from outside gets; chosen: some milliseconds.
+_MOST_ROWS = 1000
 # A round looks up at least so often.
 _LONGEST_SLEEP = 60.0
 
@@ -174,13 +176,7 @@ class Embedded:
         )
         self._requests = Requests(self._hub)
         self._directory = Directory(self._hub, random.Random(), self.wake)
-        # Sockets of actors stand beside the objects: the folder is this user's alone,
-        # and is removed with all in it, however this process ends.
-        folder = self._store.folders.memory or self._store.folders.spill
-        self._lines_folder = folder if len(folder) <= MAX_LINES_FOLDER else ""
-        self._actor_requests = ActorRequests(
-            self._directory, self._requests, self._lines_folder
-        )
+        self._actor_requests = ActorRequests(self._directory, self._requests)
         self.actors = DriverActors(self, self._directory)
         self._pool = Pool(None, program=program)
         self._inbox: deque[Task | Callable[[], object]] = deque()
@@ -204,9 +200,11 @@ class Embedded:
         self._thread = threading.Thread(
             target=self._serve, name="actors-hub", daemon=True
         )
-        self._hub.start(time.monotonic())
+        self._began_at = time.monotonic()
+        self._hub.start(self._began_at)
         self._carry_out()
         self._thread.start()
+        self._window = open_window(self.picture)
 
     # The loop
 
@@ -344,8 +342,6 @@ class Embedded:
                 directory.died(event, now, no_memory=self._has_memory_run_out(event))
                 self._carry_out()
                 self._store.forget(worker_id)
-                with contextlib.suppress(OSError):  # usually it has none
-                    os.unlink(line_path(self._lines_folder, worker_id))
 
     def _say_to_hub(self, worker_id: WorkerId, message: FromWorker) -> None:
         if isinstance(message, ACTOR_REQUESTS):
@@ -763,6 +759,20 @@ class Embedded:
         """What tasks share; only for what `look` is given."""
         return self._capacity
 
+    def picture(self) -> bytes:
+        """Return what is to be seen of all this, as JSON; see `ProgramState`."""
+        return msgspec.json.encode(self.look(self._draw))
+
+    def _draw(self) -> ProgramState:
+        return picture_of_program(
+            self._hub,
+            self._directory,
+            self.list_stored(),
+            most=_MOST_ROWS,
+            uptime=time.monotonic() - self._began_at,
+            wall=time.time(),
+        )
+
     def list_stored(self) -> list[tuple[str, int, dict[str, int]]]:
         """Return what lies in shared memory; see `Store.listed`."""
         self._store.collect()
@@ -843,6 +853,9 @@ class Embedded:
             self._pool.close()
             self._store.close()
             os.close(self._bell)
+        # Not with the lock held: who looks just now may want it.
+        if self._window is not None:
+            self._window.close()
 
     def _finish(self, reason: str) -> None:
         """In a round: make it the last one."""

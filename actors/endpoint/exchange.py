@@ -467,9 +467,7 @@ class Exchange(abc.ABC):
             task_id = task.task_id
             held[task_id] = entry
             ids.append(task_id)
-            leased = Leased(
-                task_id, entry.attempt, task.function, task.arguments, task.timeout
-            )
+            leased = Leased(task_id, entry.attempt, task.function, task.arguments)
             # What may not be started again must not be forgotten to have been started.
             is_last = entry.lost_starts >= task.retries
             (last_starts if is_last else tasks).append(leased)

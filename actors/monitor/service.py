@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-import msgspec
 import psutil
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.metrics_core import Metric
@@ -92,13 +91,8 @@ class Monitor(Collector):
 
     def take(self, news: Changed | Told | Unanswered | Heard) -> None:
         """Take what the observer tells, in its thread."""
-        try:
-            with self._lock:
-                self._figures.take(news, time.monotonic())
-        except msgspec.MsgspecError as error:
-            # The picture that there is grows old, which is told in its place.
-            logger.error("an answer of another version makes no sense: %s", error)
-            return
+        with self._lock:
+            self._figures.take(news, time.monotonic())
         if isinstance(news, Told) and news.command.verb == "status":
             self._is_told.set()
 

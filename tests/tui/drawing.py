@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from tui.app import Dashboard
@@ -38,7 +39,7 @@ class Desk:
         outcome(*self._answers.get(verb, (True, f"{verb}: done", b"")))
 
 
-def picture(app: Dashboard) -> list[str]:
+def picture(app: App[None]) -> list[str]:
     """Return the lines that stand on the screen."""
     strips = app.screen._compositor.render_strips()
     return ["".join(s.text for s in strip).rstrip() for strip in strips]

@@ -53,8 +53,12 @@ class Operator:
     def sees(self, text: str) -> bool:
         return any(text in line for line in picture(self.app))
 
+    def has_all_services(self) -> bool:
+        status = self.app.view.status
+        return status is not None and len(status.services) == 3
+
     async def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not condition():
             assert time.monotonic() < deadline, (what, picture(self.app))
             await self.pilot.pause(0.02)
@@ -167,8 +171,12 @@ def test_stop_ends_the_endpoint_and_the_dashboard_stays(
     endpoint: RunningEndpoint,
 ) -> None:
     async def script(operator: Operator) -> None:
-        await operator.until_seen("1 of 1 manager ready")
-        await operator.press("S", "y")
+        # By the supervisor it is stopped, which may come after a manager.
+        await operator.until(operator.has_all_services, "all services")
+        await operator.press("S")
+        await operator.until_seen("Stop tested?")
+        await operator.press("y")
+        await operator.until_seen("the endpoint stops")
         state = ConnectionState.LOST
         await operator.until(
             lambda: operator.app.view.connection.state is state, "the end"
