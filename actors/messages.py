@@ -113,6 +113,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     priority: int = 0  # higher goes first
     name: str = ""  # for people
     actor: "ActorWork | None" = None  # None: any worker may run it
+    timeout: float | None = None  # seconds that it may run; None: any time
 
 
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
@@ -155,6 +156,7 @@ class Leased(Struct, frozen=True, array_like=True, gc=False):
     attempt: int  # 1 is the first try
     function: bytes
     arguments: bytes
+    timeout: float | None = None  # seconds that it may run; None: any time
 
 
 class Step(Struct, frozen=True, array_like=True, gc=False):
@@ -760,6 +762,10 @@ class Relay(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 # The `Run` that carries the initializer; tasks are counted from 1.
 INITIALIZER_SEQ = 0
+# Numbers of refs that a worker makes: its own index, from 1 on, then a count.
+REF_COUNT_BITS = 40
+# Calls that went straight to an actor have the numbers of their refs.
+FIRST_DIRECT = 1 << REF_COUNT_BITS
 
 
 class Run(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -768,6 +774,11 @@ class Run(Message, frozen=True, array_like=True, tag=True, gc=False):
     seq: int  # 1, 2, 3, ... per worker
     function: bytes
     arguments: bytes
+
+
+def caller_of(number: int) -> int:
+    """Return the index of the worker that has made a ref; 0: its owner has."""
+    return number >> REF_COUNT_BITS
 
 
 class Recall(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -1114,6 +1125,42 @@ class TaskWaits(Message, frozen=True, array_like=True, tag=True, gc=False):
     is_waiting: bool
 
 
+# Straight from a worker to an actor of the same program: see `actors.embedded.lines`
+
+
+class OpenLines(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Listen here for those who want to call you straight."""
+
+    path: str
+
+
+class OfferLine(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """An actor may be called straight, as long as no call of yours is on its way."""
+
+    actor: int  # the ref that stands for it
+    incarnation: int
+    path: str
+    last: int  # the ref of your last call that was seen; all have been answered
+
+
+class AdoptCall(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Look after a call that went straight to an actor, as after any other."""
+
+    number: int  # the ref for its result, and its seq there
+    actor: int
+    incarnation: int
+    method: bytes
+    arguments: bytes
+    options: TaskOptions
+    is_cut: bool  # the actor has hung up
+
+
+class Answered(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """An adopted call has been answered on the line that it went by."""
+
+    result: Ran
+
+
 # What may come which way
 
 DoorAnswer = Welcome | Refused
@@ -1167,6 +1214,8 @@ ToWorker = (
     | Values
     | ReadyRefs
     | HostActor
+    | OpenLines
+    | OfferLine
 )
 FromWorker = (
     Ran
@@ -1193,6 +1242,8 @@ FromWorker = (
     | Supervise
     | StopGroup
     | TaskWaits
+    | AdoptCall
+    | Answered
 )
 
 _encoder = msgspec.msgpack.Encoder()
@@ -1262,6 +1313,8 @@ provider_to_strategy: Decoder[list[BlocksReported | Heartbeat | Goodbye]] = Deco
 )
 to_worker: Decoder[list[ToWorker]] = Decoder(list[ToWorker])
 from_worker: Decoder[list[FromWorker]] = Decoder(list[FromWorker])
+to_line: Decoder[list[Run]] = Decoder(list[Run])
+from_line: Decoder[list[Ran | Gave]] = Decoder(list[Ran | Gave])
 hello: Decoder[Hello] = Decoder(Hello)
 door_answer: Decoder[DoorAnswer] = Decoder(DoorAnswer)
 command: Decoder[Command] = Decoder(Command)

@@ -79,7 +79,10 @@ class NngSocket:
 
     @cached_property
     def _receive_fd(self) -> int:
-        fd: int = self._socket.recv_fd
+        try:
+            fd: int = self._socket.recv_fd
+        except pynng.NNGException as error:
+            raise TransportClosed(f"{self.url} cannot be waited for: {error}") from None
         return fd
 
     def _listen(self, relay: Relay | None) -> None:

@@ -86,7 +86,7 @@ class Tracing:
         return made, (self._setup,)
 
     def instrument(self, executor: AnyExecutor) -> AnyExecutor:
-        """Trace what is submitted to an executor, by `submit` or by `map`.
+        """Trace what is submitted to an executor, by whatever method it has for that.
 
         Any standard executor will do whose workers are other processes.
 
@@ -95,20 +95,39 @@ class Tracing:
         """
         if "submit" in vars(executor):  # it is traced already
             return executor
-        # Weak: an executor that nobody holds any more ends.
-        submit = weakref.WeakMethod(executor.submit)
         # Of the last function: it is pickled, and loaded, once if it can be.
         last: list[_Traced] = []
 
+        def send(
+            submit: Callable[..., Any],
+            fn: Callable[..., Any],
+            args: tuple[Any, ...],
+            kwargs: Mapping[str, Any],
+        ) -> Any:
+            # Another thread may put another function there at any moment.
+            traced = last[0] if last else None
+            if traced is None or traced.function is not fn:
+                traced = _Traced(fn, _name_of(fn), self)
+                last[:] = [traced]
+            return self._send(traced.name, submit, (traced, *args), kwargs)
+
+        submit = _weakly(executor.submit)
+
         def traced_submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-            if not last or last[0].function is not fn:
-                last[:] = [_Traced(fn, _name_of(fn), self)]
-            plain = submit()
-            assert plain is not None, "an executor that is called is alive"
-            return self._send(last[0].name, plain, (last[0], *args), kwargs)
+            return send(submit(), fn, args, kwargs)
 
         # In place of a look at each call: most programs trace nothing.
         vars(executor)["submit"] = traced_submit
+        submit_keyed = getattr(executor, "submit_keyed", None)
+        if submit_keyed is not None:  # it is an endpoint's
+            keyed = _weakly(submit_keyed)
+
+            def traced_keyed(
+                key: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+            ) -> Any:
+                return send(functools.partial(keyed(), key), fn, args, kwargs)
+
+            vars(executor)["submit_keyed"] = traced_keyed
         return executor
 
     def instrument_runtime(self) -> None:
@@ -181,6 +200,18 @@ class Tracing:
         flush = getattr(get_tracer_provider(), "force_flush", None)
         if self._flushes and flush is not None:
             flush(_FLUSH_MILLISECONDS)
+
+
+def _weakly(method: Callable[..., Any]) -> Callable[[], Callable[..., Any]]:
+    """Hold a method, but not its executor: one that nobody holds any more ends."""
+    held = weakref.WeakMethod(method)
+
+    def of_the_living() -> Callable[..., Any]:
+        alive = held()
+        assert alive is not None, "an executor that is called is alive"
+        return alive
+
+    return of_the_living
 
 
 class _Spec:

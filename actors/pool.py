@@ -567,6 +567,7 @@ class Pool:
                 cpu_seconds=exited.cpu_seconds if exited else 0.0,
                 begun_seq=worker.progress.read()[0],
                 stderr_tail=tail,
+                begun_direct=worker.progress.begun_direct,
             )
         )
         self._forget(worker)

@@ -17,8 +17,9 @@ called `wss`, as an address of one port with paths, but no websocket is in it.
 Rules:
 
 * One thread for all connections of one owner, run by asyncio; owners call from any.
-* A stranger costs a descriptor for `GREETING_TIMEOUT` at most, and not more than
-  `MAX_NEWCOMERS` of them are there at a time: the oldest goes first.
+* A stranger costs a descriptor for `GREETING_TIMEOUT` at most. No more than
+  `MAX_NEWCOMERS` are there at a time: then the oldest goes for the next one, if it had
+  a second; else the next one waits in the kernel's queue.
 * A port that was listened at stays open until `close`; a path without listener is
   refused, and the dialer asks again.
 """
@@ -57,6 +58,10 @@ MAX_NEWCOMERS = 256
 # that is away costs one attempt a second. Each pause is drawn from 0 to this.
 _REDIAL_MIN = 0.05
 _REDIAL_MAX = 1.0
+# What a newcomer has at least, in seconds, however many come; and how long nobody is
+# accepted to give it that.
+_FAIR_TIME = 1.0
+_CROWD_PAUSE = 0.05
 # How long to accept nobody when that failed, for want of descriptors say.
 _ACCEPT_PAUSE = 0.5
 # A host that says nothing for so long is gone: first question and pause between the
@@ -130,7 +135,7 @@ class Relay:
         # Of the thread only:
         self._listeners: set[socket.socket] = set()
         self._dials: set[asyncio.Task[None]] = set()
-        self._newcomers: dict[asyncio.Task[None], None] = {}  # oldest first
+        self._newcomers: dict[asyncio.Task[None], float] = {}  # {it: since}, in order
         self._strangers: set[socket.socket] = set()  # asyncio does not know them yet
         self._ends: set[End] = set()
         self._farewells: list[Callable[[], object]] = []
@@ -242,7 +247,11 @@ class Relay:
         loop = asyncio.get_running_loop()
         line.attempts = loop.create_task(self._dial(url, line, context))
         self._dials.add(line.attempts)
-        line.attempts.add_done_callback(self._dials.discard)
+        line.attempts.add_done_callback(partial(self._dial_ended, line))
+
+    def _dial_ended(self, line: Line, task: asyncio.Task[None]) -> None:
+        self._dials.discard(task)
+        line.attempts = None  # which knows the line
 
     def _hang_up(self, line: Line, close: Callable[[], object]) -> None:
         if line.attempts is not None:
@@ -303,27 +312,29 @@ class Relay:
     ) -> None:
         """Take the next stranger in."""
         loop = asyncio.get_running_loop()
+        if len(self._newcomers) >= MAX_NEWCOMERS:
+            oldest, since = next(iter(self._newcomers.items()))
+            if loop.time() < since + _FAIR_TIME:
+                loop.remove_reader(listener)
+                loop.call_later(_CROWD_PAUSE, self._open, listener, lines, context)
+                return
+            oldest.cancel()
         try:
             connection, peer = listener.accept()
         except BlockingIOError:  # it has gone again
             return
         except OSError as error:
             logger.warning("nobody can come in for a moment: %s", error)
-            self._dismiss_oldest()
+            if self._newcomers:
+                next(iter(self._newcomers)).cancel()
             loop.remove_reader(listener)
             loop.call_later(_ACCEPT_PAUSE, self._open, listener, lines, context)
             return
         connection.setblocking(False)
         self._strangers.add(connection)
         task = loop.create_task(self._let_in(connection, str(peer[0]), lines, context))
-        self._newcomers[task] = None
+        self._newcomers[task] = loop.time()
         task.add_done_callback(self._newcomers.pop)
-        if len(self._newcomers) > MAX_NEWCOMERS:
-            self._dismiss_oldest()
-
-    def _dismiss_oldest(self) -> None:
-        if self._newcomers:
-            next(iter(self._newcomers)).cancel()
 
     async def _let_in(
         self,
@@ -360,6 +371,7 @@ class Relay:
             if isinstance(error, ssl.SSLError | MalformedFrame):
                 self._blame(host, str(error))
             far.abort()
+            _let_go(error)
         except asyncio.CancelledError:
             far.abort()
             raise
@@ -381,6 +393,7 @@ class Relay:
                         far.abort()
             except (OSError, MalformedFrame) as error:
                 line.trouble = _trouble(error)
+                _let_go(error)
             else:
                 line.trouble = ""
                 if not line.again:
@@ -434,7 +447,10 @@ class Relay:
                 far.abort()
                 raise
             return far
-        raise error or OSError(errno.EADDRNOTAVAIL, "no address")
+        try:
+            raise error or OSError(errno.EADDRNOTAVAIL, "no address")
+        finally:
+            del error  # else it would hold itself, through its traceback
 
     async def _connect(self, far: End, line: Line, first: bytes = b"") -> bool:
         """Join a far end to an nng socket.
@@ -477,6 +493,13 @@ class _Refused(ConnectionRefusedError):
     def __init__(self, status: int) -> None:
         super().__init__(f"status {status}")
         self.status = status
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Let an error hold no frames: they hold what TLS has for a connection, and it."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def _itself(end: End) -> End:

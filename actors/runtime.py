@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from actors.address import Address
-from actors.errors import MalformedFrame
+from actors.errors import ConfigError, MalformedFrame, TransportClosed
 from actors.journal import JournalFull
 from actors.logic.liveness import Tempo
 from actors.logic.turn import (
@@ -119,6 +119,8 @@ HELLO_BYTES = 16 << 20
 _NAME_CHARACTERS = 200
 # How long an admitted member may take to dial its link.
 DIAL_TIMEOUT = 10.0
+# At most so many may take their time with it; each costs three descriptors. Chosen.
+MAX_UNDIALED = 1000
 # How often to look whether a full disk has room again. Chosen.
 ROOM_PERIOD = 0.5
 # How long a leaving actor waits for its peers to read its last words.
@@ -467,7 +469,10 @@ class Runtime:
             self._turns.append(self._machine.tick(now))
         if recorder_at <= now and self._recorder is not None:
             self._recorder.tick(now)
-        while self._undialed and self._undialed[0].opened_at + DIAL_TIMEOUT <= now:
+        while self._undialed and (
+            len(self._undialed) > MAX_UNDIALED
+            or self._undialed[0].opened_at + DIAL_TIMEOUT <= now
+        ):
             port = self._undialed.popleft()
             if not port.link.was_connected and port.link in self._by_link:
                 self._closed(port)
@@ -687,12 +692,20 @@ class Runtime:
         if old is not None:
             self._drop(old)
         link_id = secrets.token_urlsafe(16)
-        link = Link.listen(
-            serving.address.link(serving.actor, link_id),
-            self._relay(serving.address, serving.security),
-            serving.max_frame_bytes,
-            self._signals[0],
-        )
+        try:
+            link = Link.listen(
+                serving.address.link(serving.actor, link_id),
+                self._relay(serving.address, serving.security),
+                serving.max_frame_bytes,
+                self._signals[0],
+            )
+            link.fileno()
+        except (ConfigError, TransportClosed) as error:
+            # Out of descriptors, for one: those who are in must not suffer.
+            logger.error("%s cannot be let in: %s", admission.peer, error)
+            self._turns.append(turn)
+            self._tell(LinkClosed(admission.peer))
+            return Refused(f"there is no room for a link: {error}", is_final=False)
         port = self._add_port(admission.peer, link, serving.decoder(newcomer), now)
         self._undialed.append(port)
         self._turns.append(turn)

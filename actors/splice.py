@@ -62,7 +62,11 @@ class End(asyncio.Protocol):
         """
         while not (end := head_end(self._heard)):
             if self._is_over:
-                raise self._error or ConnectionResetError("it hung up")
+                error, self._error = self._error, None
+                try:
+                    raise error or ConnectionResetError("it hung up")
+                finally:
+                    del error  # else it would hold itself, through its traceback
             await self._more(len(self._heard))
         head = bytes(self._heard[:end])
         del self._heard[:end]
@@ -93,8 +97,7 @@ class End(asyncio.Protocol):
 
     def take(self, data: bytes) -> None:
         """Write what came in at the other end; what can't be written is lost."""
-        assert self._transport is not None
-        if not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def hold(self) -> None:
@@ -169,13 +172,15 @@ class End(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc)
         self._ends.discard(self)
-        for timer in self._timers:  # they would hold its buffers
+        # TLS has 256 KiB for a connection: no circle, no timer may hold them.
+        for timer in self._timers:
             timer.cancel()
+        self._other = self._transport = None
         self.has_ended.set()
 
     def _end(self, error: Exception | None) -> None:
         self._is_over = True
-        self._error = self._error or error
+        self._error = self._error or (error and error.with_traceback(None))
         self._news.set()
         if self._other is not None:
             self._other.finish()

@@ -14,7 +14,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from actors.api.actor_tools import get_actor
+from actors.api.objects import get
 from actors.api.runtime import runtime
+from actors.embedded.borrower import Borrower
 from actors.embedded.pictures import (
     ActorState,
     ObjectState,
@@ -24,6 +27,7 @@ from actors.embedded.pictures import (
     picture_of_tasks,
     picture_of_workers,
 )
+from actors.embedded.resources import CPU
 from actors.embedded.runtime import Embedded
 from actors.errors import ConfigError
 
@@ -118,21 +122,38 @@ def summarize_tasks() -> dict[str, dict[str, int]]:
 def cluster_resources() -> dict[str, float]:
     """Return what there is to run tasks with: {"CPU": 8.0, ...}.
 
-    On an endpoint: the workers that are there now, as CPU.
+    On an endpoint: the workers that there are now, as CPU.
+
+    Raises:
+        ConfigError: this is a worker.
     """
-    return _resources(lambda here: here.capacity.total())
+    return _resources(
+        lambda here: here.capacity.total(),
+        lambda manager: float(manager.slots),
+    )
 
 
 def available_resources() -> dict[str, float]:
     """Return what of it nobody takes now; as `cluster_resources`."""
-    free = _resources(lambda here: here.capacity.free())
+    free = _resources(
+        lambda here: here.capacity.free(),
+        lambda manager: float(manager.slots - manager.leases),
+    )
     # While a task that waited takes up its work again there may be too many.
     return {name: max(0.0, amount) for name, amount in free.items()}
 
 
-def _resources(read: Callable[[Embedded], dict[str, float]]) -> dict[str, float]:
-    here = _embedded()
-    return here.look(lambda: read(here))
+def _resources(
+    read: Callable[[Embedded], dict[str, float]], of_manager: Callable[[Any], float]
+) -> dict[str, float]:
+    current = runtime()
+    if isinstance(current, Embedded | Borrower):
+        here = _embedded()
+        return here.look(lambda: read(here))
+    endpoint = get_actor("interchange", namespace="endpoint")
+    managers = get(endpoint.status.remote()).managers
+    there = [manager for manager in managers if manager.state != "away"]
+    return {CPU: sum(map(of_manager, there))}
 
 
 def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:

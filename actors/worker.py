@@ -19,16 +19,19 @@ happens to this process, the pool knows what had begun.
 
 import contextlib
 import mmap
+import operator
 import os
 import select
 import socket
 import struct
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import time
+from typing import Protocol
 
 from actors.messages import (
+    FIRST_DIRECT,
     INITIALIZER_SEQ,
     Call,
     Gave,
@@ -45,7 +48,7 @@ from actors.perform import Performer, SimplePerformer
 from actors.pipe import FrameReader, send_frame
 from actors.process import Alarm
 
-__all__ = ["PROGRESS_BYTES", "Progress", "Worker", "run_worker"]
+__all__ = ["PROGRESS_BYTES", "Lines", "Progress", "Worker", "run_worker"]
 
 # Exit code of a worker whose initializer failed; that of any failed Python program.
 _EXIT_INITIALIZER_FAILED = 1
@@ -75,7 +78,7 @@ _BRISK = 0.00005
 _REST_OF_FRAME_MILLISECONDS = 100
 _REST_OF_FRAME_WAITS = 10
 
-_PROGRESS = struct.Struct("=Qd")
+_PROGRESS = struct.Struct("=QdQ")
 PROGRESS_BYTES = _PROGRESS.size
 
 
@@ -90,17 +93,36 @@ class Progress:
         self._memory = mmap.mmap(descriptor, PROGRESS_BYTES)
         # Aligned stores of 8 bytes: a reader sees the old or the new number.
         self.seqs = memoryview(self._memory)[:8].cast("Q")
-        self.moments = memoryview(self._memory)[8:].cast("d")
+        self.moments = memoryview(self._memory)[8:16].cast("d")
+        self.directs = memoryview(self._memory)[16:].cast("Q")
 
     def read(self) -> tuple[int, float]:
         """Return (seq of the task that began last or 0, when: seconds since 1970)."""
         return self.seqs[0], self.moments[0]
 
+    @property
+    def begun_direct(self) -> int:
+        """The last call that began of those that did not come from the owner."""
+        return self.directs[0]
+
     def close(self) -> None:
         """Release the memory."""
+        self.directs.release()
         self.seqs.release()
         self.moments.release()
         self._memory.close()
+
+
+class Lines(Protocol):
+    """Sockets besides the owner's, from which calls come."""
+
+    def read(self) -> Sequence[Run]:
+        """Return what has come; never block."""
+        ...
+
+    def answer(self, result: Ran | Gave) -> None:
+        """Send a result where its call came from; never block."""
+        ...
 
 
 class Worker:
@@ -118,6 +140,8 @@ class Worker:
         self._main = main
         self._control = control
         self._seqs, self._moments = progress.seqs, progress.moments
+        self._directs = progress.directs
+        self._lines: Lines | None = None
         self._performer: Performer = SimplePerformer()
         # Guards reader, backlog and results; never held while anything blocks.
         self._lock = threading.Lock()
@@ -130,9 +154,13 @@ class Worker:
         self._alarm = Alarm(_ALARM_DELAY)
         # Held while a frame is being sent: both threads do. Taken before `_lock`.
         self._send_lock = threading.Lock()
-        # One for each thread: a poll object is in use by one at a time.
-        self._poller = _poller_of(main)
+        # One for each thread; what is watched may change while one waits.
+        self._poller = select.epoll()
+        self._poller.register(main, select.EPOLLIN)
         self._control_poller = _poller_of(main)
+        self._watched = select.epoll()  # by the second thread
+        # {descriptor: what to call in the second thread when it is readable}
+        self._callbacks: dict[int, Callable[[], object]] = {}
 
     def run(self, performer: Performer | None = None) -> int:
         """Run tasks until the owner closes the main pipe; return the exit code.
@@ -154,19 +182,24 @@ class Worker:
         is_brisk = False  # tasks come alone, one soon after the other
         run = self._wait_and_take()
         while run is not None:
-            result = perform(run)
-            if run.seq == INITIALIZER_SEQ and _has_failed(result):
+            result, seq = perform(run), run.seq
+            if seq == INITIALIZER_SEQ and _has_failed(result):
                 self.say(result, 0, now=True)  # type: ignore[arg-type]
                 return _EXIT_INITIALIZER_FAILED
+            if seq >= FIRST_DIRECT and result is not None:
+                assert self._lines is not None
+                self._lines.answer(result)
+                result = None
             if (
-                result is not None
+                (result is not None or seq >= FIRST_DIRECT)
                 and not self._backlog
                 and not self._results
                 and not performer.needs_rest
             ):
                 # The usual case of one for which somebody waits.
-                self._send([result])
-                result = None
+                if result is not None:
+                    self._send([result])
+                    result = None
                 until = time() + _BRISK
                 has_come = is_brisk and self._look_out(until)
                 run = self._wait_and_take(has_come=has_come)
@@ -199,6 +232,40 @@ class Worker:
                 self._is_alarm_set = True
         if now:
             self._flush()
+
+    def unsay(self, messages: Sequence[Message]) -> bool:
+        """Take back what was said last, unless it has been sent; tell whether it was.
+
+        Args:
+            messages: the very objects, in their order; at least one.
+        """
+        count = len(messages)
+        with self._lock:
+            last = self._results[-count:]
+            if len(last) < count or any(map(operator.is_not, last, messages)):
+                return False
+            del self._results[-count:]
+            return True
+
+    def listen(self, lines: Lines, descriptor: int) -> None:
+        """Take calls from elsewhere, too; from any thread.
+
+        Args:
+            lines: where from.
+            descriptor: readable when there may be some.
+        """
+        self._lines = lines
+        self._poller.register(descriptor, select.EPOLLIN)
+
+    def watch(self, descriptor: int, callback: Callable[[], object]) -> None:
+        """Have something called in the second thread while a descriptor is readable."""
+        self._callbacks[descriptor] = callback
+        self._watched.register(descriptor, select.EPOLLIN)
+
+    def unwatch(self, descriptor: int) -> None:
+        """Watch it no longer; call it before closing the descriptor."""
+        self._watched.unregister(descriptor)
+        del self._callbacks[descriptor]
 
     def _keep_and_take(self, result: Ran | Gave | None) -> Run | Call | None:
         """Keep a result and begin the next task: its turn, or None if there is none."""
@@ -259,6 +326,10 @@ class Worker:
                 except EOFError:
                     if not self._backlog:
                         return None
+                if self._lines is not None:
+                    # After the pipe was read, and before what came by it: who has sent
+                    # a call straight, and then another by the owner, has it in order.
+                    self._backlog.extendleft(reversed(self._lines.read()))
                 if self._backlog:
                     return self._begin_next()
 
@@ -276,7 +347,8 @@ class Worker:
         # With the lock held.
         run = self._backlog.popleft()
         self._moments[0] = time()
-        self._seqs[0] = run.seq
+        seqs = self._seqs if run.seq < FIRST_DIRECT else self._directs
+        seqs[0] = run.seq
         return run
 
     def _read_frames(self) -> None:
@@ -292,15 +364,17 @@ class Worker:
 
     def _serve_control(self) -> None:
         reader = FrameReader()
-        poller = select.poll()
-        poller.register(self._control, select.POLLIN)
-        poller.register(self._alarm, select.POLLIN)
+        watched = self._watched
+        watched.register(self._control, select.EPOLLIN)
+        watched.register(self._alarm, select.EPOLLIN)
         try:
             while True:
-                for descriptor, _ in poller.poll():
+                for descriptor, _ in watched.poll():
                     if descriptor == self._alarm.fileno():
                         self._flush()
-                    else:
+                    elif descriptor in self._callbacks:
+                        self._callbacks[descriptor]()
+                    elif descriptor == self._control.fileno():
                         for frame in reader.receive(self._control):
                             self._answer(to_worker.decode(frame))  # type: ignore[arg-type]
         except (EOFError, ConnectionError):

@@ -343,7 +343,7 @@ def parse_accounting(text: str) -> JobStatus | None:
 def _verdict(failed: str, exit_status: str) -> JobStatus:
     """Read `37  : qmaster enforced h_rt ...` and `137 (Killed)`."""
     number, _, cause = failed.partition(":")
-    digits = re.match(r"\d+", exit_status)
+    digits = re.match(r"[0-9]{1,9}", exit_status)
     code = int(digits[0]) if digits else None
     if number.strip() == str(_ENDED_BY_LIMIT):
         return JobStatus(JobState.TIMEOUT, code, f"Grid Engine: {cause.strip()}")

@@ -287,9 +287,17 @@ def _ads(text: str) -> list[dict[str, Any]]:
         return []
     try:
         ads = json.loads(text)
-        return [ad for ad in ads if "ClusterId" in ad]
-    except (TypeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise ProviderUnavailable(f"HTCondor wrote no JSON: {error}") from error
+    if not isinstance(ads, list):
+        raise ProviderUnavailable(f"HTCondor wrote no JSON of jobs: {text[:80]!r}")
+    return [ad for ad in ads if isinstance(ad, dict) and "ClusterId" in ad]
+
+
+def _number(ad: Mapping[str, Any], name: str) -> int:
+    """Return a number, 0 if there is none."""
+    value = ad.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def parse_queue(text: str) -> dict[str, JobStatus]:
@@ -300,7 +308,7 @@ def parse_queue(text: str) -> dict[str, JobStatus]:
     """
     statuses = {}
     for ad in _ads(text):
-        code = ad.get("JobStatus")
+        code = _number(ad, "JobStatus")
         if code == _REMOVED:
             # While its processes get their time to end; then the queue forgets it.
             status = JobStatus(JobState.RUNNING, message="Being removed")
@@ -322,7 +330,7 @@ def parse_ends(text: str) -> dict[str, JobStatus]:
     return {
         str(ad["ClusterId"]): _verdict(ad)
         for ad in _ads(text)
-        if ad.get("JobStatus") in (_REMOVED, _COMPLETED)
+        if _number(ad, "JobStatus") in (_REMOVED, _COMPLETED)
     }
 
 
@@ -334,7 +342,7 @@ def _verdict(ad: Mapping[str, Any]) -> JobStatus:
         state = JobState.TIMEOUT if is_late else JobState.CANCELLED
         return JobStatus(state, message=f"HTCondor: {reason}")
     if ad.get("ExitBySignal"):
-        number = int(ad.get("ExitSignal", 0))
+        number = _number(ad, "ExitSignal")
         return JobStatus(JobState.FAILED, _SIGNAL_EXIT_CODE + number)
-    code = int(ad.get("ExitCode", 0))
+    code = _number(ad, "ExitCode")
     return JobStatus(JobState.FAILED if code else JobState.COMPLETED, code)

@@ -95,6 +95,7 @@ _UNKNOWN_JOB = "Invalid job id specified"
 _MISLEADING = re.compile(
     r"SLURM_(?!CONF$|CLUSTERS$)|SQUEUE_|SBATCH_(JOB_NAME|OUTPUT|ERROR|ARRAY_INX)$"
 )
+_EXIT_CODE = re.compile("([0-9]{1,9}):([0-9]{1,9})")
 _SIGNAL_EXIT_CODE = 128
 
 _ON_ONE_NODE = """
@@ -308,8 +309,8 @@ def parse_accounting(text: str) -> dict[str, JobStatus]:
     for line in text.splitlines():
         number, _, rest = line.strip().partition("|")
         state, _, code = rest.partition("|")
-        if state:
-            statuses[number] = _status(state.split()[0], "", code)
+        if words := state.split():
+            statuses[number] = _status(words[0], "", code)
     return statuses
 
 
@@ -350,9 +351,8 @@ def _exit_code(text: str) -> int | None:
 
     None also for `0:0`, which Slurm tells of jobs that it ended.
     """
-    code, _, number = text.partition(":")
-    if not (code.isdecimal() and number.isdecimal()):
+    found = _EXIT_CODE.fullmatch(text)
+    if found is None:
         return None
-    if int(number):
-        return _SIGNAL_EXIT_CODE + int(number)
-    return int(code) or None
+    code, number = int(found[1]), int(found[2])
+    return _SIGNAL_EXIT_CODE + number if number else code or None

@@ -157,7 +157,8 @@ def test_what_is_submitted_to_an_endpoint_is_a_child_of_the_span_around_it(
             pass
         expect_chain(here, there, ("submit work", "run work"), os.getpid())
         assert sum(executor.map(work, range(10), chunksize=5)) == 90
-    assert [span["name"] for span in here.spans()][-2:] == ["submit work"] * 2
+        assert executor.submit_keyed("k", work, 21).result(60) == 42
+    assert [span["name"] for span in here.spans()][-3:] == ["submit work"] * 3
 
 
 def test_a_failure_is_an_error_of_its_span_and_comes_as_itself(

@@ -35,7 +35,7 @@ from actors.errors import AddressError
 __all__ = ["WebServer"]
 
 _COOKIE = "actors-web-token"
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Dashboards at a time. Chosen: each is a process of some 60 MB, and the endpoint pays
 # for each that looks at it.
 MOST_PAGES = 16
@@ -92,7 +92,9 @@ class WebServer(Server):
         most_pages: int = MOST_PAGES,
     ) -> None:
         # Without `exec` a shell would stand between us, and outlive its dashboard.
-        command = [sys.executable, "-m", "tui", "--parent", str(os.getpid()), *words]
+        # And with -P none of the user's files is taken for ours.
+        command = [sys.executable, "-P", "-m", "tui"]
+        command += ["--parent", str(os.getpid()), *words]
         super().__init__(
             f"exec {shlex.join(command)}",
             host=listen.host.strip("[]"),
@@ -173,13 +175,16 @@ class WebServer(Server):
 
     def _objection(self, request: web.Request) -> str:
         public = urlsplit(self.public_url)
-        host = urlsplit(f"//{request.host}")
-        named = f"[{host.hostname}]" if ":" in (host.hostname or "") else host.hostname
-        if named not in {*_LOOPBACK, self._listen.host, public.hostname}:
-            return "this name is not ours: open the address that `actors web` printed"
-        origin = request.headers.get("Origin")
-        if origin and urlsplit(origin).netloc not in (request.host, public.netloc):
-            return "pages of other sites may not come here"
+        names = {*_LOOPBACK, self._listen.host.strip("[]"), public.hostname}
+        try:
+            if urlsplit(f"//{request.host}").hostname not in names:
+                return "this name is not ours: open what `actors web` printed"
+            origin = request.headers.get("Origin")
+            hosts = (request.host, public.netloc)
+            if origin and urlsplit(origin).netloc not in hosts:
+                return "pages of other sites may not come here"
+        except ValueError as error:
+            return str(error)
         return ""
 
     def _enter(self, request: web.Request) -> web.Response:

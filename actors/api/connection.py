@@ -364,6 +364,7 @@ class Connection:
             options.priority,
             options.name,
             actor,
+            options.timeout or None,
         )
         self._submissions.put(future)
         # The user may well wait for one that is alone. Those that follow are sent

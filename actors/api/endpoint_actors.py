@@ -125,6 +125,15 @@ class _Runtime(Protocol):
     def later(
         self, sending: Sending, options: TaskOptions
     ) -> "tuple[Future[Any], Callable[[], None]]": ...
+    def send_now(
+        self,
+        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> "Future[Any] | None": ...
+    def unknown_inside(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> "list[Future[Any]]": ...
     def unknown_among(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> "list[Future[Any]]": ...
@@ -225,9 +234,13 @@ class EndpointActors:
         kwargs: dict[str, Any],
         options: TaskOptions,
     ) -> "Future[Any]":
-        missing = self._runtime.unknown_among(args, kwargs)
+        runtime = self._runtime
+        missing = runtime.unknown_among(args, kwargs)
         if anchor.lane.is_empty and not missing and not options.own_retries:
-            return send(*self._runtime.resolved(args, kwargs))
+            sent = runtime.send_now(send, *runtime.resolved(args, kwargs))
+            if sent is not None:
+                return sent
+        missing += runtime.unknown_inside(send, args, kwargs)
         future, begin = self._runtime.later(Sending(send, args, kwargs), options)
         anchor.lane.enter(missing, begin)
         return future

@@ -30,15 +30,24 @@ from actors.api.connection import PATIENCE, Connection
 from actors.api.endpoint_actors import EndpointActors, Sending
 from actors.api.task_future import TaskFuture
 from actors.errors import (
+    ActorsError,
     ConfigError,
     GetTimeoutError,
-    NotSerializable,
     TaskCancelledError,
 )
 from actors.logic.returns import call_and_list, call_and_split
 from actors.messages import DYNAMIC, STREAMING, ActorWork, TaskOptions
 from actors.payload import dump_arguments, dump_function
-from actors.refs import Actors, ObjectRef, ObjectRefGenerator, RefAstray, note_refs
+from actors.refs import (
+    Actors,
+    ObjectRef,
+    ObjectRefGenerator,
+    RefAstray,
+    context,
+    known,
+    note_refs,
+    noted_refs,
+)
 
 __all__ = ["OnEndpoint", "connect"]
 
@@ -64,7 +73,10 @@ class _Spec:
         self.returns = options.num_returns
         retries = _ANY_NUMBER if options.retries < 0 else options.retries
         self.options = TaskOptions(
-            retries=retries, priority=options.priority, name=options.name or name
+            retries=retries,
+            priority=options.priority,
+            name=options.name or name,
+            timeout=options.timeout,
         )
         self.own_retries = math.inf if options.own_retries < 0 else options.own_retries
         self.retry_on: tuple[type[BaseException], ...] = (
@@ -82,7 +94,6 @@ class _Spec:
 
 def _refuse_what_is_missing(options: TaskOptions, name: str) -> None:
     missing = {
-        "timeout": options.timeout,
         "num_gpus": options.num_gpus,
         "resources": options.resources,
         "num_cpus": options.num_cpus not in (0.0, 1.0),
@@ -141,9 +152,13 @@ class OnEndpoint:
         """
         values = [*args, *kwargs.values()]
         dependencies = [value for value in values if isinstance(value, ObjectRef)]
+        future: Future[Any]
         if not dependencies and not spec.own_retries:
-            future: Future[Any] = self._send(spec, function, args, kwargs)
-        else:
+            try:
+                future = self._send(spec, function, args, kwargs)
+            except NotYetKnown as not_yet:
+                dependencies = not_yet.refs
+        if dependencies or spec.own_retries:
             call = _Call(
                 partial(self._send, spec, function),
                 args,
@@ -184,21 +199,30 @@ class OnEndpoint:
 
         Raises:
             NotSerializable: an argument cannot be pickled.
+            NotYetKnown: of refs in them.
         """
         held: list[ObjectRef[Any]] = []
         note_refs(held)
         try:
-            return dump_arguments(function, args, kwargs), held
-        except NotSerializable as error:
-            if isinstance(error.__cause__, RefAstray):
-                name = getattr(function, "__qualname__", function)
-                raise NotSerializable(
-                    f"An argument of {name} has an ObjectRef inside, which cannot "
-                    "go to an endpoint: give the ref itself, or what get() returns"
-                ) from error
-            raise
+            arguments = dump_arguments(function, args, kwargs)
         finally:
             note_refs(None)
+        unknown = [ref for ref in held if isinstance(ref, EndpointRef)]
+        if unknown:
+            raise NotYetKnown(unknown)
+        return arguments, held
+
+    def unknown_inside(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> list[Future[Any]]:
+        """Return the futures of refs inside arguments that are not known."""
+        kept = tuple(None if isinstance(v, ObjectRef) else v for v in args)
+        named = {k: v for k, v in kwargs.items() if not isinstance(v, ObjectRef)}
+        try:
+            self.dump(function, kept, named)
+        except NotYetKnown as not_yet:
+            return [_future_of(ref) for ref in not_yet.refs]
+        return []
 
     def send_work(
         self,
@@ -244,6 +268,18 @@ class OnEndpoint:
         retry_on = pickle.loads(options.retry_on) if options.retry_on else (Exception,)
         call = _Call(sending.send, sending.args, sending.kwargs, tries, retry_on)
         return call.promise, call.begin
+
+    @staticmethod
+    def send_now(
+        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> "Future[Any] | None":
+        """Make a call at once; None: refs inside its arguments are not known."""
+        try:
+            return send(args, kwargs)
+        except NotYetKnown:
+            return None
 
     @staticmethod
     def unknown_among(
@@ -482,6 +518,10 @@ class _Call:
             return
         try:
             future = self._send(*_resolved(self._args, self._kwargs))
+        except NotYetKnown as not_yet:
+            self._missing = 1
+            self.begin_after([_future_of(ref) for ref in not_yet.refs])
+            return
         except BaseException as error:  # noqa: BLE001  a dependency's, perhaps
             _end(self.promise, None, error)
             return
@@ -565,8 +605,58 @@ def _item(values: list[Any], index: int) -> Any:
     return values[index]
 
 
+class EndpointRef(ObjectRef[Any]):
+    """A ref of a program that uses an endpoint.
+
+    Inside another value it travels as what it stands for, and is a ref again where it
+    arrives: what it stands for must be known before. Whoever sends values that hold
+    unknown ones finds them among the noted refs, and tries again.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        future, noted = _future_of(self), noted_refs()
+        if noted is None:
+            if not getattr(known(), "is_within", False):
+                return super().__reduce__()
+            # A task's result: it ends when all is known that is in it.
+            context().wait([self], 1, None)
+        elif not future.done():
+            noted.append(self)
+            return _nothing, ()
+        if future.cancelled():
+            return _failed_ref, (TaskCancelledError("The task was cancelled"),)
+        error = future.exception()
+        if error is not None:
+            return _failed_ref, (error,)
+        return _known, (future.result(),)
+
+
+class NotYetKnown(ActorsError):
+    """Tell that values cannot be pickled yet, as refs in them are not known.
+
+    Args:
+        refs: these.
+    """
+
+    def __init__(self, refs: list[EndpointRef]) -> None:
+        super().__init__(f"{len(refs)} refs are not known")
+        self.refs: list[ObjectRef[Any]] = [*refs]
+
+
+def _nothing() -> None:
+    """Stand for a ref that is not known in what will be pickled again."""
+
+
+def _failed_ref(error: BaseException) -> ObjectRef[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return _ref_on(future)
+
+
 def _ref_on(future: "Future[Any]") -> ObjectRef[Any]:
-    ref: ObjectRef[Any] = ObjectRef()
+    ref: ObjectRef[Any] = EndpointRef()
     ref.task = future
     return ref
 

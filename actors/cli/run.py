@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from actors.cli.bottom_line import BottomLine
-from actors.config import CONFIG_NAME
+from actors.config import CONFIG_NAME, load_config
 from actors.endpoint.root import run_endpoint
 from actors.endpoint.surroundings import RunStatus
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from actors.cli.run_progress import RunProgress
 
 __all__ = ["run"]
+
+logger = logging.getLogger(__name__)
 
 # By name: an endpoint starts sooner without it.
 _PROGRESS = "actors.cli.run_progress"
@@ -65,11 +67,12 @@ def run(
 
     def ready(status: RunStatus) -> None:
         if not quiet and not command:
-            click.echo(
-                f"Endpoint {status.name} runs at {status.address} (pid "
-                f"{status.root_pid}); Ctrl-C stops it",
-                err=True,
-            )
+            where = f"runs at {status.address} (pid {status.root_pid})"
+            if load_config(file).log.format == "json":
+                # Whoever collects these lines wants no others among them.
+                logger.info("endpoint %s %s", status.name, where)
+            else:
+                click.echo(f"Endpoint {status.name} {where}; Ctrl-C stops it", err=True)
         if progress and not quiet and sys.stderr.isatty():
             made = importlib.import_module(_PROGRESS).RunProgress
             bars.append(made(file, BottomLine(sys.stderr.fileno())))

@@ -10,10 +10,17 @@ from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import HubWorker
 from actors.errors import ConfigError
 from actors.logic.actor_life import ActorLife
-from actors.messages import METHOD_MARK, ActorOptions, TaskOptions
+from actors.messages import METHOD_MARK, ActorOptions, Gave, TaskOptions
 from actors.refs import ObjectRef, Promise, Settled
 
-__all__ = ["CONSTRUCTOR", "Actor", "ActorCall", "Anchor", "refuse_detached"]
+__all__ = [
+    "CONSTRUCTOR",
+    "Actor",
+    "ActorCall",
+    "Anchor",
+    "CallerCount",
+    "refuse_detached",
+]
 
 # What stands for the class itself in place of a method's name.
 _NEW = TaskStage.NEW
@@ -47,6 +54,18 @@ class Anchor(ObjectRef[None]):
         self.actor.unwanted(self.actor)
 
 
+class CallerCount:
+    """How many calls a worker has made of an actor by way of the owner."""
+
+    __slots__ = ("is_opaque", "last", "seen", "unanswered")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.last = 0  # the number of the ref for what that returns
+        self.unanswered = 0
+        self.is_opaque = False  # there was one of which no end will be known
+
+
 class Actor:
     """One actor, from the wish for it until its death is known."""
 
@@ -54,8 +73,12 @@ class Actor:
         "__weakref__",
         "actor_id",
         "anchor",
+        "begun_direct",
+        "callers",
         "class_",
         "creation",
+        "early",
+        "ended_incarnation",
         "gpus",
         "group",
         "host",
@@ -95,6 +118,11 @@ class Actor:
         self.host: HubWorker | None = None  # its process
         # {caller: its calls that were not sent}, in order
         self.lanes: dict[str, deque[ActorCall]] = {}
+        self.callers: dict[str, CallerCount] = {}  # {worker: its calls}
+        # {number: what came of a call that went straight to it and is not adopted}
+        self.early: dict[int, Gave] = {}
+        self.ended_incarnation = 0  # the last that ended, and
+        self.begun_direct = 0  # the last call that began in it without the owner
         self.sent: dict[int, ActorCall] = {}  # {seq: call}: at the process
         self.pending: dict[str, int] = {}  # {caller: calls without an outcome}
         # {caller: those that wait until it may make one more}

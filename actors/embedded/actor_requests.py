@@ -1,8 +1,10 @@
 """What a worker, or an actor, asks of the directory. Pure."""
 
+from functools import partial
 from typing import get_args
 
-from actors.embedded.actor_calls import Actor, ActorCall, Anchor
+from actors.embedded.actor_calls import Actor, ActorCall, Anchor, CallerCount
+from actors.embedded.deadlocks import runs_one_at_a_time
 from actors.embedded.directory import Directory
 from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.requests import Requests
@@ -10,15 +12,20 @@ from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec
 from actors.embedded.workers import HubWorker
 from actors.errors import BrokenInvariant
+from actors.logic.actor_life import LifeState
 from actors.logic.restarts import RestartKind
-from actors.logic.workers import TellWorker
+from actors.logic.workers import KillWorker, TellWorker
 from actors.messages import (
     DYNAMIC,
     STREAMING,
+    AdoptCall,
+    Answered,
     CallActor,
     CreateActor,
     FindActor,
     KillActor,
+    OfferLine,
+    OpenLines,
     ReserveCall,
     StopGroup,
     Supervise,
@@ -29,7 +36,7 @@ from actors.messages import (
 )
 from actors.refs import Promise, Settled
 
-__all__ = ["ACTOR_REQUESTS", "ActorRequests"]
+__all__ = ["ACTOR_REQUESTS", "ActorRequests", "line_path"]
 
 _KINDS: dict[str, RestartKind] = {
     "permanent": "permanent",
@@ -46,8 +53,16 @@ _Request = (
     | ReserveCall
     | Supervise
     | StopGroup
+    | AdoptCall
+    | Answered
 )
 ACTOR_REQUESTS = get_args(_Request)
+
+
+# Who has called an actor so often is likely to go on, and is offered a line. Chosen.
+_OFTEN = 2
+# So many callers of one actor are counted before those that are gone are forgotten.
+_MANY_CALLERS = 64
 
 
 class ActorRequests:
@@ -56,12 +71,17 @@ class ActorRequests:
     Args:
         directory: of the program.
         requests: what knows the refs of workers.
+        folder: for the sockets of actors that may be called straight; "": none may.
     """
 
-    def __init__(self, directory: Directory, requests: Requests) -> None:
+    def __init__(
+        self, directory: Directory, requests: Requests, folder: str = ""
+    ) -> None:
+        self._folder = folder
         self._directory = directory
         self._requests = requests
         self._hub = requests.hub
+        self._adopted: dict[int, ActorCall] = {}  # {number of its ref: call}
 
     def take(self, worker_id: WorkerId, message: _Request) -> None:
         """Carry out what a worker says."""
@@ -83,6 +103,13 @@ class ActorRequests:
                 self._directory.watch(self._actor(worker, actor), promise)
             case ReserveCall():
                 self._reserve(worker, message)
+            case AdoptCall():
+                self._adopt(worker, message)
+            case Answered(ran):
+                # Its caller may have let go of the actor meanwhile.
+                call = self._adopted.get(ran.seq)
+                if call is not None:
+                    self._directory.answered(call.actor, ran)
             case Supervise():
                 group = self._group(worker, message)
                 anchor = GroupAnchor(group)
@@ -196,3 +223,89 @@ class ActorRequests:
         for promise in [returns] if isinstance(returns, Promise) else returns:
             promise.task = call
         self._directory.accept(call)
+        self._count(worker, call, asked.actor)
+
+    # Lines, see `actors.embedded.lines`
+
+    def _count(self, worker: HubWorker, call: ActorCall, number: int) -> None:
+        """Count a call, and offer the caller a line when none is under way."""
+        actor, callers = call.actor, call.actor.callers
+        if not self._folder or not runs_one_at_a_time(actor):
+            return
+        count = callers.get(call.caller)
+        if count is None:
+            if len(callers) >= _MANY_CALLERS:
+                self._forget_callers(actor)
+            count = callers[call.caller] = CallerCount()
+        count.seen += 1
+        returns = call.returns
+        if isinstance(returns, list) and not returns:
+            count.is_opaque = True
+            return
+        promise = returns if isinstance(returns, Promise) else returns[0]
+        count.last = promise.number
+        if promise.outcome is None:
+            count.unanswered += 1
+            answered = partial(self._one_less, worker, actor, count, number)
+            self._hub.when_known(promise, answered)
+
+    def _forget_callers(self, actor: Actor) -> None:
+        hub = self._hub
+        for caller in list(actor.callers):
+            if caller not in hub.workers and caller not in hub.guests:
+                del actor.callers[caller]
+
+    def _one_less(
+        self,
+        worker: HubWorker,
+        actor: Actor,
+        count: CallerCount,
+        number: int,
+        _: Promise,
+    ) -> None:
+        count.unanswered -= 1
+        host = actor.host
+        if (
+            count.unanswered
+            or count.is_opaque
+            or count.seen < _OFTEN
+            or number not in worker.holds
+            or host is None
+            or host.is_killed
+            or actor.is_exiting
+            or actor.life.state is not LifeState.ALIVE
+        ):
+            return
+        path = line_path(self._folder, host.worker_id)
+        effects = self._hub.effects
+        if not host.has_lines:
+            host.has_lines = True
+            effects.append(TellWorker(host.worker_id, OpenLines(path)))
+        offer = OfferLine(number, actor.life.incarnation, path, count.last)
+        effects.append(TellWorker(worker.worker_id, offer))
+
+    def _adopt(self, worker: HubWorker, asked: AdoptCall) -> None:
+        actor = self._actor(worker, asked.actor)
+        promise = self._requests.made(worker, asked.number)
+        promise.task = call = ActorCall(
+            actor,
+            self._requests.ref_of(worker, asked.actor),
+            worker.worker_id,
+            CallSpec(asked.method, asked.options, asked.options.name),
+            asked.arguments,
+            promise,
+        )
+        self._adopted[asked.number] = call
+        self._hub.when_known(promise, lambda ref: self._adopted.pop(ref.number))
+        lives = self._directory.adopt(call, asked.number, asked.incarnation)
+        self._count(worker, call, asked.actor)
+        host = actor.host
+        if asked.is_cut and lives and host is not None and not host.is_killed:
+            # Usually it is dead, and that is about to be known. If it is not, its code
+            # has closed the line, and nothing will ever come of it.
+            self._hub.effects.append(KillWorker(host.worker_id))
+
+
+def line_path(folder: str, worker_id: WorkerId) -> str:
+    """Return where an actor's process listens for those who call it straight."""
+    return f"{folder}/{worker_id}.line"

@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 from actors.embedded.actor_calls import refuse_detached
 from actors.embedded.outcomes import load_value
+from actors.embedded.straight_calls import StraightCalls
 from actors.messages import (
     ActorOptions,
     CallActor,
@@ -46,8 +47,9 @@ class _Borrower(Protocol):
 class BorrowedActors:
     """See `actors.refs.Actors`."""
 
-    def __init__(self, borrower: _Borrower) -> None:
+    def __init__(self, borrower: _Borrower, straight: StraightCalls) -> None:
         self._borrower = borrower
+        self._straight = straight
 
     def prepare(self, method: bytes, options: TaskOptions) -> Any:
         return method, options
@@ -74,6 +76,7 @@ class BorrowedActors:
         numbers = [ref.number for ref in refs]
         call = CallActor(numbers, anchor.number, name, arguments, dependencies, options)
         borrower.say(call, _MESSAGE_BYTES + len(arguments.payload), now=False)
+        self._straight.said(call)
         return borrower.returned(refs, options)
 
     def create(

@@ -39,10 +39,12 @@ from actors.embedded.payloads import (
     load_call,
     load_inline,
 )
+from actors.embedded.straight_calls import StraightCalls
 from actors.errors import GetTimeoutError
 from actors.messages import (
     DYNAMIC,
     FUNCTION_MARK,
+    REF_COUNT_BITS,
     STREAMING,
     Abandon,
     AwaitRefs,
@@ -56,6 +58,7 @@ from actors.messages import (
     Introduce,
     Message,
     NextItem,
+    OfferLine,
     PutValue,
     Ran,
     ReadyRefs,
@@ -80,9 +83,6 @@ from actors.store import StoreClient, Stored, StoreFolders
 from actors.worker import Progress, Worker
 
 __all__ = ["CURRENT_SEQ", "Borrower", "run_borrower"]
-
-# Numbers of refs that a worker makes: its own index, then a count.
-_COUNT_BITS = 40
 
 # How many cancelled tasks are remembered. Chosen: more than run at a time.
 _MAX_CANCELLED = 1024
@@ -138,7 +138,8 @@ class Borrower:
         # Of late: what `cancelled` looks at, when the exception was raised already.
         self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
         self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
-        self.actors = BorrowedActors(self)
+        self._straight = StraightCalls(worker, self)
+        self.actors = BorrowedActors(self, self._straight)
 
     # Performing
 
@@ -332,9 +333,11 @@ class Borrower:
                 number = self._gone.popleft()
                 if self._loading[number] > 0:
                     self._gone.append(number)
-                elif number not in self._refs and self._given[number]:
-                    numbers.append(number)
-                    counts.append(self._given.pop(number))
+                elif number not in self._refs:
+                    self._straight.forget(number)
+                    if self._given[number]:
+                        numbers.append(number)
+                        counts.append(self._given.pop(number))
         if numbers:
             size = _MESSAGE_BYTES * len(numbers)
             self.say(ReleaseRefs(numbers, counts), size, now=False)
@@ -380,8 +383,10 @@ class Borrower:
                 name = FUNCTION_MARK + str(key).encode()
                 if name not in self._defined:  # it may be told again after a recall
                     self._definitions[name] = function
+            case OfferLine():
+                self._straight.offered(message)
             case Introduce(index, folders):
-                self._numbers = itertools.count((index << _COUNT_BITS) + 1)
+                self._numbers = itertools.count((index << REF_COUNT_BITS) + 1)
                 self._client = StoreClient(_folders.decode(folders), f"w{index}")
 
     def is_cancelled_here(self) -> bool:
@@ -415,13 +420,44 @@ class Borrower:
         if threading.get_ident() != self._main:
             self._worker.say(message, message_bytes, now=now)
             return
-        self._own_code += 1
+        self.keep_off()
         try:
             self._worker.say(message, message_bytes, now=now)
         finally:
             self._own_code -= 1
         if self._interrupted and not self._own_code:
             self._raise_if_interrupted()
+
+    # For `StraightCalls`
+
+    def is_in_main_thread(self) -> bool:
+        """Tell whether this is the thread that runs tasks."""
+        return threading.get_ident() == self._main
+
+    def keep_off(self) -> None:
+        """In the main thread: let no interrupt come in between what follows."""
+        self._own_code += 1
+
+    def let_in(self) -> None:
+        """Raise what was kept off, unless somebody else still keeps it off."""
+        self._own_code -= 1
+        if self._interrupted and not self._own_code:
+            self._raise_if_interrupted()
+
+    def own(self, number: int) -> None:
+        """Note that a ref is this process's alone: the owner does not know of it."""
+        with self._lock:
+            self._given.pop(number, None)
+
+    def tidy(self) -> None:
+        """Let go of what belongs to refs that are gone."""
+        if self._gone:
+            self._let_go()
+
+    def share(self, number: int) -> None:
+        """Note that the owner is about to learn of a ref."""
+        with self._lock:
+            self._given[number] += 1
 
     # The context of the tasks that run here
 
@@ -475,6 +511,8 @@ class Borrower:
             if dumped is None:
                 dumped, dependencies, held = dump_call(function, args, kwargs)
         assert dumped is not None
+        if dependencies:
+            self._straight.publish([ref.number for ref in dependencies])
         return self._value(dumped, held), [ref.number for ref in dependencies]
 
     def new_refs(self, options: TaskOptions) -> list[BorrowedRef[Any]]:
@@ -535,6 +573,9 @@ class Borrower:
         if not refs:
             return []
         numbers = [ref.number for ref in refs]
+        known = self._straight.get(numbers, timeout)
+        if known is not None:
+            return [load_value(value, self._load_stored) for value in known]
         answer = self.ask(
             lambda request, blocks: GetValues(
                 request, numbers, blocks, timeout is None
@@ -564,6 +605,7 @@ class Borrower:
     ) -> list[bool]:
         """Wait until so many are known; tell of each whether it is."""
         numbers = [ref.number for ref in refs]
+        self._straight.publish(numbers)
         answer = self.ask(
             lambda request, blocks: AwaitRefs(
                 request, numbers, count, blocks, timeout is None
@@ -633,6 +675,7 @@ class Borrower:
         grace: float = -1.0,
     ) -> None:
         """Give up the task that brings a value."""
+        self._straight.publish([ref.number])
         message = CancelRef(ref.number, force, recursive, grace)
         self.say(message, _MESSAGE_BYTES, now=True)
 
@@ -649,6 +692,7 @@ class Borrower:
 
     def number_of(self, ref: ObjectRef[Any]) -> int:
         """Return the ref's name in other processes: here it has no other."""
+        self._straight.publish([ref.number])
         return ref.number
 
     def arrive(self, number: int) -> ObjectRef[Any]:

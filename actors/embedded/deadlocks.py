@@ -16,7 +16,7 @@ from actors.embedded.tasks import Task, TaskStage
 from actors.embedded.workers import HubWorker
 from actors.refs import Promise
 
-__all__ = ["find_cycle"]
+__all__ = ["find_cycle", "runs_one_at_a_time"]
 
 
 def find_cycle(
@@ -68,7 +68,7 @@ class _Search:
         actor = call.actor
         if call.stage is TaskStage.BLOCKED and (way := self._of_any(call.dependencies)):
             return way
-        if actor.host is None or not _runs_one_at_a_time(actor):
+        if actor.host is None or not runs_one_at_a_time(actor):
             return []
         lane = actor.lanes.get(call.caller)
         if lane and lane[0] is not call and lane[0].stage is TaskStage.BLOCKED:
@@ -104,7 +104,8 @@ class _Search:
         return []
 
 
-def _runs_one_at_a_time(actor: Actor) -> bool:
+def runs_one_at_a_time(actor: Actor) -> bool:
+    """Tell whether an actor's calls are run by its one main thread."""
     return actor.options.max_concurrency == 1 and not actor.options.groups
 
 

@@ -33,6 +33,7 @@ from actors.logic.restarts import RestartKind
 from actors.logic.turn import Effect
 from actors.logic.workers import KillWorker, StopWorker, WorkerDied, how_it_died
 from actors.messages import (
+    FIRST_DIRECT,
     ActorOptions,
     Failure,
     FailureKind,
@@ -45,6 +46,7 @@ from actors.messages import (
     Value,
     WorkerId,
     Yielded,
+    caller_of,
 )
 from actors.refs import ObjectRef, Promise, Settled
 
@@ -508,6 +510,42 @@ class Directory:
         actor.sent[seq] = call
         return Run(seq, spec.function, arguments)
 
+    def adopt(self, call: ActorCall, number: int, incarnation: int) -> bool:
+        """Look after a call that went straight to a process.
+
+        Args:
+            call: new.
+            number: its seq there.
+            incarnation: whose process that is.
+
+        Returns:
+            Whether the process lives, as far as is known here.
+        """
+        actor, host = call.actor, call.actor.host
+        self._hub.unended[call] = None
+        if host is not None and incarnation == actor.life.incarnation:
+            call.stage, call.seq, call.worker = _ASSIGNED, number, host
+            actor.sent[number] = call
+            early = actor.early.pop(number, None)
+            if early is not None:
+                self.gave(host.worker_id, early, 0.0)
+            return True
+        if actor.life.state is _DEAD:
+            self._fail_with_process(call, self.death_of(actor))
+            return False
+        is_known = incarnation == actor.ended_incarnation
+        is_begun = not is_known or _has_begun(number, 0, actor.begun_direct)
+        if not self._is_lost(call, is_begun=is_begun):
+            actor.lanes.setdefault(call.caller, deque()).appendleft(call)
+            self._dirty[actor] = None
+        return False
+
+    def answered(self, actor: Actor, ran: Ran) -> None:
+        """Note what came of an adopted call; nothing if its process is gone."""
+        if actor.host is not None and ran.seq in actor.sent:
+            # It is no constructor's: the moment makes no difference.
+            self.ran(actor.host.worker_id, [ran], 0.0)
+
     # Calls end
 
     def ran(self, worker_id: WorkerId, results: Sequence[Ran], now: float) -> None:
@@ -562,6 +600,9 @@ class Directory:
         """Note that an actor has answered a call that was not simple."""
         actor = self._hosts[worker_id]
         assert actor.host is not None
+        if gave.seq >= FIRST_DIRECT and gave.seq not in actor.sent:
+            actor.early[gave.seq] = gave
+            return
         call = actor.sent.pop(gave.seq)
         pid, name = actor.host.pid, call.spec.name
         self._hub.spans.append((pid, name, gave.began_at, gave.ended_at, 1))
@@ -738,6 +779,8 @@ class Directory:
                 peak = death.peak_rss_bytes / 2**20
                 actor.message += f"; memory ran out, its own peak was {peak:.0f} MiB"
         incarnation = life.incarnation
+        actor.early.clear()
+        actor.ended_incarnation, actor.begun_direct = incarnation, death.begun_direct
         delay = self._delay_after(actor, reason, now)
         watchers, actor.watchers = actor.watchers, []
         self._tell(actor, watchers, incarnation, reason)
@@ -754,7 +797,9 @@ class Directory:
         again = [
             call
             for seq, call in sent.items()
-            if not self._is_lost(call, is_begun=seq <= death.begun_seq)
+            if not self._is_lost(
+                call, is_begun=_has_begun(seq, death.begun_seq, death.begun_direct)
+            )
         ]
         for call in reversed(again):
             call.stage, call.worker = _NEW, None
@@ -943,6 +988,13 @@ def _name_taken(name: str) -> Settled:
     text = f"An actor named {name!r} exists in this namespace; "
     text += "use get_actor(), or get_if_exists=True"
     return _failed(FailureKind.NAME_TAKEN, text)
+
+
+def _has_begun(seq: int, begun_seq: int, begun_direct: int) -> bool:
+    """Tell whether a call had begun when its process ended."""
+    if seq < FIRST_DIRECT:
+        return seq <= begun_seq
+    return seq <= begun_direct and caller_of(seq) == caller_of(begun_direct)
 
 
 def _failed(kind: FailureKind, text: str) -> Settled:

@@ -18,6 +18,7 @@ from time import time
 from typing import Any, Protocol
 
 from actors.embedded.borrower import Borrower
+from actors.embedded.lines import ActorLines
 from actors.embedded.outcomes import load_value
 from actors.embedded.payloads import dump_value, load_call, load_inline
 from actors.messages import (
@@ -30,6 +31,7 @@ from actors.messages import (
     Gave,
     HostActor,
     Message,
+    OpenLines,
     Ran,
     Run,
     Value,
@@ -81,6 +83,11 @@ class ActorHost(Borrower):
         if isinstance(message, HostActor):
             self.become = message
             os.environ.update(message.environment)
+            return
+        if isinstance(message, OpenLines):
+            lines = ActorLines(lambda gave: self.say(gave, _MESSAGE_BYTES, now=True))
+            lines.open(message.path)
+            self._worker.listen(lines, lines.fileno())
             return
         super().hear(message)
         seq = getattr(message, "seq", 0)

@@ -87,7 +87,10 @@ class Requests:
                 self._submit(worker, message)
             case PutValue(number, value):
                 promise = self.made(worker, number)
-                promise.outcome = self.hub.taken(worker, value)
+                if value.failure is None:
+                    promise.outcome = self.hub.taken(worker, value)
+                else:
+                    promise.outcome = Settled(value)
             case GetValues() | AwaitRefs():
                 asked = _Request(
                     message.request,

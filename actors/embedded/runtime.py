@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.embedded.actor_calls import ActorCall
-from actors.embedded.actor_requests import ACTOR_REQUESTS, ActorRequests
+from actors.embedded.actor_requests import ACTOR_REQUESTS, ActorRequests, line_path
 from actors.embedded.directory import Directory, StartHost
 from actors.embedded.driver_actors import DriverActors
 from actors.embedded.hub import Hub
@@ -132,6 +132,8 @@ LOOK_PERIOD, IDLE_LOOK_PERIOD = 0.1, 1.0
 TRIM_AFTER = 5.0
 # A function is sent in one frame, which holds four times as much. Chosen.
 MAX_FUNCTION_BYTES = 1 << 30
+# Longer paths leave no room for the name of a socket, of 107 bytes in all.
+MAX_LINES_FOLDER = 85
 # Rows of one kind that who looks from outside gets; chosen: some milliseconds.
 _MOST_ROWS = 1000
 # A round looks up at least so often.
@@ -176,7 +178,13 @@ class Embedded:
         )
         self._requests = Requests(self._hub)
         self._directory = Directory(self._hub, random.Random(), self.wake)
-        self._actor_requests = ActorRequests(self._directory, self._requests)
+        # Sockets of actors stand beside the objects: the folder is this user's alone,
+        # and is removed with all in it, however this process ends.
+        folder = self._store.folders.memory or self._store.folders.spill
+        self._lines_folder = folder if len(folder) <= MAX_LINES_FOLDER else ""
+        self._actor_requests = ActorRequests(
+            self._directory, self._requests, self._lines_folder
+        )
         self.actors = DriverActors(self, self._directory)
         self._pool = Pool(None, program=program)
         self._inbox: deque[Task | Callable[[], object]] = deque()
@@ -342,6 +350,8 @@ class Embedded:
                 directory.died(event, now, no_memory=self._has_memory_run_out(event))
                 self._carry_out()
                 self._store.forget(worker_id)
+                with contextlib.suppress(OSError):  # usually it has none
+                    os.unlink(line_path(self._lines_folder, worker_id))
 
     def _say_to_hub(self, worker_id: WorkerId, message: FromWorker) -> None:
         if isinstance(message, ACTOR_REQUESTS):

@@ -75,6 +75,7 @@ class HubWorker:
         "blocked",
         "functions",
         "gpus",
+        "has_lines",
         "head_since",
         "holds",
         "idle_since",
@@ -101,6 +102,7 @@ class HubWorker:
         self.backlog: deque[tuple[int, Task]] = deque()  # (seq, task)
         self.next_seq = 1
         self.is_started = False
+        self.has_lines = False  # others may call it straight
         self.is_killed = False
         self.is_stopping = False
         self.is_recalled = False  # a recall is under way

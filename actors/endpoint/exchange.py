@@ -467,7 +467,9 @@ class Exchange(abc.ABC):
             task_id = task.task_id
             held[task_id] = entry
             ids.append(task_id)
-            leased = Leased(task_id, entry.attempt, task.function, task.arguments)
+            leased = Leased(
+                task_id, entry.attempt, task.function, task.arguments, task.timeout
+            )
             # What may not be started again must not be forgotten to have been started.
             is_last = entry.lost_starts >= task.retries
             (last_starts if is_last else tasks).append(leased)

@@ -1,6 +1,7 @@
 """The interchange as a process: its machine, doors and links, and its journal."""
 
 import logging
+import resource
 import time
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 def run(around: Surroundings, pulse: Pulse) -> int:
     """Run an endpoint's interchange until it ends; return its exit code."""
     config = around.config
+    # Each member costs four, and the usual limit is 1,024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     settings = InterchangeSettings(
         name=config.name,
         epoch=around.instance,

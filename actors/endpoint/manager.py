@@ -19,6 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from actors.endpoint.hosts import Host, Hosts
 from actors.errors import BrokenInvariant
 from actors.logic.backoff import Backoff
@@ -217,6 +219,8 @@ class Manager:
         # To be ended, not handed back: {lease: even if it has begun}.
         self._cancelled: dict[_LeaseKey, bool] = {}
         self._dropped: set[_LeaseKey] = set()  # to be ended without an outcome
+        self._timed_out: set[_LeaseKey] = set()  # their workers are being killed
+        self._has_timeouts = False  # some task here may run for so long only
         self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
         self._ahead = Prefetch(WINDOW_AHEAD, WINDOW_AHEAD_LIMIT)
         self._started_workers = 0
@@ -332,6 +336,8 @@ class Manager:
             self._recall_stuck(now, turn)
         if self._spares_at <= now:
             self._stop_spares(now, turn)
+        if self._has_timeouts:
+            self._end_late(now, turn)
         if self._report_at() <= now:
             self._report(now, turn)
         self._quit_if_ready(now, turn)
@@ -345,6 +351,7 @@ class Manager:
             self._recall_at(),
             self._report_at(),
             self._spares_at,
+            self._timeout_at() if self._has_timeouts else math.inf,
             self._quit_by,
             math.inf if self.membership.is_in else self._alone_since + ABANDONED_AFTER,
         )
@@ -410,6 +417,9 @@ class Manager:
                     worker.backlog[index] = (seq, kept)
                     if key in self._cancelled:
                         self._cancelled[_key(kept)] = self._cancelled.pop(key)
+                    if key in self._timed_out:
+                        self._timed_out.discard(key)
+                        self._timed_out.add(_key(kept))
                     if index == 0 and kept is not task:
                         worker.reported = None
                     continue
@@ -477,6 +487,8 @@ class Manager:
             worker.next_seq = seq + 1
             worker.backlog.append((seq, task))
             runs.append(Run(seq, task.function, task.arguments))
+            if task.timeout is not None:
+                self._has_timeouts = True
         if was_idle:
             worker.head_since = now
         turn.effects.append(AssignTasks(worker.worker_id, runs))
@@ -552,6 +564,8 @@ class Manager:
                 continue
             if self._cancelled:
                 self._cancelled.pop(_key(task), None)
+            if self._timed_out:
+                self._timed_out.discard(_key(task))
             outcomes.append(self._outcome(task, ran, worker.worker_id, limit))
         worker.head_since = now if backlog else math.inf
         self._depth.observed(busy, len(results))
@@ -587,6 +601,7 @@ class Manager:
         for task in tasks:
             self._cancelled.pop(_key(task), None)
             self._dropped.discard(_key(task))
+            self._timed_out.discard(_key(task))
         self._finish([self._cancelled_outcome(t, now) for t in cancelled], now, turn)
 
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
@@ -608,8 +623,17 @@ class Manager:
             elif _key(task) in self._cancelled:
                 del self._cancelled[_key(task)]
                 outcomes.append(self._cancelled_outcome(task, now))
+            elif _key(task) in self._timed_out:
+                failure = Failure(
+                    FailureKind.TIMED_OUT,
+                    f"Task {task.task_id} ran longer than its timeout of "
+                    f"{task.timeout:g} s, and was ended with its worker",
+                    death.stderr_tail,
+                )
+                outcomes.append(self._lost_outcome(task, failure, worker, now))
             else:
                 outcomes.append(self._death_outcome(task, death, worker, now))
+            self._timed_out.discard(_key(task))
         self._requeue(unstarted, now, turn)
         self._finish(outcomes, now, turn)
         if self._spares() + len(self._starts_due) >= 0:
@@ -655,6 +679,33 @@ class Manager:
 
     def _is_unwanted(self, task: Leased) -> bool:
         return _key(task) in self._cancelled or _key(task) in self._dropped
+
+    # Tasks that may run for so long only
+
+    def _timeout_at(self) -> float:
+        """When the next head has run for too long."""
+        return min(
+            (
+                worker.head_since + worker.backlog[0][1].timeout
+                for worker in self.workers.values()
+                if worker.backlog
+                and worker.backlog[0][1].timeout is not None
+                and not worker.is_killed
+            ),
+            default=math.inf,
+        )
+
+    def _end_late(self, now: float, turn: Turn) -> None:
+        """Kill the workers of tasks that have run for too long."""
+        self._has_timeouts = False
+        for worker in self.workers.values():
+            for index, (_, task) in enumerate(worker.backlog):
+                if task.timeout is None or worker.is_killed:
+                    continue
+                self._has_timeouts = True
+                if index == 0 and worker.head_since + task.timeout <= now:
+                    self._timed_out.add(_key(task))
+                    self._kill(worker, turn)
 
     # Tasks that wait for others
 
@@ -790,6 +841,12 @@ class Manager:
             f"{death.peak_rss_bytes / 2**20:.0f} MiB",
             death.stderr_tail,
         )
+        return self._lost_outcome(task, failure, worker, now)
+
+    def _lost_outcome(
+        self, task: Leased, failure: Failure, worker: _Worker, now: float
+    ) -> Outcome:
+        settings = self.settings
         return Outcome(
             task.task_id,
             task.attempt,
@@ -798,7 +855,7 @@ class Manager:
             failure,
             now + settings.wall_offset,
             min(worker.head_since, now) + settings.wall_offset,
-            death.worker_id,
+            worker.worker_id,
         )
 
     # Reports
@@ -904,7 +961,8 @@ class Manager:
             assert seqs == sorted(seqs), "a backlog is out of order"
             assert all(seq < worker.next_seq for seq in seqs)
         assert len(places) == len(set(places)), "a task is in two places"
-        stray = (self._cancelled.keys() | self._dropped) - set(places)
+        marked = self._cancelled.keys() | self._dropped | self._timed_out
+        stray = marked - set(places)
         assert not stray, f"marked but not here: {stray}"
 
 
@@ -915,4 +973,4 @@ def _key(task: Leased) -> _LeaseKey:
 def _under_attempt(task: Leased, attempt: int) -> Leased:
     if task.attempt == attempt:
         return task
-    return Leased(task.task_id, attempt, task.function, task.arguments)
+    return msgspec.structs.replace(task, attempt=attempt)

@@ -52,8 +52,13 @@ class RunStatus(msgspec.Struct, frozen=True):
 
 
 def boot_id() -> str:
-    """Return what tells this boot of this host from all others."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    """Return what tells this boot of this host from all others.
+
+    A container on the same host, which does not see the host's processes, counts as
+    another host: pids mean something else there.
+    """
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
 def python_version() -> str:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+import msgspec
 import psutil
 from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.metrics_core import Metric
@@ -91,8 +92,13 @@ class Monitor(Collector):
 
     def take(self, news: Changed | Told | Unanswered | Heard) -> None:
         """Take what the observer tells, in its thread."""
-        with self._lock:
-            self._figures.take(news, time.monotonic())
+        try:
+            with self._lock:
+                self._figures.take(news, time.monotonic())
+        except msgspec.MsgspecError as error:
+            # The picture that there is grows old, which is told in its place.
+            logger.error("an answer of another version makes no sense: %s", error)
+            return
         if isinstance(news, Told) and news.command.verb == "status":
             self._is_told.set()
 

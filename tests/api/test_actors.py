@@ -144,6 +144,21 @@ def test_refs_among_arguments_are_resolved_and_hold_back_later_calls() -> None:
     assert actors.get(refs) == [5, 6]
 
 
+def test_refs_inside_arguments_stay_refs_and_keep_the_order() -> None:
+    class Adder:
+        def __init__(self) -> None:
+            self.sums: list[int] = []
+
+        def add(self, refs: list[Any]) -> list[int]:
+            self.sums.append(sum(actors.get(refs)))
+            return self.sums
+
+    adder, counter = actors.remote(Adder).remote(), Counter.remote()
+    refs = [adder.add.remote([counter.add.remote(n)]) for n in (1, 2)]
+    refs.append(adder.add.remote([]))
+    assert actors.get(refs[-1]) == [1, 3, 0]
+
+
 def test_a_failed_argument_fails_the_call_alone() -> None:
     first, second = Counter.remote(), Counter.remote()
     with pytest.raises(ValueError, match="no"):

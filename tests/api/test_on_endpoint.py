@@ -144,11 +144,45 @@ def test_refs_can_be_awaited_and_become_futures() -> None:
     assert double.remote(3).future().result(20) == 6
 
 
+@actors.remote
+def total(parts: list[list[actors.ObjectRef[int]]]) -> int:
+    return sum(actors.get([ref for refs in parts for ref in refs]))
+
+
+@actors.remote
+def make(count: int) -> dict[str, list[actors.ObjectRef[int]]]:
+    return {"refs": [double.remote(n) for n in range(count)]}
+
+
+def test_refs_inside_other_values_stay_refs(tmp_path: Path) -> None:
+    assert actors.get(total.remote([[double.remote(n) for n in (1, 2)]])) == 6
+    made = actors.get(make.remote(3))["refs"]
+    assert actors.get(made) == [0, 2, 4]
+    assert actors.get(total.remote([made, [actors.put(1)]])) == 7
+    gate = tmp_path / "gate"
+    late = add.remote(actors.remote(len).remote([wait_for.remote(gate)]), 1)
+    ready, _ = actors.wait([late], timeout=0.3)
+    assert not ready
+    gate.touch()
+    assert actors.get(late) == 2
+
+
+def test_a_failed_ref_inside_a_value_fails_who_asks_for_it() -> None:
+    assert actors.get(actors.remote(len).remote([fail.remote("no good")])) == 1
+    with pytest.raises(ValueError, match="no good"):
+        actors.get(total.remote([[fail.remote("no good")]]))
+
+
+def test_a_task_that_runs_too_long_is_ended_and_not_tried_again(tmp_path: Path) -> None:
+    late = wait_for.options(timeout=0.3, retries=3).remote(tmp_path / "never")
+    with pytest.raises(actors.TaskTimeoutError, match="timeout of 0.3 s"):
+        actors.get(late)
+    assert actors.get(double.options(timeout=60).remote(4)) == 8
+
+
 def test_what_an_endpoint_does_not_offer_is_refused_by_name() -> None:
     with pytest.raises(actors.ConfigError, match="double asks for num_gpus"):
         double.options(num_gpus=1).remote(1)
-    with pytest.raises(actors.NotSerializable, match="give the ref itself"):
-        actors.remote(len).remote([double.remote(1)])
 
 
 def test_a_second_init_is_refused(running: RunningEndpoint) -> None:

@@ -674,3 +674,31 @@ def test_a_report_opens_each_membership(node: Node) -> None:
     node.held()
     report = only(sent_to(node.tell(Answered(DOOR, welcome())), DOOR, Report))
     assert only(report.deltas).task_id == "t1"
+
+
+# Timeouts
+
+
+def test_a_task_that_runs_too_long_is_ended_with_its_worker(node: Node) -> None:
+    lease = Lease([Leased(TaskId("t1"), 1, b"f", b"", 5.0)])
+    effects = all_of(node.tell(lease, "interchange").effects, AssignTasks)
+    worker_id = only(effects).worker_id
+    assert not all_of(node.live(4.9).effects, KillWorker)
+    assert only(all_of(node.live(0.2).effects, KillWorker)).worker_id == worker_id
+    turn = node.tell(WorkerDied(worker_id, None, 9, 0, 0.0, 1, "tail"))
+    (finished,) = sent_to(turn, "interchange", Finished)
+    failure = finished.outcomes[0].failure
+    assert failure is not None
+    assert failure.kind is FailureKind.TIMED_OUT
+    assert "timeout of 5 s" in failure.message
+
+
+def test_a_result_that_comes_before_the_kill_counts(node: Node) -> None:
+    lease = Lease([Leased(TaskId("t1"), 1, b"f", b"", 5.0)])
+    worker_id = only(
+        all_of(node.tell(lease, "interchange").effects, AssignTasks)
+    ).worker_id
+    node.live(5.1)
+    turn = node.tell(TasksRan(worker_id, [Ran(1, True, b"r", 1.0, 2.0)]))
+    (finished,) = sent_to(turn, "interchange", Finished)
+    assert finished.outcomes[0].state is TaskState.SUCCESS

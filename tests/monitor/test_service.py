@@ -20,7 +20,11 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from actors.api.addressing import find_entrance
+from actors.api.observer import Changed, ConnectionState, Told
 from actors.certificates import make_certificates
+from actors.messages import Answer, Command
+from actors.monitor.service import Monitor
 from tests.cli.commands import actors
 from tests.endpoints import RunningEndpoint, no_leftovers
 from tests.support import eventually, free_port
@@ -169,6 +173,12 @@ def test_an_endpoint_whose_port_is_taken_does_without(tmp_path: Path) -> None:
             eventually(lambda: why in endpoint.log("run"), 20, "the reason")
             with endpoint.executor() as executor:
                 assert executor.submit(abs, -1).result(30) == 1
+
+            def notices() -> str:
+                return actors("events", endpoint.folder, "--kind", "notice").stdout
+
+            given_up = "monitor is given up, everything else goes on"
+            eventually(lambda: given_up in notices(), 30, "the notice")
         result = actors("metrics", endpoint_folder(tmp_path), "--listen", url)
         assert result.exit_code == 1
         assert why in result.stderr
@@ -178,6 +188,16 @@ def endpoint_folder(tmp_path: Path) -> Path:
     """Of an endpoint that was never started."""
     assert actors("init", tmp_path / "lab").exit_code == 0
     return tmp_path / "lab"
+
+
+def test_an_answer_that_makes_no_sense_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = Monitor(find_entrance(endpoint_folder(tmp_path), "operator"))
+    monitor.take(Changed(ConnectionState.CONNECTED, ""))
+    monitor.take(Told(Command("1", "status"), Answer("1", True, "", b"{}")))
+    assert monitor.obstacles() == ["the interchange has not answered yet"]
+    assert "of another version makes no sense" in caplog.text
 
 
 def test_an_endpoint_that_does_not_run_has_no_metrics(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from providers import (
     SubmitRejected,
 )
 from providers.aws_batch import AwsBatchProvider
+from tests.providers.aws_server import FOLDER, register_definition, talking_to_aws
 from tests.providers.clusters import (
     AWS_BATCH,
     connecting,
@@ -33,7 +34,6 @@ from tests.providers.contract import Connect, ProviderContract, end_of
 from tests.support import eventually
 
 needs_for_all(AWS_BATCH)
-boto3 = pytest.importorskip("boto3", reason="the extra aws_batch is not installed")
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,53 +42,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore"),
 ]
 
-FOLDER = Path(os.environ[AWS_BATCH])
 WITHIN = 60.0
 
 
 @pytest.fixture(scope="module")
-def aws() -> Iterator[None]:
-    """Make boto3 talk to the server."""
-    with pytest.MonkeyPatch.context() as patch:
-        port = (FOLDER / "port").read_text().strip()
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            patch.setenv(name, value)
-        yield
-
-
-@pytest.fixture(scope="module")
-def definition(aws: None, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Register a job definition whose containers see this machine's programs."""
-    mounts = {"usr": ("/usr", True), "tests": (str(tmp_path_factory.getbasetemp()), 0)}
-    client = boto3.client("batch")
-    answer = client.register_job_definition(
-        jobDefinitionName="actors-tests",
-        type="container",
-        containerProperties={
-            "image": "docker.io/library/hostroot:latest",
-            "resourceRequirements": [
-                {"type": "VCPU", "value": "1"},
-                {"type": "MEMORY", "value": "512"},
-            ],
-            "volumes": [
-                {"name": name, "host": {"sourcePath": path}}
-                for name, (path, _) in mounts.items()
-            ],
-            "mountPoints": [
-                {"sourceVolume": name, "containerPath": path, "readOnly": bool(only)}
-                for name, (path, only) in mounts.items()
-            ],
-        },
-    )
-    client.close()
-    arn: str = answer["jobDefinitionArn"]
-    return arn
+def definition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Register a job definition whose containers see the tests' folder."""
+    with talking_to_aws():
+        yield register_definition([tmp_path_factory.getbasetemp()])
 
 
 @pytest.fixture

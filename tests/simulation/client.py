@@ -65,7 +65,13 @@ class ClientNode(Node):
             arguments = task_id.encode()
             if chance.random() < 0.1:
                 arguments = FAILING + arguments
-            task = Task(task_id, b"f", arguments, self.world.now, retries, priority)
+            timeout = None
+            if self.world.has_actors and chance.random() < 0.2:
+                timeout = chance.choice((0.1, 1.0))
+            now = self.world.now
+            task = Task(
+                task_id, b"f", arguments, now, retries, priority, timeout=timeout
+            )
             self.submitted[task_id] = task
             tasks.append(task)
         self.tell(SubmitNow(tasks))

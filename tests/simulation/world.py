@@ -606,6 +606,9 @@ class World:
                 elif outcome.failure.kind is FailureKind.BLOCK_FAILED:
                     assert self.faults or self._barren, outcome
                     assert outcome.failure.detail.startswith("block block-"), outcome
+                elif outcome.failure.kind is FailureKind.TIMED_OUT:
+                    assert task.timeout is not None, outcome
+                    assert executions >= 1
                 elif verb:
                     assert outcome.failure.kind in UNANSWERED, outcome
                 else:

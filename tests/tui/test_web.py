@@ -147,7 +147,7 @@ def test_without_the_token_nothing_is_told(shared: Web) -> None:
 
 def test_a_name_that_points_here_by_accident_is_refused(shared: Web) -> None:
     """A page of evil.example may have its name resolved to 127.0.0.1."""
-    for host in (f"evil.example:{shared.port}", "127.0.0.1.evil.example"):
+    for host in (f"evil.example:{shared.port}", "127.0.0.1.evil.example", "[::1"):
         assert shared.get("/", Cookie=shared.cookie, Host=host)[0] == 403
     for host in ("localhost:9999", f"127.0.0.1:{shared.port}", "[::1]:80"):
         assert shared.get("/", Cookie=shared.cookie, Host=host)[0] == 200

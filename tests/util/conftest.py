@@ -1,22 +1,41 @@
-"""One runtime for all tests of tools."""
+"""A runtime for each file's tests of tools; twice if it says so: here, on an endpoint.
 
+RUNTIMES = ["embedded", "endpoint"]
+"""
+
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
 import actors
+from tests.endpoints import RunningEndpoint
 from tests.leaks import no_leaks
 
 
-@pytest.fixture(scope="package", autouse=True)
-def runtime() -> Iterator[None]:
-    actors.init(num_workers=2)
-    yield
-    actors.shutdown()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a file's tests on each runtime that it names."""
+    if "runtime" in metafunc.fixturenames:
+        wanted = getattr(metafunc.module, "RUNTIMES", ["embedded"])
+        metafunc.parametrize("runtime", wanted, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
+    kind: str = request.param
+    if kind == "embedded":
+        actors.init(num_workers=2)
+        yield kind
+        actors.shutdown()
+        return
+    with RunningEndpoint() as endpoint:
+        actors.init(endpoint.folder)
+        yield kind
+        actors.shutdown()
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(runtime: str) -> Iterator[None]:
     """Look after each test whether it left something."""
-    with no_leaks():
+    with no_leaks() if runtime == "embedded" else contextlib.nullcontext():
         yield

@@ -10,6 +10,8 @@ from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
+RUNTIMES = ["embedded", "endpoint"]
+
 
 class Worker:
     def double(self, value: int) -> int:

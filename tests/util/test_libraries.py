@@ -5,6 +5,8 @@ import concurrent.futures
 import multiprocessing
 import operator
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -19,6 +21,7 @@ from tqdm.contrib.concurrent import process_map
 
 import actors
 from actors.util.joblib import register_actors
+from tests.endpoints import RunningEndpoint
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +41,31 @@ def invert(x: int) -> float:
 
 
 # joblib
+
+
+def test_joblib_runs_on_an_endpoint_too() -> None:
+    """In a program of its own: this one has a runtime already."""
+    script = """
+import joblib, os, actors
+from actors.util.joblib import register_actors
+register_actors()
+with joblib.parallel_config("actors"):
+    jobs = joblib.Parallel(n_jobs=-1)(joblib.delayed(pow)(x, 2) for x in range(100))
+    pids = joblib.Parallel(n_jobs=2)(joblib.delayed(os.getpid)() for _ in range(4))
+assert jobs == [x * x for x in range(100)]
+assert os.getpid() not in pids
+assert set(actors.available_resources()) == set(actors.cluster_resources()) == {"CPU"}
+print(actors.cluster_resources()["CPU"])
+"""
+    with RunningEndpoint() as endpoint:
+        ran = subprocess.run(
+            [sys.executable, "-W", "error", "-c", script],
+            env={**os.environ, "ACTORS_ADDRESS": str(endpoint.folder)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (ran.stdout, ran.returncode) == ("2.0\n", 0), ran.stderr
 
 
 @pytest.fixture

@@ -9,9 +9,10 @@ import pytest
 import actors
 from actors.errors import ActorDiedError
 from actors.util.queue import Empty, Full, Queue
-from tests.support import eventually
 
 pytestmark = pytest.mark.slow
+
+RUNTIMES = ["embedded", "endpoint"]
 
 
 @actors.remote
@@ -81,9 +82,12 @@ def test_waiting_in_asyncio_holds_up_nobody() -> None:
 
 def test_the_end_lets_go_of_those_who_wait() -> None:
     items: Queue[int] = Queue()
+    assert items.empty()
     errors: list[BaseException] = []
+    begun = threading.Event()
 
     def get() -> None:
+        begun.set()
         try:
             items.get()
         except (Empty, ActorDiedError) as error:
@@ -91,7 +95,7 @@ def test_the_end_lets_go_of_those_who_wait() -> None:
 
     waiter = threading.Thread(target=get)
     waiter.start()
-    eventually(lambda: actors.state.summarize_tasks().get("_Items.get"))
+    begun.wait()
     items.shutdown()
     waiter.join()
     assert errors
