@@ -433,15 +433,25 @@ class Exchange(abc.ABC):
 
     # Managers
 
-    def place(self, now: float, turn: Turn) -> None:
-        """Lease what waits to those who have room."""
+    def place(
+        self, now: float, turn: Turn, *, only: ManagerEntry | None = None
+    ) -> None:
+        """Lease what waits to those who have room.
+
+        Args:
+            now: monotonic seconds.
+            turn: what follows goes in here.
+            only: whose room alone has grown, and no task waits that did not wait
+                before: so nobody else can get any. To look at all managers after each
+                task costs more than the task if there are a hundred.
+        """
         if self.fleet.is_quiesced or self.is_ending:
             return
         if self.roster.is_eager:
             self.roster.place(now, turn)
         if not self.ledger.waiting:
             return
-        for manager, count in self.fleet.shares(lambda: self.ledger.waiting):
+        for manager, count in self.fleet.shares(lambda: self.ledger.waiting, only):
             leases = self.ledger.lease(
                 manager.manager_id,
                 manager.block_id,
@@ -486,6 +496,7 @@ class Exchange(abc.ABC):
     ) -> None:
         by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
         held, success = manager.leases, TaskState.SUCCESS
+        freed: ManagerEntry | None = manager  # None: perhaps others, too
         for outcome in outcomes:
             entry = held.get(outcome.task_id)
             if entry is not None and outcome.state is success:
@@ -494,6 +505,7 @@ class Exchange(abc.ABC):
                 ended = self.ledger.finish(entry, success, now, tried=outcome)
                 by_client[entry.client_id].append(ended)
                 continue
+            freed = None
             final = self._finish(outcome, manager, now, turn)
             if final is not None:
                 client_id, ended = final
@@ -508,7 +520,7 @@ class Exchange(abc.ABC):
             client = self.clients[client_id]
             self._deliver(ended_now, client, now, turn, send=self._send_eagerly)
         self._stop_if_drained(manager, now, turn)
-        self.place(now, turn)
+        self.place(now, turn, only=freed)
 
     def _finish(
         self, outcome: Outcome, manager: ManagerEntry, now: float, turn: Turn

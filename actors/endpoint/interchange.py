@@ -412,7 +412,7 @@ class Interchange(Exchange):
                     # It drains: perhaps it was told so before we had lost it.
                     self.drain(manager, now, turn)
                 self._progress(deltas, manager, now, turn)
-                self.place(now, turn)
+                self.place(now, turn, only=manager)
             case Returned(leases):
                 for lease in leases:
                     entry = self._leased_entry(lease.task_id, manager)
@@ -726,3 +726,8 @@ class Interchange(Exchange):
             assert not both, f"finished and unfinished: {both}"
         for manager in self.fleet.managers.values():
             assert manager.peer in self.members, manager.peer
+        if self.ledger.waiting and not self.fleet.is_quiesced and not self.is_ending:
+            # Else `place` was told that nobody but one could get anything.
+            roomy = [m.manager_id for m in self.fleet.find_roomy()]
+            avoided = all(entry.avoid for entry in self.ledger.backlog)
+            assert avoided or not roomy, f"tasks wait though there is room at {roomy}"

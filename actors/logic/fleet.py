@@ -117,7 +117,9 @@ class Fleet:
     def of_block(self, block_id: BlockId) -> list[ManagerEntry]:
         return [m for m in self.managers.values() if m.block_id == block_id]
 
-    def shares(self, waiting: Callable[[], int]) -> Iterator[tuple[ManagerEntry, int]]:
+    def shares(
+        self, waiting: Callable[[], int], only: ManagerEntry | None = None
+    ) -> Iterator[tuple[ManagerEntry, int]]:
         """Share waiting tasks out.
 
         The caller leases before it takes the next share: each looks at the leases, and
@@ -125,15 +127,12 @@ class Fleet:
 
         Args:
             waiting: how many tasks wait now.
+            only: who alone may have got room since the last time; None: anybody.
 
         Yields:
             A manager, and how many tasks it gets at most, at least 1.
         """
-        usable = [
-            m
-            for m in self.managers.values()
-            if len(m.leases) < max(m.window, m.places) and self.is_usable(m)
-        ]
+        usable = self.find_roomy(only)
         if len(usable) == 1:
             manager = usable[0]
             room = max(manager.window, manager.places) - len(manager.leases)
@@ -154,6 +153,14 @@ class Fleet:
             count = min(manager.window - len(manager.leases), part)
             if count > 0:
                 yield manager, count
+
+    def find_roomy(self, only: ManagerEntry | None = None) -> list[ManagerEntry]:
+        """List who may get leases and has room, among all or of one alone."""
+        return [
+            m
+            for m in ((only,) if only else self.managers.values())
+            if len(m.leases) < max(m.window, m.places) and self.is_usable(m)
+        ]
 
     def has_other_block(self, block_id: BlockId) -> bool:
         """Tell whether a usable manager stands outside the block."""

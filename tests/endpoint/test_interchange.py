@@ -570,6 +570,16 @@ def test_a_result_that_comes_back_from_the_lost_ends_the_other_try(
     assert not busy.leases("m2")
 
 
+def test_what_another_has_room_for_by_that_does_not_wait_any_longer(busy: Desk) -> None:
+    busy.admit(manager_hello("m2", "block-2"))
+    lost(busy)
+    busy.admit(manager_hello(held=[("t1", 1)]))
+    busy.submit("t2", "t3")
+    assert (list(busy.leases()), list(busy.leases("m2"))) == (["t2"], ["t1"])
+    busy.tell(Finished([outcome()]), MANAGER)
+    assert list(busy.leases("m2")) == ["t3"]
+
+
 @pytest.mark.parametrize("state", [TaskState.FAILED, TaskState.CANCELLED])
 def test_a_failure_that_comes_back_from_the_lost_changes_nothing(
     busy: Desk, state: TaskState

@@ -66,6 +66,14 @@ def test_nobody_gets_more_than_its_window() -> None:
     assert share(fleet, 99) == {"m1": 3, "m2": 1}
 
 
+def test_only_one_is_looked_at_if_only_one_can_have_room() -> None:
+    fleet = fleet_of(("a", "b1", 2, 2, 0), ("b", "b1", 2, 3, 1), ("c", "b1", 2, 2, 2))
+    managers = fleet.managers
+    shares = list(fleet.shares(lambda: 9, managers[ManagerId("b")]))
+    assert shares == [(managers[ManagerId("b")], 2)]
+    assert not list(fleet.shares(lambda: 9, managers[ManagerId("c")]))
+
+
 def test_the_held_the_draining_the_retired_and_the_absent_get_nothing() -> None:
     fleet = fleet_of(*((f"m{n}", f"b{n}", 1, 1, 0) for n in range(6)))
     managers = list(fleet.managers.values())

@@ -103,9 +103,11 @@ class RandomFleet(Fleet):
         super().__init__()
         self._chance = random.Random(seed)
 
-    def shares(self, waiting: Callable[[], int]) -> Iterator[tuple[ManagerEntry, int]]:
+    def shares(
+        self, waiting: Callable[[], int], only: ManagerEntry | None = None
+    ) -> Iterator[tuple[ManagerEntry, int]]:
         """Fill one manager after another, in no order."""
-        usable = [m for m in self.managers.values() if self.is_usable(m)]
+        usable = self.find_roomy(only)
         self._chance.shuffle(usable)
         for manager in usable:
             count = min(manager.slots - len(manager.leases), waiting())
