@@ -73,7 +73,7 @@ class ServiceProcess:
     """One process of the endpoint's own, as this host's kernel knows it.
 
     Args:
-        actor: supervisor, interchange, provider, strategy.
+        actor: supervisor, interchange, provider, strategy, monitor.
         pid: of the process.
         rss_bytes: its memory.
         cpu: cores that it uses.

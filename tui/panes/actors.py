@@ -17,6 +17,8 @@ from tui.view import View
 __all__ = ["ActorRow", "Actors", "actor_rows"]
 
 _SERVICES = ("interchange", "provider", "strategy")
+# What serves the metrics, if anything does.
+_MONITOR = "monitor"
 _LOOKS = {"up": "good", "ready": "good", "idle": "dim", "busy": "good", "away": "error"}
 
 
@@ -77,6 +79,19 @@ def actor_rows(view: View) -> Sequence[ActorRow]:
             process.rss_bytes if process else 0,
         )
         rows.append(row)
+    monitor = processes.get(_MONITOR)
+    if monitor is not None:  # not every endpoint has one, and nobody is told of it
+        rows.append(
+            ActorRow(
+                _MONITOR,
+                1,
+                "up",
+                monitor.pid,
+                restarts=restarts[_MONITOR],
+                cpu=monitor.cpu,
+                rss_bytes=monitor.rss_bytes,
+            )
+        )
     for manager in status.managers:
         rows += _manager_rows(manager)
     return rows

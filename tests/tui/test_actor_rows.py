@@ -1,0 +1,23 @@
+"""Promise: every process of an endpoint that is known stands in the tree of actors."""
+
+import dataclasses
+
+from tests.tui.views import normal
+from tui.panes.actors import actor_rows
+from tui.view import ServiceProcess
+
+
+def test_services_stand_below_their_supervisor_and_managers_beside_them() -> None:
+    rows = actor_rows(normal())
+    services = ["supervisor", "interchange", "provider", "strategy"]
+    assert [row.name for row in rows[:4]] == services
+    assert [row.depth for row in rows[:4]] == [0, 1, 1, 1]
+    assert rows[4].name.startswith("block-")
+
+
+def test_who_serves_metrics_is_there_if_anybody_does() -> None:
+    view = normal()
+    monitor = ServiceProcess("monitor", 77, 1 << 20, 0.01)
+    watched = dataclasses.replace(view, services=(*view.services, monitor))
+    (added,) = [row for row in actor_rows(watched) if row not in actor_rows(view)]
+    assert (added.name, added.depth, added.pid) == ("monitor", 1, 77)
