@@ -7,6 +7,7 @@ from actors.embedded.actor_calls import Actor, ActorCall, Anchor, CallerCount
 from actors.embedded.deadlocks import runs_one_at_a_time
 from actors.embedded.directory import Directory
 from actors.embedded.groups import Group, GroupAnchor
+from actors.embedded.mailboxes import give_room_back, pending_calls, reserve
 from actors.embedded.requests import Requests
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec
@@ -130,24 +131,24 @@ class ActorRequests:
 
     def _reserve(self, worker: HubWorker, asked: ReserveCall) -> None:
         actor, caller = self._actor(worker, asked.actor), worker.worker_id
-        directory, is_answered = self._directory, False
+        is_answered = False
 
         def tell(failure: Settled | None) -> None:
             nonlocal is_answered
             is_answered = True
             if not self._requests.end_wait(worker, asked.request):
                 if failure is None:
-                    directory.give_room_back(actor, caller)
+                    give_room_back(actor, caller)
                 return
             values = [] if failure is None else [failure.value]
             answer = Values(asked.request, values)
             self._hub.effects.append(TellWorker(worker.worker_id, answer))
 
         self._requests.begin_wait(worker, asked.request)
-        directory.reserve(actor, caller, tell)
+        reserve(actor, caller, tell)
         if not is_answered:
             # Any one of them makes room when it ends.
-            pending = directory.pending_calls(actor, caller)
+            pending = pending_calls(actor, caller)
             self._requests.block_on_any(
                 worker, asked.request, pending, blocks=asked.blocks
             )

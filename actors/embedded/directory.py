@@ -17,7 +17,7 @@ import math
 import pickle
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +25,7 @@ from actors.embedded.actor_calls import CONSTRUCTOR, Actor, ActorCall, Anchor
 from actors.embedded.failures import cancelled, timed_out
 from actors.embedded.groups import Group, GroupAnchor, Groups
 from actors.embedded.hub import Hub, failure_of
+from actors.embedded.mailboxes import dissolve, give_room_back
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, TaskStage
 from actors.embedded.workers import ForWorker, SendTasks
@@ -315,59 +316,6 @@ class Directory:
         lane.append(call)
         self._dirty[actor] = None
 
-    def reserve(
-        self, actor: Actor, caller: str, tell: Callable[[Settled | None], object]
-    ) -> None:
-        """Make room for a call in a bounded mailbox; every call there needs it.
-
-        Args:
-            actor: whose mailbox.
-            caller: who wants to call.
-            tell: called with None once there is room, or the actor is dead; with a
-                failure if there is none and nobody is made to wait.
-        """
-        if actor.life.state is _DEAD or self._take_room(actor, caller):
-            tell(None)
-        elif actor.options.waits_for_room:
-            actor.room_waiters.setdefault(caller, deque()).append(tell)
-        else:
-            limit = actor.options.max_pending_calls
-            text = f"{limit} calls wait at {actor.title}, which is its "
-            text += 'max_pending_calls; get some results first, or use on_full="wait"'
-            tell(_failed(FailureKind.PENDING_LIMIT, text))
-
-    def _take_room(self, actor: Actor, caller: str) -> bool:
-        waiting = actor.pending.get(caller, 0)
-        if waiting >= actor.options.max_pending_calls:
-            return False
-        actor.pending[caller] = waiting + 1
-        return True
-
-    def give_room_back(self, actor: Actor, caller: str) -> None:
-        """Let a caller's place in a mailbox be another call's."""
-        count = actor.pending.get(caller, 0)
-        if count > 1:
-            actor.pending[caller] = count - 1
-        elif count:
-            del actor.pending[caller]
-        waiters = actor.room_waiters.get(caller)
-        if waiters and self._take_room(actor, caller):
-            tell = waiters.popleft()
-            if not waiters:
-                del actor.room_waiters[caller]
-            tell(None)
-
-    def pending_calls(self, actor: Actor, caller: str) -> list[Promise]:
-        """Return a ref of each call of a caller that has no outcome yet."""
-        lane: Iterable[ActorCall] = actor.lanes.get(caller, ())
-        calls = [*actor.sent.values(), *lane]
-        calls = [call for call in calls if call.caller == caller and call.anchor]
-        return [
-            call.returns if isinstance(call.returns, Promise) else call.returns[0]
-            for call in calls
-            if call.returns
-        ]
-
     def began(self, worker_id: WorkerId, seq: int, now: float) -> None:
         """Note that a call with a timeout has begun."""
         call = self._hosts[worker_id].sent.get(seq)
@@ -656,7 +604,7 @@ class Directory:
 
     def _uncount(self, call: ActorCall) -> None:
         if call.spec.options.needs_room:
-            self.give_room_back(call.actor, call.caller)
+            give_room_back(call.actor, call.caller)
 
     # Actors live and end
 
@@ -879,10 +827,7 @@ class Directory:
         """Let go of all that a dead actor had."""
         outcome = self.death_of(actor)
         self._end_all(actor, outcome)
-        waiters, actor.room_waiters = actor.room_waiters, {}
-        for each in waiters.values():
-            for tell in each:
-                tell(None)
+        dissolve(actor)
         anchor = actor.anchor()
         if anchor is not None and anchor.outcome is None:
             self._hub.settle(anchor, outcome)

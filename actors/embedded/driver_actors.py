@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 from actors.embedded.actor_calls import Actor, ActorCall, Anchor, refuse_detached
 from actors.embedded.directory import Directory
 from actors.embedded.groups import Group, GroupAnchor
+from actors.embedded.mailboxes import give_room_back, reserve
 from actors.embedded.outcomes import load_value
 from actors.embedded.payloads import Parts, dump_arguments, dump_call
 from actors.embedded.resources import Need
@@ -104,17 +105,17 @@ class DriverActors:
 
         def tell(answer: Settled | None) -> None:
             if has_left and answer is None:
-                self._directory.give_room_back(actor, "")
+                give_room_back(actor, "")
             answers.append(answer)
             bell.set()
 
         def leave() -> None:
             nonlocal has_left
             if answers and answers[0] is None:
-                self._directory.give_room_back(actor, "")
+                give_room_back(actor, "")
             has_left = True
 
-        self._runtime.command(lambda: self._directory.reserve(actor, "", tell))
+        self._runtime.command(lambda: reserve(actor, "", tell))
         try:
             self._runtime.steer(bell.is_set, None)
             bell.wait()
