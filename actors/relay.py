@@ -28,7 +28,6 @@ import asyncio
 import errno
 import logging
 import random
-import re
 import secrets
 import socket
 import ssl
@@ -37,20 +36,25 @@ import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from actors.errors import ConfigError, MalformedFrame, TransportClosed
-from actors.greeting import answer, read_answer, read_request, request
+from actors.greeting import answer, read_request
+from actors.reach import (
+    GREETING_TIMEOUT,
+    itself,
+    keep_alive,
+    parts_of,
+    reach,
+    tls_limits,
+    trouble,
+)
 from actors.splice import LINGER, End
 from actors.tls import Security
 
-__all__ = ["GREETING_TIMEOUT", "MAX_NEWCOMERS", "Line", "Relay"]
+__all__ = ["MAX_NEWCOMERS", "Line", "Relay"]
 
 logger = logging.getLogger(__name__)
 
-# From TCP's first packet to the first byte of nng, in seconds. Chosen: several round
-# trips over a bad line.
-GREETING_TIMEOUT = 10.0
 # Chosen: as many members may well come at once, after an interchange was replaced; and
 # a process may have 1,024 descriptors.
 MAX_NEWCOMERS = 256
@@ -64,10 +68,6 @@ _FAIR_TIME = 1.0
 _CROWD_PAUSE = 0.05
 # How long to accept nobody when that failed, for want of descriptors say.
 _ACCEPT_PAUSE = 0.5
-# A host that says nothing for so long is gone: first question and pause between the
-# later ones, in seconds, and how many. Chosen: a bit longer than the default
-# heartbeat.threshold, which shall decide where there are heartbeats.
-_KEEPALIVE = (60, 20, 5)
 # nng 1.11 never closes a connection whose socket is closed within the moment after its
 # first bytes came: a descriptor is lost. Measured: the moment lasts 0.1 ms.
 _SETTLING = 0.05
@@ -77,15 +77,6 @@ _MAX_BLAMED = 100
 # How often to look whether all connections have ended, and for how long at most.
 _END_POLL_PERIOD = 0.005
 _LONGEST_END = 3 * LINGER
-
-# In the reasons that OpenSSL has for refusing one.
-_CERTIFICATE = re.compile("CERTIFICATE|UNKNOWN_CA")
-_NOBODY = "nobody listens there"
-_NOT_ACCEPTED = (
-    "one side does not accept the other's certificate: signed by another authority, "
-    "made out to another host name, or out of date"
-)
-_NOT_OURS = "something that is not ours listens there"
 
 
 class Line:
@@ -101,6 +92,7 @@ class Line:
         self.again = again
         self.trouble = ""  # why a dialer is not connected; empty: it is, or not known
         self.is_closed = False
+        self.place: tuple[dict[str, Line], str] | None = None  # where it listens
         self.ends: set[End] = set()  # far ones that are joined to it
         self.attempts: asyncio.Task[None] | None = None  # of a dialer
         # nng 1.11 mixes descriptors up if it is given one before it has begun to use
@@ -150,7 +142,7 @@ class Relay:
             OSError: the host's address or the port cannot be had, or the path is taken.
             ConfigError: the certificates are missing or wrong.
         """
-        scheme, host, port, path = _parts(url)
+        scheme, host, port, path = parts_of(url)
         context = self._context(url, is_dialing=False)
         line = Line(adopt)
         with self._lock:
@@ -164,6 +156,7 @@ class Relay:
             if path in lines:
                 raise OSError(errno.EADDRINUSE, "this process listens there already")
             lines[path] = line
+            line.place = lines, path
         return line
 
     def dial(self, url: str, adopt: Callable[[int], int], *, again: bool) -> Line:
@@ -177,12 +170,12 @@ class Relay:
         Raises:
             ConfigError: the certificates are missing or wrong.
         """
-        context = self._context(url, is_dialing=True)
+        self._context(url, is_dialing=True)  # here whoever is to blame hears of it
         line = Line(adopt, again=again)
         with self._lock:
             if self._is_closed:
                 raise TransportClosed(f"{url} is dialed by a relay that is closed")
-            self._start(self._begin_dial, url, line, context)
+            self._start(self._begin_dial, url, line)
         return line
 
     def hang_up(self, line: Line, close: Callable[[], object]) -> None:
@@ -195,9 +188,9 @@ class Relay:
         """
         with self._lock:
             line.is_closed = True
-            for lines in self._ports.values():
-                for path in [path for path, other in lines.items() if other is line]:
-                    del lines[path]
+            if line.place is not None:
+                lines, path = line.place
+                lines.pop(path, None)
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._hang_up, line, close)
                 return
@@ -243,9 +236,9 @@ class Relay:
 
     # In the relay's thread
 
-    def _begin_dial(self, url: str, line: Line, context: ssl.SSLContext | None) -> None:
+    def _begin_dial(self, url: str, line: Line) -> None:
         loop = asyncio.get_running_loop()
-        line.attempts = loop.create_task(self._dial(url, line, context))
+        line.attempts = loop.create_task(self._dial(url, line))
         self._dials.add(line.attempts)
         line.attempts.add_done_callback(partial(self._dial_ended, line))
 
@@ -346,13 +339,13 @@ class Relay:
         """Hear what a newcomer wants, and connect it; or say no."""
         loop = asyncio.get_running_loop()
         far = End(self._ends, is_far=True)
-        limit, linger = _tls_limits(context)
+        limit, linger = tls_limits(context)
         self._strangers.discard(connection)
         try:
             async with asyncio.timeout(self._greeting_timeout):
-                _keep_alive(connection)
+                keep_alive(connection)
                 await loop.connect_accepted_socket(
-                    partial(_itself, far),
+                    partial(itself, far),
                     connection,
                     ssl=context,
                     ssl_handshake_timeout=limit,
@@ -372,7 +365,7 @@ class Relay:
                 self._blame(host, str(error))
             far.abort()
             _let_go(error)
-        except asyncio.CancelledError:
+        except BaseException:
             far.abort()
             raise
 
@@ -381,18 +374,18 @@ class Relay:
             self._blamed.add(host)
             logger.warning("%s was refused at the port: %s", host, reason)
 
-    async def _dial(self, url: str, line: Line, context: ssl.SSLContext | None) -> None:
+    async def _dial(self, url: str, line: Line) -> None:
         """Connect, and again and again, until cancelled."""
         chance = random.Random(secrets.randbits(64))
         longest = _REDIAL_MIN
         while True:
             try:
                 async with asyncio.timeout(self._greeting_timeout):
-                    far = await self._reach(url, context)
+                    far = await reach(url, self._security, self._ends)
                     if not await self._connect(far, line):
                         far.abort()
-            except (OSError, MalformedFrame) as error:
-                line.trouble = _trouble(error)
+            except (OSError, ValueError) as error:
+                line.trouble = trouble(error)
                 _let_go(error)
             else:
                 line.trouble = ""
@@ -404,53 +397,6 @@ class Relay:
                     longest = _REDIAL_MIN
             await asyncio.sleep(chance.uniform(0.0, longest))
             longest = min(2 * longest, _REDIAL_MAX)
-
-    async def _reach(self, url: str, context: ssl.SSLContext | None) -> End:
-        """Connect to a listening relay and greet it.
-
-        Raises:
-            OSError: nobody is there, or somebody else.
-            MalformedFrame: somebody else is there.
-        """
-        loop = asyncio.get_running_loop()
-        _, host, port, path = _parts(url)
-        limit, linger = _tls_limits(context)
-        error: OSError | None = None
-        for address in await _addresses(host, port):
-            far = End(self._ends, is_far=True)
-            name = (self._security and self._security.server_name) or host
-            try:
-                transport, _ = await loop.create_connection(
-                    partial(_itself, far),
-                    address[0],
-                    address[1],
-                    ssl=context,
-                    server_hostname=name if context else None,
-                    ssl_handshake_timeout=limit,
-                    ssl_shutdown_timeout=linger,
-                )
-            except OSError as failure:
-                error = failure
-                continue
-            try:
-                _keep_alive(transport.get_extra_info("socket"))
-                far.take(request(path, urlsplit(url).netloc))
-                status = read_answer(await far.head())
-                if status != 101:
-                    raise _Refused(status)
-            except ConnectionResetError as failure:
-                far.abort()
-                # It has a certificate of ours, so it is ours. asyncio says nothing to
-                # whom it refuses.
-                raise (_HungUp() if context is not None else failure) from None
-            except BaseException:
-                far.abort()
-                raise
-            return far
-        try:
-            raise error or OSError(errno.EADDRNOTAVAIL, "no address")
-        finally:
-            del error  # else it would hold itself, through its traceback
 
     async def _connect(self, far: End, line: Line, first: bytes = b"") -> bool:
         """Join a far end to an nng socket.
@@ -473,7 +419,7 @@ class Relay:
                     return False
                 nngs.detach()
             try:
-                await loop.connect_accepted_socket(partial(_itself, near), ours)
+                await loop.connect_accepted_socket(partial(itself, near), ours)
                 await near.something()
             except BaseException:
                 near.abort()
@@ -487,42 +433,11 @@ class Relay:
         return True
 
 
-class _Refused(ConnectionRefusedError):
-    """A listening relay, or another server, said no."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"status {status}")
-        self.status = status
-
-
 def _let_go(error: BaseException | None) -> None:
     """Let an error hold no frames: they hold what TLS has for a connection, and it."""
     while error is not None:
         error.__traceback__ = None
         error = error.__context__
-
-
-def _itself(end: End) -> End:
-    return end
-
-
-class _HungUp(ConnectionResetError):
-    """A listening relay ended the connection after the handshake, and said nothing."""
-
-
-async def _addresses(host: str, port: int) -> list[tuple[str, int]]:
-    """Find a host; a name is looked up in a thread.
-
-    Raises:
-        OSError: there is no such host.
-    """
-    kind = socket.SOCK_STREAM
-    try:
-        found = socket.getaddrinfo(host, port, 0, kind, 0, socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=kind)
-    return [(str(address[0]), int(address[1])) for *_, address in found]
 
 
 def _bind(host: str, port: int) -> socket.socket:
@@ -536,49 +451,6 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.create_server(address, family=family, backlog=MAX_NEWCOMERS)
     listener.setblocking(False)
     return listener
-
-
-def _parts(url: str) -> tuple[str, str, int, str]:
-    """Return scheme, host without brackets, port and path."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname or "", parts.port or 0, parts.path
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """Have the kernel find out when the other host is gone without a word."""
-    idle, pause, questions = _KEEPALIVE
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, pause)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, questions)
-    lost_after = int(1000 * (idle + pause * questions))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, lost_after)
-
-
-def _tls_limits(context: object) -> tuple[float | None, float | None]:
-    """Return how long a handshake and a goodbye may take; without TLS there is none."""
-    return (None, None) if context is None else (GREETING_TIMEOUT, LINGER)
-
-
-def _trouble(error: Exception) -> str:
-    """Say why a dialer is not connected, for an error message."""
-    match error:
-        case _Refused():
-            return _NOBODY if error.status == 404 else _NOT_OURS
-        case ConnectionRefusedError():
-            return _NOBODY
-        case TimeoutError():
-            return "no answer in time"
-        case socket.gaierror():
-            return f"the host is not known ({error.strerror})"
-        case _HungUp():
-            return _NOT_ACCEPTED
-        case ssl.SSLError() if _CERTIFICATE.search(str(error.reason)):
-            return f"{_NOT_ACCEPTED} ({error})"
-        case ssl.SSLError() | MalformedFrame() | ConnectionResetError():
-            return f"{_NOT_OURS} ({error})"
-        case _:
-            return str(error)
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

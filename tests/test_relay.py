@@ -229,3 +229,28 @@ def spent(pid: int) -> float:
     """Seconds of processor time."""
     usage = psutil.Process(pid).cpu_times()
     return usage.user + usage.system
+
+
+@pytest.mark.parametrize("host", ["a..b", "no-such-host.invalid"])
+def test_a_host_that_is_none_is_said_so(host: str) -> None:
+    relay = Relay()
+    link = Link.dial(f"ws://{host}:1/x", relay, MAX_BYTES, Signal())
+    eventually(lambda: "the host is not known" in link.trouble, what="a reason")
+    link.close()
+    relay.close()
+
+
+def test_a_port_of_the_other_family_works_too() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    relay, signal = Relay(), Signal()
+    url = f"ws://[::1]:{free_port()}/x"
+    listener = Link.listen(url, relay, MAX_BYTES, signal)
+    dialer = Link.dial(url, relay, MAX_BYTES, signal)
+    dialer.send(b"found")
+    eventually(lambda: listener.receive() == b"found", what="a frame")
+    for link in (listener, dialer):
+        link.close()
+    relay.close()
