@@ -154,6 +154,8 @@ class Pool:
         self._events: list[WorkerEvent] = []  # not yet read
         # Of dead workers: (worker, its pid, bytes).
         self._last_output: list[tuple[WorkerId, int, bytes]] = []
+        # Whoever was asked last had answered when we looked.
+        self._is_answered_at_once = False
         self._is_closed = False
 
     def fileno(self) -> int:
@@ -379,10 +381,20 @@ class Pool:
         if not writer.is_empty:
             self._watch(worker)
             return None
-        ready = self._poll(longest, brisk)
-        if ready != [(worker.main_descriptor, _READABLE)]:
-            return None  # it will still be so when it is looked at again
-        batches = self._receive(worker)
+        if brisk:
+            # Who is asked may well be waiting for this very processor.
+            os.sched_yield()
+        # As the last time: to look first would cost more than to read in vain.
+        is_hasty = brisk and self._is_answered_at_once
+        batches = self._receive(worker) if is_hasty else None
+        if batches is None:
+            ready = self._epoll.poll(0)
+            self._is_answered_at_once = bool(ready)
+            if not ready:
+                ready = self._poll(longest, brisk)
+            if ready != [(worker.main_descriptor, _READABLE)]:
+                return None  # it will still be so when it is looked at again
+            batches = self._receive(worker)
         if batches and len(batches) == 1 and len(batches[0]) == 1:
             message = batches[0][0]
             if type(message) is Ran:

@@ -142,6 +142,8 @@ class Worker:
         self._seqs, self._moments = progress.seqs, progress.moments
         self._directs = progress.directs
         self._lines: Lines | None = None
+        # The last task that was looked out for had come when we looked.
+        self._comes_at_once = False
         self._performer: Performer = SimplePerformer()
         # Guards reader, backlog and results; never held while anything blocks.
         self._lock = threading.Lock()
@@ -322,7 +324,8 @@ class Worker:
                 try:
                     self._read_frames()
                 except BlockingIOError:
-                    pass  # recalled meanwhile
+                    # Recalled meanwhile, or expected in vain.
+                    self._comes_at_once = False
                 except EOFError:
                     if not self._backlog:
                         return None
@@ -335,9 +338,16 @@ class Worker:
 
     def _look_out(self, until: float) -> bool:
         """Look again and again for a task instead of sleeping; tell whether it came."""
+        # Who is to send it may well be waiting for this very processor.
+        os.sched_yield()
+        if self._comes_at_once:
+            # As the last time: to look first would cost more than to read in vain.
+            return True
         poll = self._poller.poll
+        if poll(0):
+            self._comes_at_once = True
+            return True
         while time() < until:
-            # Who is to send it may well be waiting for this very processor.
             os.sched_yield()
             if poll(0):
                 return True
