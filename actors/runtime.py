@@ -272,6 +272,7 @@ class Serving:
         decoder: what a newcomer may send over its link.
         tempo, epoch, max_frame_bytes: told to newcomers.
         publishes: whether there is an events socket.
+        stuck_timeout: see there.
     """
 
     address: Address
@@ -282,6 +283,7 @@ class Serving:
     epoch: str
     max_frame_bytes: int
     publishes: bool = False
+    stuck_timeout: float = STUCK_TIMEOUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -915,8 +917,9 @@ class Runtime:
                 self._closed(port)
 
     def _is_stuck(self, port: _Port) -> bool:
+        limit = STUCK_TIMEOUT if self._serving is None else self._serving.stuck_timeout
         silent = time.monotonic() - port.moved_at
-        return silent > STUCK_TIMEOUT and port.link in self._by_link
+        return silent > limit and port.link in self._by_link
 
     def _flush(self, port: _Port) -> bool:
         """Send what waits; false: the link's queue is full."""
