@@ -123,6 +123,7 @@ class Chronicle:
             self._has_logs,
             self._missed,
             find_alerts(connection, self._status, restarts, now, trouble),
+            {key: cores for key, (_, _, cores) in self._usage.items()},
         )
 
     # Events

@@ -142,6 +142,7 @@ class View:
         has_logs: whether the logs can be read from here.
         missed: events that did not reach us.
         alerts: worst first.
+        cores: {(manager_id, pid): processor time that a worker takes}, as known.
     """
 
     address: str
@@ -160,6 +161,7 @@ class View:
     has_logs: bool = False
     missed: int = 0
     alerts: tuple[Alert, ...] = ()
+    cores: dict[tuple[str, int], float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

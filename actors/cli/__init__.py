@@ -29,6 +29,7 @@ _COMMANDS = {
     "events": "actors.cli.events:events",
     "metrics": "actors.cli.metrics:metrics",
     "timeline": "actors.cli.timeline:timeline",
+    "top": "tui.top_command:top",
     "tui": "tui.command:tui",
     "web": "tui.web_command:web",
     "stop": "actors.cli.stop:stop",

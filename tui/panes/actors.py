@@ -1,7 +1,7 @@
 """Actors: who runs, under whom; what each has to do and uses."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -93,11 +93,13 @@ def actor_rows(view: View) -> Sequence[ActorRow]:
             )
         )
     for manager in status.managers:
-        rows += _manager_rows(manager)
+        rows += _manager_rows(manager, view.cores)
     return rows
 
 
-def _manager_rows(manager: ManagerPicture) -> list[ActorRow]:
+def _manager_rows(
+    manager: ManagerPicture, cores: Mapping[tuple[str, int], float]
+) -> list[ActorRow]:
     memory = sum(worker.rss_bytes for worker in manager.workers)
     rows = [
         ActorRow(
@@ -120,6 +122,7 @@ def _manager_rows(manager: ManagerPicture) -> list[ActorRow]:
                 worker.pid,
                 manager.host,
                 mailbox=int(is_busy),
+                cpu=cores.get((manager.manager_id, worker.pid), -1.0),
                 rss_bytes=worker.rss_bytes,
             )
         )
