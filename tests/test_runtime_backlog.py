@@ -152,4 +152,8 @@ def test_who_reads_is_told_more_than_may_wait_for_others(address: Address) -> No
 def test_who_takes_nothing_is_hung_up_on(address: Address) -> None:
     with closing(Visit(address, stuck_timeout=0.2)) as visit:
         visit.until(lambda: visit.teller.closed == ["peer"], "the end of the link")
-        eventually(lambda: not visit.link.is_connected, what="the hang-up")
+        # It sees that when it reads at last.
+        eventually(
+            lambda: visit.link.receive() is None and not visit.link.is_connected,
+            what="the hang-up",
+        )
