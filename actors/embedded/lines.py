@@ -108,15 +108,26 @@ class ActorLines:
                 break  # nobody is left, or has left already
             except OSError:
                 # No descriptors: nobody can be taken any more. Who waits is cut off.
-                self._epoll.unregister(listener)
-                self._listener = None
-                listener.close()
+                self._stop_listening()
                 break
             stream.setblocking(False)
             caller = self._callers[stream.fileno()] = _Caller(stream)
             self._epoll.register(stream, select.EPOLLIN)
             runs += self._receive(caller)
         return runs
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._epoll.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+
+    def close(self) -> None:
+        """Cut off all callers."""
+        self._stop_listening()
+        for caller in list(self._callers.values()):
+            self._forget(caller)
+        self._epoll.close()
 
     def _receive(self, caller: _Caller) -> list[Run]:
         runs: list[Run] = []
