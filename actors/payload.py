@@ -428,7 +428,13 @@ def load_exception(payload: bytes, traceback_text: str = "") -> BaseException:
 def _dump_surviving(error: BaseException) -> bytes:
     payload, reason = _try_out(error, error)
     if payload is not None:
-        return payload
+        # Libraries change how exceptions are pickled (tblib does, for Dask), and
+        # some of Python's own lose their text by it.
+        exact, _ = _try_out(error, error, is_text_kept=True)
+        if exact is None:
+            called = _rebuild_by_call, (type(error), error.args, vars(error))
+            exact, _ = _try_out(_Rebuilt(*called), error, is_text_kept=True)
+        return exact or payload
     note = (
         f"Raised as {type(error).__module__}.{type(error).__qualname__}, "
         f"which does not survive pickling: {reason}"

@@ -166,7 +166,9 @@ class Signal:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         # No lock, on purpose: the garbage collector may close a socket while this
         # thread held it, and closing waits for callbacks that would want it too.
-        self._changes: deque[tuple[_Watch, Change]] = deque()
+        # References to links, not watches: these hold us, and what comes after the last
+        # look would hold them.
+        self._changes: deque[tuple[weakref.ref[Link], Change]] = deque()
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while `drain` has something."""
@@ -181,15 +183,15 @@ class Signal:
             os.eventfd_read(self._fd)
         changes = []
         while self._changes:
-            watch, change = self._changes.popleft()
-            link = watch.link()
+            reference, change = self._changes.popleft()
+            link = reference()
             if link is not None and not link.is_closed:
                 changes.append((link, change))
         return changes
 
-    def add(self, watch: "_Watch", change: Change) -> None:
+    def add(self, link: "weakref.ref[Link]", change: Change) -> None:
         """Note a change; called on nng's threads."""
-        self._changes.append((watch, change))
+        self._changes.append((link, change))
         os.eventfd_write(self._fd, 1)
 
     def __del__(self) -> None:
@@ -223,13 +225,13 @@ class _Watch:
         if pipe.id == self._pipe_id:
             self.is_connected = True
             self.was_connected = True
-            self._signal.add(self, "up")
+            self._signal.add(self.link, "up")
 
     def down(self, pipe: Any) -> None:
         if pipe.id == self._pipe_id:
             self.is_connected = False
             self.is_over = True
-            self._signal.add(self, "down")
+            self._signal.add(self.link, "down")
 
 
 class Link(NngSocket):

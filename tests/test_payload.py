@@ -5,6 +5,7 @@ Functions and classes of this module are defined in a test, so they go by value.
 
 import collections
 import concurrent.futures.process
+import copyreg
 import functools
 import operator
 import os.path
@@ -350,6 +351,17 @@ def test_exceptions_of_python_come_back_as_they_were(error: BaseException) -> No
     assert type(copy) is type(error)
     assert str(copy) == str(error)
     assert repr(copy.args) == repr(error.args)
+
+
+def test_a_library_that_pickles_exceptions_its_own_way_takes_no_text_from_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without_init(error: UnicodeDecodeError) -> tuple[Any, ...]:
+        return UnicodeDecodeError.__new__, (UnicodeDecodeError, *error.args)
+
+    monkeypatch.setitem(copyreg.dispatch_table, UnicodeDecodeError, without_init)
+    error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+    assert str(_round_trip(error)) == str(error)
 
 
 def test_notes_come_along() -> None:

@@ -166,20 +166,20 @@ class _Submissions:
 class _Wishes:
     """A source of tasks that nobody waits for, in the order of their coming.
 
-    `put` takes no lock, so that it may be called while an object is being freed.
+    `put` may be called while an object is being freed, in the middle of any line.
     """
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._tasks: deque[Task] = deque()
-
-    def __del__(self) -> None:
-        # Not before: whoever still has us may put something in.
-        os.close(self._fd)
+        self._lock = threading.RLock()  # around what is done with the descriptor
 
     def put(self, task: Task) -> None:
+        """Add a task; to no effect after `close`."""
         self._tasks.append(task)
-        os.eventfd_write(self._fd, 1)
+        with self._lock:
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
 
     def fileno(self) -> int:
         return self._fd
@@ -188,6 +188,12 @@ class _Wishes:
         os.eventfd_read(self._fd)
         tasks = [self._tasks.popleft() for _ in range(len(self._tasks))]
         return [SubmitNow(tasks)] if tasks else []
+
+    def close(self) -> None:
+        with self._lock:
+            # In this order: something may be put in between the two.
+            fd, self._fd = self._fd, -1
+            os.close(fd)
 
 
 class Connection:
@@ -498,6 +504,7 @@ class Connection:
             text = "The connection to the endpoint is closed"
             self._fail(self._error or ActorsError(text))
             self._submissions.close()
+            self._wishes.close()
             self._inbox.close()
 
     def perform(self, effect: Effect) -> None:

@@ -285,8 +285,9 @@ CONTRADICTIONS = [
         '[blocks]\nprovider = "slurn"',
         (
             '[blocks] provider "slurn" is not built in, and no installed package '
-            'offers it; known are "local", "slurm", "gridengine", "ssh", "pbs", '
-            '"htcondor", and "module:Class" for one of yours'
+            'offers it; known are "local", "slurm", "gridengine", "ssh", "dask", '
+            '"ray", "aws_batch", "kubernetes", "pbs", "htcondor", "azure_batch", '
+            'and "module:Class" for one of yours'
         ),
     ),
     (

@@ -8,7 +8,19 @@ from actors.config import parse_config
 from actors.config.provider_names import known_providers, provider_target
 from actors.errors import ConfigError
 
-OURS = ["local", "slurm", "gridengine", "ssh", "pbs", "htcondor"]
+OURS = [
+    "local",
+    "slurm",
+    "gridengine",
+    "ssh",
+    "dask",
+    "ray",
+    "aws_batch",
+    "kubernetes",
+    "pbs",
+    "htcondor",
+    "azure_batch",
+]
 
 
 @pytest.fixture
