@@ -62,10 +62,6 @@ _STDERR = 2
 # How often to look for the owner where the kernel has no pidfd (before Linux 5.3).
 _LOOK_FOR_OWNER = 0.5
 
-# What is imported later waits for so long without a request. Chosen: a pool that starts
-# has its workers by then.
-_IDLE_MILLISECONDS = 1000
-
 # How long `ForkServer.close` waits for the server's end before it kills. Chosen: it has
 # to kill and wait for its workers, which takes milliseconds.
 _CLOSE_TIMEOUT = 5.0
@@ -83,8 +79,7 @@ _BOOT = (
 
 # What a worker runs: called with its ends of the main and the control pipe and the
 # shared cell; returns the exit code. Named as "module:function"; the server imports the
-# module of its owner's usual one before it forks, and, when it has been idle for a
-# while, those that this one names in `LATER`: few workers need them, and these at once.
+# module of its owner's usual one before it forks, and others when it is told to.
 Program = Callable[[socket.socket, socket.socket, Progress], int]
 WORKER_PROGRAM = "actors.worker:run_worker"
 
@@ -108,6 +103,12 @@ class KillGroup(_Packet, frozen=True, array_like=True, tag=True, gc=False):
     """Kill a worker with its process group; nothing if it is gone already."""
 
     worker_id: str
+
+
+class Preload(_Packet, frozen=True, array_like=True, tag=True, gc=False):
+    """Import a module, for all workers that are made from now on."""
+
+    module: str
 
 
 class Forked(_Packet, frozen=True, array_like=True, tag=True, gc=False):
@@ -136,8 +137,8 @@ class Exited(_Packet, frozen=True, array_like=True, tag=True, gc=False):
 
 Report = Forked | NotForked | Exited
 
-_requests: msgspec.msgpack.Decoder[Fork | KillGroup] = msgspec.msgpack.Decoder(
-    Fork | KillGroup
+_requests: msgspec.msgpack.Decoder[Fork | KillGroup | Preload] = (
+    msgspec.msgpack.Decoder(Fork | KillGroup | Preload)
 )
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 _encode: Callable[[_Packet], bytes] = msgspec.msgpack.Encoder().encode
@@ -234,6 +235,10 @@ class ForkServer:
         """Ask to SIGKILL a worker and its process group; `Exited` follows."""
         self._send(KillGroup(worker_id), ())
 
+    def preload(self, module: str) -> None:
+        """Have a module imported once for all workers that are made from now on."""
+        self._send(Preload(module), ())
+
     def flush(self) -> None:
         """Send requests that wait, as far as there is room."""
         while self._waiting and not self.is_lost:
@@ -313,25 +318,21 @@ def main(descriptor: int, owner_pid: int, program: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("actors-forks")
     _find_program(program)
-    module = sys.modules[program.partition(":")[0]]
     # What exists now is never collected: copies share its memory for good.
     gc.disable()
     gc.collect()
     gc.freeze()
     channel = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
-    worker = _Server(channel, owner_pid, getattr(module, "LATER", ())).serve()
+    worker = _Server(channel, owner_pid).serve()
     if worker is not None:
         # Here we are in the worker, and on a shallow stack.
         worker()
 
 
 class _Server:
-    def __init__(
-        self, channel: socket.socket, owner_pid: int, later: Sequence[str]
-    ) -> None:
+    def __init__(self, channel: socket.socket, owner_pid: int) -> None:
         self._channel = channel
-        self._later = later  # modules to import when there is nothing else to do
         self._channel.setblocking(False)
         self._owner_pid = owner_pid
         self._pids: dict[str, int] = {}  # {worker_id: pid}
@@ -357,12 +358,7 @@ class _Server:
     def serve(self) -> Callable[[], None] | None:
         """Serve until the owner is gone: None. In a new worker: what to do there."""
         while os.getppid() == self._owner_pid:
-            timeout = _IDLE_MILLISECONDS if self._later else self._timeout
-            ready = dict(self._poller.poll(timeout))
-            if not ready and self._later:
-                for module in self._later:
-                    importlib.import_module(module)
-                self._later = ()
+            ready = dict(self._poller.poll(self._timeout))
             if self._owner in ready:
                 break
             if self._wake_out in ready:
@@ -401,6 +397,8 @@ class _Server:
             case KillGroup(worker_id):
                 if worker_id in self._pids:
                     _kill_group(self._pids[worker_id])
+            case Preload(module):
+                importlib.import_module(module)
         return None
 
     def _fork(

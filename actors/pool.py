@@ -220,6 +220,11 @@ class Pool:
         if self._initializer is not None:
             self.assign(worker_id, [Run(INITIALIZER_SEQ, *self._initializer)])
 
+    def preload(self, module: str) -> None:
+        """Have a module imported once for all workers that are made from now on."""
+        self._running_server().preload(module)
+        self._watch_server()
+
     def assign(self, worker_id: WorkerId, runs: Sequence[_ForMain]) -> None:
         """Give tasks to a worker; nothing if it is dead or unknown.
 

@@ -125,6 +125,20 @@ def test_a_task_runs_and_its_result_comes_back(owner: Owner) -> None:
     assert started.pid == load_result(owner.call(os.getpid, seq=2).payload)
 
 
+def test_a_preloaded_module_is_there_in_workers_made_from_then_on(
+    owner: Owner,
+) -> None:
+    def has_it() -> bool:
+        return "colorsys" in sys.modules
+
+    assert not load_result(owner.call(has_it).payload)
+    owner.pool.preload("colorsys")
+    owner.pool.start(TWO)
+    owner.pool.assign(TWO, [_run(1, has_it)])
+    owner.read_until(lambda: 1 in owner.results(TWO), what="the second's result")
+    assert load_result(owner.results(TWO)[1].payload)
+
+
 def test_tasks_run_in_the_order_sent(owner: Owner) -> None:
     order: list[int] = []
     owner.pool.assign(ONE, [_run(n, abs, n) for n in range(1, 1001)])

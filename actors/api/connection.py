@@ -234,6 +234,7 @@ class Connection:
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running)
         self._wishes = _Wishes()
+        self._resolver = 0  # the thread that reads results just now
         self._kept: dict[TaskId, object] = {}  # that lives until the task has ended
         self._begin_grace = _BEGIN_GRACE if max_running is not None else 0.0
         self._is_leaving = False
@@ -379,6 +380,11 @@ class Connection:
             self._submissions.ring()
         return future
 
+    @property
+    def is_resolving(self) -> bool:
+        """Whether this thread reads results just now."""
+        return self._resolver == threading.get_ident()
+
     def new_actor_id(self) -> str:
         """Return an id that no other actor ever has."""
         return f"{self._prefix}a{next(self._numbers)}"
@@ -510,6 +516,7 @@ class Connection:
     def perform(self, effect: Effect) -> None:
         match effect:
             case Resolve(outcomes):
+                self._resolver = threading.get_ident()
                 self._submissions.ended(len(outcomes))
                 for outcome in outcomes:
                     future = self._futures.pop(outcome.task_id, None)
@@ -517,6 +524,7 @@ class Connection:
                         self._resolve(future, outcome)
                     if self._kept:
                         self._kept.pop(outcome.task_id, None)
+                self._resolver = 0
                 self._leave_if_done()
             case Resumed(task_ids, is_all):
                 self._resume(task_ids)

@@ -108,6 +108,8 @@ class _Runtime(Protocol):
 
     is_within: bool
 
+    @property
+    def is_resolving(self) -> bool: ...
     def new_actor_id(self) -> str: ...
     def dump(
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -185,8 +187,6 @@ class EndpointActors:
             weakref.WeakValueDictionary()
         )
         self._lock = threading.Lock()  # around the making of anchors
-        # What the endpoint must know before anything that we have given away.
-        self._unsettled: deque[Future[Any]] = deque()
 
     def prepare(self, method: bytes, options: TaskOptions) -> tuple[bytes, TaskOptions]:
         if options.timeout:
@@ -290,8 +290,9 @@ class EndpointActors:
         if options.name:
             found = future.result()
             return self._introduced(*found)
-        self._settle_later(future)
         future.add_done_callback(_Unmade(anchor))
+        if anchor.lane.is_empty:
+            self._settle(future)
         return anchor, options.picture
 
     def find(self, name: str, namespace: str) -> tuple[ObjectRef[Any], bytes]:
@@ -323,7 +324,7 @@ class EndpointActors:
             return anchor
         anchor = self._anchor(actor_id, limit, waits)
         # Also if the endpoint knows it: what it knows may be about to be taken back.
-        self._settle_later(self._runtime.wish(ActorWork(actor_id, "hold")))
+        self._settle(self._runtime.wish(ActorWork(actor_id, "hold")))
         return anchor
 
     def _anchor(self, actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
@@ -368,18 +369,16 @@ class EndpointActors:
 
         return self._send_in_turn(anchor, send, (), {}, options)
 
-    def _settle_later(self, future: "Future[Any]") -> None:
-        if self._runtime.is_within:
-            self._unsettled.append(future)
+    def _settle(self, future: "Future[Any]") -> None:
+        """In a task or an actor: wait until the endpoint knows that we have a handle.
 
-    def settle(self) -> None:
-        """Wait until the endpoint knows all handles that we have, or have made.
-
-        A result that is sent before might take one to where the actor is unknown.
+        Else our result could take it to where the actor is not known yet, or drop the
+        only other one before we are counted. (One that comes in another's result, which
+        we must not wait with, is covered by the time that actors live on without.)
         """
-        while self._unsettled:
-            # Whatever it brought; whoever calls the actor learns it.
-            self._unsettled.popleft().exception()
+        if self._runtime.is_within and not self._runtime.is_resolving:
+            # Whatever it brings; who calls the actor learns it.
+            future.exception()
 
 
 class _Countdown:

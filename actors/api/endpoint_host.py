@@ -25,8 +25,6 @@ class EndpointHost(ActorHost):
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
-        # An actor takes no task's place that it could give back.
-        self._within = go_within(lambda _: None, hosts_actor=True)
         # {seq: what its asynchronous generator has given so far}
         self._given_items: dict[int, list[Any]] = {}
 
@@ -41,8 +39,6 @@ class EndpointHost(ActorHost):
             payload = dump_result(value)
         except BaseException as error:  # noqa: BLE001  the user's code
             return failed(seq, began_at, FailureKind.NOT_SERIALIZABLE, error)
-        if self._within.is_there:
-            self._within.settle()
         if len(payload) > MAX_RESULT_BYTES:
             return too_large(seq, began_at, len(payload))
         return Ran(seq, True, payload, began_at, ended_at)
@@ -68,4 +64,6 @@ def run_host(main: socket.socket, control: socket.socket, progress: Progress) ->
     worker = Worker(main, control, progress)
     host = EndpointHost(worker)
     signal.signal(signal.SIGINT, host.on_interrupt)
+    # An actor takes no task's place that it could give back.
+    go_within(lambda _: None, hosts_actor=True)
     return leave_in_order(worker, host)

@@ -184,6 +184,11 @@ class OnEndpoint:
 
     # For actors
 
+    @property
+    def is_resolving(self) -> bool:
+        """Whether this thread reads results just now, and must not wait for any."""
+        return self._connection.is_resolving
+
     def new_actor_id(self) -> str:
         """Return the id of an actor that is about to be made."""
         return self._connection.new_actor_id()

@@ -31,7 +31,6 @@ class Within:
 
     def __init__(self, waits: Callable[[bool], None], *, hosts_actor: bool) -> None:
         self.hosts_actor = hosts_actor
-        self.is_there = False  # somebody has called something
         self._waits = waits
         self._lock = threading.Lock()
         self._inner: Any = None
@@ -43,14 +42,8 @@ class Within:
         with self._lock:
             if self._inner is None:
                 self._inner = self._connect()
-                self.is_there = True
         found = self.__dict__[name] = getattr(self._inner, name)
         return found
-
-    def settle(self) -> None:
-        """Wait until the endpoint knows what a result may speak of."""
-        if self._inner is not None:
-            self._inner.actors.settle()
 
     def _connect(self) -> Any:
         folder = os.environ.get(WITHIN_VARIABLE, "")
@@ -62,9 +55,7 @@ class Within:
         return module.connect_within(folder, self._waits)
 
 
-def go_within(waits: Callable[[bool], None], *, hosts_actor: bool) -> Within:
+def go_within(waits: Callable[[bool], None], *, hosts_actor: bool) -> None:
     """Let this process find its endpoint when it wants to."""
-    within = Within(waits, hosts_actor=hosts_actor)
-    context: Any = within
+    context: Any = Within(waits, hosts_actor=hosts_actor)
     set_context(context)
-    return within

@@ -29,6 +29,7 @@ from actors.logic.prefetch import Prefetch
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
 from actors.logic.workers import (
     AssignTasks,
+    ExpectCalls,
     KillWorker,
     RecallTasks,
     StartWorker,
@@ -233,6 +234,7 @@ class Manager:
         self._alone_since = now
         self._quit_reason = ""
         self._quit_by = math.inf  # we were asked to end, and do so by then
+        self._has_nested = False  # a task here has waited for another one
         self._spares_at = math.inf  # when to look for workers that nobody needs
         self._is_drain_told = False  # the interchange leases us no more
         self._is_over = False
@@ -719,6 +721,9 @@ class Manager:
             # For a while there may be one too many.
             self._spares_at = min(self._spares_at, now + SPARE_PERIOD)
             return
+        if not self._has_nested:
+            self._has_nested = True
+            turn.effects.append(ExpectCalls())
         if len(worker.backlog) > 1:
             self._recall(worker, turn)
         if self._spares() + len(self._starts_due) < 0 and (
@@ -737,6 +742,7 @@ class Manager:
         return usable - self.settings.slots
 
     def _stop_spares(self, now: float, turn: Turn) -> None:
+        self._has_nested = False  # a task here has waited for another one
         self._spares_at = math.inf
         spares = self._spares()
         idle = [w for w in self.workers.values() if not w.backlog and not w.is_killed]

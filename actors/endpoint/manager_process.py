@@ -18,6 +18,7 @@ from actors.endpoint.surroundings import Surroundings, python_version
 from actors.logic.turn import Effect
 from actors.logic.workers import (
     AssignTasks,
+    ExpectCalls,
     KillWorker,
     RecallTasks,
     StartWorker,
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 # What workers and actors' processes run; by name, as they import what we must not.
 _WORKER_PROGRAM = "actors.api.endpoint_worker:run_worker"
 _HOST_PROGRAM = "actors.api.endpoint_host:run_host"
+# What takes those of them long to import that call others. It loads nng, which is no
+# harm in a copy as long as nobody has opened a socket.
+_CALLING = "actors.api.on_endpoint"
 
 
 class ManagerShell(ActorShell):
@@ -53,6 +57,8 @@ class ManagerShell(ActorShell):
                 self._pool.recall(worker_id)
             case StartWorker(worker_id, become):
                 self._start(worker_id, become)
+            case ExpectCalls():
+                self._pool.preload(_CALLING)
             case TellWorker(worker_id, message):
                 self._pool.tell(worker_id, message)
             case KillWorker(worker_id):

@@ -26,6 +26,7 @@ from actors.messages import (
 
 __all__ = [
     "AssignTasks",
+    "ExpectCalls",
     "InitializerFailed",
     "KillWorker",
     "RecallTasks",
@@ -48,6 +49,11 @@ class StartWorker(Effect):
 
     worker_id: WorkerId
     become: HostActor | None = None  # the actor whose process it is; None: nobody's
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectCalls(Effect):
+    """Make workers, from now on, so that they soon can call others of the endpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,29 @@ def test_a_task_makes_an_actor_and_gives_it_away() -> None:
     assert actors.get(keeper.add.remote(3)) == [1, 2, 3]
 
 
+def test_a_queue_and_a_pool_of_actors_are_there_for_tasks_too() -> None:
+    class Squares:
+        def of(self, number: int) -> int:
+            return number * number
+
+    squares = actors.remote(Squares)
+    pool: actors.ActorPool[Any, int] = actors.ActorPool(
+        [squares.remote() for _ in range(2)]
+    )
+    assert [*pool.map(lambda a, n: a.of.remote(n), range(5))] == [0, 1, 4, 9, 16]
+    queue: actors.Queue[int] = actors.Queue(maxsize=2)
+
+    @actors.remote
+    def produce(queue: Any) -> str:
+        for number in range(6):
+            queue.put(number)
+        return "all"
+
+    produced = produce.remote(queue)
+    assert [queue.get(timeout=30) for _ in range(6)] == [0, 1, 2, 3, 4, 5]
+    assert actors.get(produced) == "all"
+
+
 def test_a_failure_deep_down_is_told_at_the_top() -> None:
     @actors.remote
     def fail() -> None:

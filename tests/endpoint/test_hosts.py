@@ -6,6 +6,7 @@ from actors.endpoint.manager import Manager, ManagerSettings
 from actors.logic.turn import LinkClosed, Turn
 from actors.logic.workers import (
     AssignTasks,
+    ExpectCalls,
     KillWorker,
     StartWorker,
     StopWorker,
@@ -202,6 +203,7 @@ def test_the_place_of_a_task_that_waits_is_anothers() -> None:
     leases = [Leased(TaskId(t), 1, b"f", b"") for t in ("parent", "child")]
     floor.tell(Lease(leases[:1]), DOOR)
     turn = floor.tell(WorkerSaid(worker_id, TaskWaits(True)))
+    assert [type(effect) for effect in turn.effects][:2] == [ExpectCalls, StartWorker]
     spare = only(all_of(turn.effects, StartWorker)).worker_id
     assert only(sent_to(turn, DOOR, Report)).window == 2
     floor.tell(WorkerStarted(spare, 2))
