@@ -593,6 +593,35 @@ def test_a_task_beyond_its_timeout_is_interrupted_then_killed() -> None:
     assert failure_of(ref).kind is FailureKind.TIMED_OUT
 
 
+def test_a_cancelled_task_that_goes_on_is_killed_after_the_grace() -> None:
+    world = World(1)
+    ref = world.submit()
+    process = world.running(ref)
+    world.hub.cancel(ref, force=False, recursive=False, grace=3.0)
+    world.settle()
+    assert process.interrupts == {process.begun or process.backlog[0].seq}
+    world.pass_time(2.9)
+    assert not process.is_killed
+    world.pass_time(0.2)
+    assert process.is_killed
+    world.die(process)
+    assert failure_of(ref).kind is FailureKind.CANCELLED
+
+
+def test_a_cancelled_task_that_ends_in_time_costs_no_worker() -> None:
+    world = World(1)
+    ref = world.submit()
+    process = world.running(ref)
+    process.begin()
+    world.hub.cancel(ref, force=False, recursive=False, grace=3.0)
+    world.settle()
+    world.finish(process, error="KeyboardInterrupt")
+    after = world.submit()
+    assert world.running(after) is process
+    world.pass_time(5.0)
+    assert not process.is_killed
+
+
 # Workers that wait
 
 
