@@ -35,7 +35,6 @@ from actors.embedded.hub import Hub
 from actors.embedded.outcomes import load_all
 from actors.embedded.output import Lines
 from actors.embedded.payloads import (
-    NO_ARGUMENTS,
     Parts,
     dump_arguments,
     dump_call,
@@ -497,12 +496,9 @@ class Embedded:
             raise RuntimeClosedError("The runtime was shut down; call actors.init()")
         dependencies: Sequence[Promise] = ()
         held: Sequence[Promise] = ()
-        dumped: bytes | Parts | None = NO_ARGUMENTS
-        if args or kwargs:
-            dumped = dump_arguments(args, kwargs)
-            if dumped is None:
-                dumped, dependencies, held = dump_call(function, args, kwargs)
-        assert dumped is not None
+        dumped = dump_arguments(args, kwargs)
+        if dumped is None:
+            dumped, dependencies, held = dump_call(function, args, kwargs)
         arguments = dumped if isinstance(dumped, bytes) else self.store_parts(dumped)
         if spec.returns_one:
             ref: ObjectRef[Any] = ObjectRef()

@@ -21,6 +21,9 @@ class TaskStage(IntEnum):
     ENDED = 4
 
 
+_NEW = TaskStage.NEW  # looked up once per task
+
+
 class CallSpec:
     """What all calls of one function with the same options have in common.
 
@@ -100,7 +103,7 @@ class Task:
         self.returns = returns
         self.dependencies = dependencies  # refs among its arguments, by their places
         self.held = held  # refs inside its arguments, which live as long as it
-        self.stage = TaskStage.NEW
+        self.stage = _NEW
         self.missing = 0  # dependencies that are not known
         self.ticket = 0  # its place in the order of coming
         self.worker: Any = None  # where it is assigned
