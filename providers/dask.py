@@ -256,8 +256,9 @@ class _Dask:
             async with asyncio.timeout(_ANSWER_TIMEOUT):
                 actor = await future
                 return read_answer(await (actor.end() if end else actor.poll()))
-        except (OSError, TimeoutError, ValueError) as error:
-            # The scheduler says when its worker is gone; the actor only that it knows.
+        # RuntimeError, and ValueError before: its worker was lost just now. The
+        # scheduler will say so, too; only its word counts.
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
             said = str(error) or type(error).__name__
             return JobStatus(JobState.UNKNOWN, message=f"No answer from it: {said}")
 

@@ -160,7 +160,9 @@ class Keeper:
         reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         reader.start()
         code = process.wait()
-        self._sweep()
+        # Again and again: what is killed may just have forked.
+        while self._kill():
+            time.sleep(_SWEEP_PERIOD)
         reader.join(_READER_PATIENCE)
         _write(guard, "done\n")
         guard.communicate()
@@ -179,16 +181,15 @@ class Keeper:
                 with contextlib.suppress(OSError, ValueError):
                     os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, data)
 
-    def _sweep(self) -> None:
-        """Kill every process of the session."""
+    def _kill(self) -> bool:
+        """Kill every process of the session; false if there is none."""
         assert self._leader is not None
-        # Again and again: what is killed may just have forked.
-        while members := session_members(self._leader):
-            for member in members:
-                if is_alive(member):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(member.pid, signal.SIGKILL)
-            time.sleep(_SWEEP_PERIOD)
+        members = session_members(self._leader)
+        for member in members:
+            if is_alive(member):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member.pid, signal.SIGKILL)
+        return bool(members)
 
     # Time
 
@@ -203,7 +204,8 @@ class Keeper:
                     self._ask_to_end("abandoned")
                 if now >= self._term_at + self._grace and not self._is_killed:
                     self._is_killed = True
-                    self._sweep()
+                    # The leader's end has the rest killed.
+                    self._kill()
                 if not self._is_over:
                     self._change.wait(self._next_change(now))
             while self._owns_process:

@@ -10,18 +10,34 @@ A test module of a provider derives from `ProviderContract`, and gives it
 
 import signal
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
 
-from providers import JobSpec, JobState, JobStatus, Provider, SubmitRejected
+from providers import (
+    JobSpec,
+    JobState,
+    JobStatus,
+    Provider,
+    ProviderUnavailable,
+    SubmitRejected,
+)
 from tests.support import eventually
 
-__all__ = ["Connect", "ProviderContract", "end_of"]
+__all__ = [
+    "Connect",
+    "ProviderContract",
+    "Silence",
+    "SilenceContract",
+    "begin",
+    "end_of",
+]
 
 Connect = Callable[..., Provider]
+# Makes a batch system deaf and dumb for as long as the context lasts.
+Silence = Callable[[], AbstractContextManager[None]]
 
 
 def end_of(provider: Provider, job_id: str, within: float) -> JobStatus:
@@ -34,6 +50,25 @@ def end_of(provider: Provider, job_id: str, within: float) -> JobStatus:
 
     eventually(has_ended, within, f"the end of {job_id}")
     return statuses[-1]
+
+
+def begin(provider: Provider, tmp_path: Path, within: float) -> str:
+    """Start a job that ends with code 5 when `gate` is there; wait until it runs.
+
+    Its process writes its pid, as it is where it runs, to `pid`.
+    """
+    command = (
+        f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; "
+        f"until [ -e {tmp_path}/gate ]; do sleep 0.05; done; exit 5"
+    )
+    job_id = provider.submit(JobSpec("gated", [command], tmp_path / "job"))
+    eventually(
+        lambda: provider.status([job_id])[job_id].state is JobState.RUNNING,
+        within,
+        "it to run",
+    )
+    eventually((tmp_path / "pid").exists, within, "its process")
+    return job_id
 
 
 def is_running(command: str) -> bool:
@@ -287,3 +322,66 @@ class ProviderContract:
         (tmp_path / "file").touch()
         with pytest.raises(SubmitRejected):
             connect().submit(JobSpec("nowhere", ["true"], tmp_path / "file" / "job"))
+
+
+class SilenceContract:
+    """Tests of a batch system that may not answer.
+
+    A test class has, besides what `ProviderContract` wants, a fixture `silence`.
+    """
+
+    within = 10.0
+    # Options of a provider that soon takes a batch system for silent.
+    impatient: Mapping[str, object] = {"command_timeout": 2}
+    # What it says then.
+    complaint = "does not answer"
+    # Whether jobs that a provider has seen answer it by themselves.
+    jobs_answer = False
+
+    @pytest.fixture
+    def silence(self) -> Silence:
+        raise NotImplementedError
+
+    def _begin(self, connect: Connect, tmp_path: Path) -> tuple[Provider, str]:
+        """Begin a job; return its id, and who will be asked about it."""
+        provider = connect(**self.impatient)
+        job_id = begin(provider, tmp_path, self.within)
+        return connect(**self.impatient) if self.jobs_answer else provider, job_id
+
+    def test_while_nobody_answers_jobs_are_unknown_and_go_on(
+        self, connect: Connect, silence: Silence, tmp_path: Path
+    ) -> None:
+        provider, job_id = self._begin(connect, tmp_path)
+        with silence():
+            status = provider.status([job_id])[job_id]
+            assert status.state is JobState.UNKNOWN
+            assert self.complaint in status.message
+        (tmp_path / "gate").touch()
+        status = end_of(provider, job_id, self.within)
+        assert (status.state, status.exit_code) == (JobState.FAILED, 5)
+
+    def test_a_job_cancelled_while_nobody_answers_ends_when_somebody_does(
+        self, connect: Connect, silence: Silence, tmp_path: Path
+    ) -> None:
+        provider, job_id = self._begin(connect, tmp_path)
+        with silence(), pytest.raises(ProviderUnavailable, match=self.complaint):
+            provider.cancel([job_id])
+        (tmp_path / "gate").touch()
+        assert end_of(connect(), job_id, self.within).state is JobState.CANCELLED
+
+    def test_a_submission_without_an_answer_runs_once(
+        self, connect: Connect, silence: Silence, tmp_path: Path
+    ) -> None:
+        provider = connect(**self.impatient)
+        spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
+        # It is not the first that it is asked.
+        heard = provider.submit(JobSpec("heard", ["true"], tmp_path / "heard"))
+        end_of(provider, heard, self.within)
+        with silence(), pytest.raises(ProviderUnavailable):
+            provider.submit(spec)
+        # What it was asked waits in a socket, and is read when it wakes up.
+        after = connect()
+        job_id = after.recover(spec)
+        assert job_id is not None
+        assert end_of(after, job_id, self.within).state is JobState.COMPLETED
+        assert (tmp_path / "ran").read_text() == "ran\n"

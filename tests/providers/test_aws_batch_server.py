@@ -17,7 +17,6 @@ from providers import (
     JobSpec,
     JobState,
     Provider,
-    ProviderUnavailable,
     SubmitRejected,
 )
 from providers.aws_batch import AwsBatchProvider
@@ -28,9 +27,14 @@ from tests.providers.clusters import (
     frozen,
     kill_and_recover,
     needs_for_all,
-    state_of,
 )
-from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.contract import (
+    Connect,
+    ProviderContract,
+    Silence,
+    SilenceContract,
+    end_of,
+)
 from tests.support import eventually
 
 needs_for_all(AWS_BATCH)
@@ -81,6 +85,14 @@ class TestContract(ProviderContract):
     ) -> None: ...
 
 
+class TestSilence(SilenceContract):
+    within = WITHIN
+
+    @pytest.fixture
+    def silence(self) -> Silence:
+        return lambda: frozen(server())
+
+
 def test_what_aws_refuses_is_rejected_with_its_own_words(
     connect: Connect, tmp_path: Path
 ) -> None:
@@ -96,39 +108,6 @@ def test_what_aws_refuses_is_rejected_with_its_own_words(
 
 def server() -> int:
     return int((FOLDER / "moto.pid").read_text())
-
-
-def test_while_aws_does_not_answer_jobs_are_unknown_and_go_on(
-    connect: Connect, tmp_path: Path
-) -> None:
-    provider = connect(command_timeout=2)
-    gate = tmp_path / "gate"
-    command = f"until [ -e {gate} ]; do sleep 0.1; done; exit 5"
-    job_id = provider.submit(JobSpec("unseen", [command], tmp_path / "job"))
-    eventually(
-        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to run"
-    )
-    with frozen(server()):
-        status = provider.status([job_id])[job_id]
-        assert status.state is JobState.UNKNOWN
-        assert "AWS Batch does not answer" in status.message
-    gate.touch()
-    assert end_of(provider, job_id, WITHIN).exit_code == 5
-
-
-def test_a_submission_without_an_answer_runs_once(
-    connect: Connect, tmp_path: Path
-) -> None:
-    spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
-    provider = connect(command_timeout=2)
-    with frozen(server()), pytest.raises(ProviderUnavailable):
-        provider.submit(spec)
-    # The server reads the request, which waits in its socket, when it wakes up.
-    after = connect()
-    job_id = after.recover(spec)
-    assert job_id is not None
-    assert end_of(after, job_id, WITHIN).state is JobState.COMPLETED
-    assert (tmp_path / "ran").read_text() == "ran\n"
 
 
 def test_a_container_that_somebody_kills_has_failed(

@@ -28,6 +28,9 @@ from providers.azure_batch import (
 )
 from providers.cluster import NodeOrder
 
+# Its client library's own.
+pytestmark = pytest.mark.filterwarnings("ignore:.*utcnow:DeprecationWarning")
+
 SPEC = JobSpec("block-7", ["work 0", "it's 1"], Path("/f"), {"TOKEN": "t"}, walltime=90)
 NODE = NodeOrder("block-7-0a1b2c3d4e-1", 1, SPEC)
 URL = "https://lab.westeurope.batch.azure.com"

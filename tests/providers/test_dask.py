@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from providers import JobSpec, JobState, Provider, ProviderUnavailable
+from providers import JobSpec, JobState, Provider
 from providers.dask import DaskProvider
 from tests.providers.clusters import (
     DASK,
@@ -19,7 +19,14 @@ from tests.providers.clusters import (
     needs_for_all,
     state_of,
 )
-from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.contract import (
+    Connect,
+    ProviderContract,
+    Silence,
+    SilenceContract,
+    begin,
+    end_of,
+)
 from tests.providers.daemons import has_ended
 from tests.providers.dask_cluster import DaskCluster, own_dask
 from tests.support import eventually
@@ -66,19 +73,14 @@ class TestContract(ProviderContract):
         return connect
 
 
-def begin(provider: Provider, tmp_path: Path) -> str:
-    """Start a job that ends with code 5 when `gate` is there; wait until it runs."""
-    command = (
-        f"echo $$ > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/pid; "
-        f"until [ -e {tmp_path}/gate ]; do sleep 0.05; done; exit 5"
-    )
-    job_id = provider.submit(JobSpec("gated", [command], tmp_path / "job"))
-    # A worker may still be on its way.
-    eventually(
-        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to run"
-    )
-    eventually((tmp_path / "pid").exists, WITHIN, "its process")
-    return job_id
+class TestSilence(SilenceContract):
+    within = WITHIN
+    impatient = {"command_timeout": 1}
+    complaint = "did not answer within 1 s"
+
+    @pytest.fixture
+    def silence(self, cluster: DaskCluster) -> Silence:
+        return lambda: frozen(cluster.daemons.pid("scheduler"))
 
 
 def expect_no_process(tmp_path: Path) -> None:
@@ -121,7 +123,7 @@ def test_a_job_whose_worker_is_killed_has_failed_and_left_no_process(
 ) -> None:
     cluster.start_worker("doomed")
     provider = connect(resources={"doomed": 1})
-    job_id = begin(provider, tmp_path)
+    job_id = begin(provider, tmp_path, WITHIN)
     cluster.daemons.kill("doomed")
     status = end_of(provider, job_id, WITHIN)
     assert (status.state, status.exit_code) == (JobState.FAILED, None)
@@ -129,50 +131,11 @@ def test_a_job_whose_worker_is_killed_has_failed_and_left_no_process(
     expect_no_process(tmp_path)
 
 
-def test_while_the_scheduler_does_not_answer_jobs_are_unknown_and_go_on(
-    cluster: DaskCluster, connect: Connect, tmp_path: Path
-) -> None:
-    provider = connect(command_timeout=1)
-    job_id = begin(provider, tmp_path)
-    with frozen(cluster.daemons.pid("scheduler")):
-        status = provider.status([job_id])[job_id]
-        assert status.state is JobState.UNKNOWN
-        assert "did not answer within 1 s" in status.message
-    (tmp_path / "gate").touch()
-    status = end_of(provider, job_id, WITHIN)
-    assert (status.state, status.exit_code) == (JobState.FAILED, 5)
-
-
-def test_a_job_cancelled_while_the_scheduler_is_silent_ends_when_it_answers(
-    cluster: DaskCluster, connect: Connect, tmp_path: Path
-) -> None:
-    provider = connect(command_timeout=1)
-    job_id = begin(provider, tmp_path)
-    with frozen(cluster.daemons.pid("scheduler")), pytest.raises(ProviderUnavailable):
-        provider.cancel([job_id])
-    assert end_of(connect(), job_id, WITHIN).state is JobState.CANCELLED
-    expect_no_process(tmp_path)
-
-
-def test_a_submission_without_an_answer_runs_once(
-    cluster: DaskCluster, connect: Connect, tmp_path: Path
-) -> None:
-    spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
-    provider = connect(command_timeout=1)
-    with frozen(cluster.daemons.pid("scheduler")), pytest.raises(ProviderUnavailable):
-        provider.submit(spec)
-    after = connect()
-    job_id = after.recover(spec)
-    assert job_id is not None
-    assert end_of(after, job_id, WITHIN).state is JobState.COMPLETED
-    assert (tmp_path / "ran").read_text() == "ran\n"
-
-
 def test_a_node_that_nobody_asks_about_ends_itself(
     connect: Connect, tmp_path: Path
 ) -> None:
     provider = connect(abandon_after=1, poll_period=0.5)
-    job_id = begin(provider, tmp_path)
+    job_id = begin(provider, tmp_path, WITHIN)
     expect_no_process(tmp_path)
     status = end_of(provider, job_id, WITHIN)
     assert status.state is JobState.CANCELLED
@@ -206,7 +169,7 @@ class TestWithoutScheduler:
         self, cluster: DaskCluster, make: Connect, tmp_path: Path
     ) -> None:
         provider = make(command_timeout=2)
-        job_id = begin(provider, tmp_path)
+        job_id = begin(provider, tmp_path, WITHIN)
         address = cluster.address
         cluster.daemons.kill("scheduler")
         assert state_of(provider, job_id) is JobState.UNKNOWN

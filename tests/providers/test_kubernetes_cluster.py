@@ -16,7 +16,6 @@ from providers import (
     JobSpec,
     JobState,
     Provider,
-    ProviderUnavailable,
     SubmitRejected,
 )
 from providers.kubernetes import KubernetesProvider
@@ -28,7 +27,14 @@ from tests.providers.clusters import (
     needs_for_all,
     state_of,
 )
-from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.contract import (
+    Connect,
+    ProviderContract,
+    Silence,
+    SilenceContract,
+    begin,
+    end_of,
+)
 from tests.support import eventually
 
 needs_for_all(KUBERNETES)
@@ -95,20 +101,16 @@ class TestContract(ProviderContract):
         return connect
 
 
+class TestSilence(SilenceContract):
+    within = WITHIN
+
+    @pytest.fixture
+    def silence(self) -> Silence:
+        return lambda: frozen(daemon("apiserver"))
+
+
 def daemon(name: str) -> int:
     return int((FOLDER / f"run/{name}.pid").read_text())
-
-
-def gated(provider: Provider, tmp_path: Path) -> str:
-    """Start a job that ends with code 5 when `gate` is there; wait until it runs."""
-    command = f"touch {tmp_path}/ran; until [ -e {tmp_path}/gate ]; do sleep 0.1; done"
-    spec = JobSpec("gated", [f"{command}; exit 5"], tmp_path / "job")
-    job_id = provider.submit(spec)
-    eventually((tmp_path / "ran").exists, WITHIN, "it to run")
-    eventually(
-        lambda: state_of(provider, job_id) is JobState.RUNNING, WITHIN, "it to run"
-    )
-    return job_id
 
 
 def test_a_pod_that_finds_no_room_waits_and_says_why(
@@ -139,7 +141,7 @@ def test_what_kubernetes_refuses_is_rejected_with_its_own_words(
     assert end_of(provider, job_id, WITHIN).state is JobState.COMPLETED
 
 
-def test_a_job_that_uses_too_much_memory_says_so(
+def test_a_job_that_uses_too_much_memory_has_failed(
     connect: Connect, tmp_path: Path
 ) -> None:
     provider = connect(memory_per_node="32Mi")
@@ -150,38 +152,11 @@ def test_a_job_that_uses_too_much_memory_says_so(
     assert status.exit_code not in (None, 0)
 
 
-def test_while_the_api_server_does_not_answer_jobs_are_unknown_and_go_on(
-    connect: Connect, tmp_path: Path
-) -> None:
-    provider = connect(command_timeout=2)
-    job_id = gated(provider, tmp_path)
-    with frozen(daemon("apiserver")):
-        status = provider.status([job_id])[job_id]
-        assert status.state is JobState.UNKNOWN
-        assert "Kubernetes does not answer" in status.message
-    (tmp_path / "gate").touch()
-    assert end_of(provider, job_id, WITHIN).exit_code == 5
-
-
-def test_a_submission_without_an_answer_runs_once(
-    connect: Connect, tmp_path: Path
-) -> None:
-    spec = JobSpec("unsure", [f"echo ran >> {tmp_path}/ran"], tmp_path / "job")
-    provider = connect(command_timeout=2)
-    with frozen(daemon("apiserver")), pytest.raises(ProviderUnavailable):
-        provider.submit(spec)
-    after = connect()
-    job_id = after.recover(spec)
-    assert job_id is not None
-    assert end_of(after, job_id, WITHIN).state is JobState.COMPLETED
-    assert (tmp_path / "ran").read_text() == "ran\n"
-
-
 def test_a_job_that_somebody_deletes_is_cancelled_and_says_so(
     connect: Connect, options: dict[str, Any], tmp_path: Path
 ) -> None:
     provider = connect()
-    job_id = gated(provider, tmp_path)
+    job_id = begin(provider, tmp_path, WITHIN)
     other = connect()
     other._cluster.end([f"{job_id.partition(':')[0]}-0"])  # type: ignore[attr-defined]
     status = end_of(provider, job_id, WITHIN)
@@ -195,7 +170,7 @@ def test_a_job_on_a_host_that_is_gone_is_unknown_and_goes_on_when_it_is_back(
     connect: Connect, tmp_path: Path
 ) -> None:
     provider = connect()
-    job_id = gated(provider, tmp_path)
+    job_id = begin(provider, tmp_path, WITHIN)
     with frozen(daemon("kubelet")):
         eventually(
             lambda: state_of(provider, job_id) is JobState.UNKNOWN,
