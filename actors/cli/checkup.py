@@ -405,15 +405,16 @@ def _room(paths: EndpointPaths, config: EndpointConfig) -> Iterator[Finding]:
             yield Finding("room", "doubtful", text, advice)
         else:
             yield Finding("room", "good", text)
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The interchange takes what the hard limit allows.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     nodes = config.blocks.max_blocks * config.blocks.nodes_per_block
     needed = _FILES_OWN + _FILES_PER_MEMBER * nodes
-    if soft != resource.RLIM_INFINITY and soft < needed:
+    if most != resource.RLIM_INFINITY and most < needed:
         yield Finding(
             "open files",
             "bad",
-            f"{soft} may be open, and {nodes} managers need {needed}",
-            f"ulimit -n {needed}, before `actors run`",
+            f"{most} may be open, and {nodes} managers need {needed}",
+            f"ulimit -Hn {needed}, before `actors run`",
         )
 
 
