@@ -201,6 +201,7 @@ class Line:
         self._reader = FrameReader()
         self._epoll = select.epoll()
         self._epoll.register(self._stream, select.EPOLLIN)
+        self._is_prompt = False  # the last answer came within a moment
         self.adopted: set[int] = set()  # numbers of calls whose answers the owner wants
 
     def fileno(self) -> int:
@@ -224,13 +225,15 @@ class Line:
         poll = self._epoll.poll
         now = monotonic()
         awake_until = now + _BRISK
-        while now < awake_until:
+        while now < awake_until and self._is_prompt:
             # Who is asked may well be waiting for this very processor.
             os.sched_yield()
             if poll(0):
                 return True
             now = monotonic()
-        return bool(poll(max(0.0, until - now)))
+        has_come = bool(poll(max(0.0, until - now)))
+        self._is_prompt = monotonic() < awake_until
+        return has_come
 
     def receive(self) -> list[Ran | Gave]:
         """Return the answers that have come, perhaps none.

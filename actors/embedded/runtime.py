@@ -193,6 +193,7 @@ class Embedded:
         self._log_to_driver = log_to_driver
         self._look_at = 0.0
         self._lines = Lines()
+        self._is_prompt = False  # what was sent alone was answered within a moment
         self._is_brisk = False  # what is waited for comes within a moment, of late
         self._busy_at = math.inf  # when a task was seen under way last
         self._oom_kills = read_oom_kills()
@@ -602,13 +603,17 @@ class Embedded:
                 return
             inbox.popleft()
             worker_id = task.worker.worker_id
-            ran = self._pool.exchange(worker_id, run, ALONE_PERIOD, BRISK)
+            asked_at = time.monotonic()
+            brisk = BRISK if self._is_prompt else 0.0
+            ran = self._pool.exchange(worker_id, run, ALONE_PERIOD, brisk)
+            now = time.monotonic()
+            self._is_prompt = now - asked_at < BRISK
             if ran is None:
                 return
             if type(task) is ActorCall:
-                self._directory.ran_alone(task, ran, time.monotonic())
+                self._directory.ran_alone(task, ran, now)
             else:
-                hub.ran(worker_id, [ran], time.monotonic())
+                hub.ran(worker_id, [ran], now)
         except Exception as error:  # noqa: BLE001  logged there
             self._break(error)
 
