@@ -6,6 +6,7 @@ from textwrap import wrap
 from actors.endpoint.steering import (
     BlockPicture,
     ClientPicture,
+    HostedPicture,
     ManagerPicture,
     Snapshot,
 )
@@ -45,6 +46,9 @@ def draw(snapshot: Snapshot, columns: int) -> str:
     lines += ["", *_draw_blocks(snapshot.blocks, columns)]
     for manager in snapshot.managers:
         lines += ["", *_draw_manager(manager, columns)]
+    if snapshot.actors:
+        actors = [_ACTOR_HEAD, *(_actor(actor) for actor in snapshot.actors)]
+        lines += ["", *_table(actors, columns, right=(3, 5, 6))]
     if snapshot.clients:
         rows = [_CLIENT_HEAD, *(_client(client) for client in snapshot.clients)]
         lines += ["", *_table(rows, columns, right=(2, 4, 5))]
@@ -117,7 +121,7 @@ def _why(block: BlockPicture) -> Iterator[str]:
             yield f"| {line}"
 
 
-# Managers and clients
+# Managers, actors and clients
 
 
 def _draw_manager(manager: ManagerPicture, columns: int) -> list[str]:
@@ -143,6 +147,22 @@ def _draw_manager(manager: ManagerPicture, columns: int) -> list[str]:
         ),
     ]
     return [head, *_table(rows, columns, right=(1, 2, 3))]
+
+
+_ACTOR_HEAD = ["ACTOR", "NAME", "STATE", "LIFE", "MANAGER", "WAIT", "HANDLES"]
+
+
+def _actor(actor: HostedPicture) -> list[str]:
+    name = f"{actor.namespace}/{actor.name}" if actor.namespace else actor.name
+    return [
+        f"{actor.class_name} {actor.actor_id}",
+        name or "-",
+        actor.state,
+        str(actor.incarnation),
+        actor.manager_id or "-",
+        str(actor.waiting_calls),
+        "detached" if actor.is_detached else str(actor.holders),
+    ]
 
 
 _CLIENT_HEAD = ["CLIENT", "HOST", "PID", "STATE", "UNFINISHED", "UNREAD"]

@@ -5,7 +5,9 @@ from typing import Protocol
 
 import msgspec
 
+from actors.endpoint.roster import Actor, Roster
 from actors.endpoint.task_pictures import list_tasks, tell_story
+from actors.logic.actor_life import LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Ledger
@@ -32,6 +34,7 @@ from actors.messages import (
 __all__ = [
     "BlockPicture",
     "ClientPicture",
+    "HostedPicture",
     "ManagerPicture",
     "MemberPicture",
     "Relayed",
@@ -64,6 +67,8 @@ class Steered(Protocol):
     relayed: Relays
     started_at: float
 
+    @property
+    def roster(self) -> Roster: ...
     @property
     def name(self) -> str: ...
     @property
@@ -146,6 +151,22 @@ class MemberPicture(msgspec.Struct, frozen=True):
     silent: float  # seconds since it was heard
 
 
+class HostedPicture(msgspec.Struct, frozen=True):
+    """One actor of a client's, in a snapshot; a dead one as long as it has handles."""
+
+    actor_id: str
+    class_name: str
+    name: str
+    namespace: str
+    state: str  # waiting (for a manager), starting, alive, restarting, dead
+    incarnation: int
+    manager_id: str  # "": nobody has it
+    waiting_calls: int  # not handed to it yet
+    holders: int  # clients, tasks and actors that have a handle
+    is_detached: bool = False
+    message: str = ""  # how its last incarnation ended
+
+
 class Relayed(msgspec.Struct, frozen=True):
     """What a service told: a decision, a restart."""
 
@@ -172,6 +193,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     is_quiesced: bool = False  # no tasks are taken or handed out until it is resumed
     bad_state: str = ""  # why all tasks fail until it is resumed
     bad_state_detail: str = ""  # what the batch system says of the blocks
+    actors: list[HostedPicture] = []  # of clients
 
 
 class Steering:
@@ -232,6 +254,7 @@ class Steering:
             interchange.fleet.is_quiesced,
             bad_state.text if bad_state else "",
             bad_state.detail if bad_state else "",
+            [_draw_actor(actor) for actor in interchange.roster.actors.values()],
         )
 
     def _task_counts(self) -> dict[str, int]:
@@ -452,3 +475,21 @@ class Steering:
         stop = StopEndpoint("asked by an operator")
         self._interchange.send(supervisors[0], stop, now, turn)
         return True, "the endpoint stops"
+
+
+def _draw_actor(actor: Actor) -> HostedPicture:
+    options, state = actor.options, actor.life.state
+    is_homeless = state is LifeState.STARTING and not actor.manager_id
+    return HostedPicture(
+        actor.actor_id,
+        options.class_name,
+        options.name,
+        options.namespace,
+        "waiting" if is_homeless else state.value,
+        actor.life.incarnation,
+        actor.manager_id,
+        sum(map(len, actor.lanes.values())),
+        len(actor.holders),
+        options.is_detached,
+        actor.message,
+    )

@@ -11,6 +11,7 @@ from actors.cli.picture import draw
 from actors.endpoint.steering import (
     BlockPicture,
     ClientPicture,
+    HostedPicture,
     ManagerPicture,
     Snapshot,
     WorkerPicture,
@@ -213,3 +214,21 @@ def test_no_name_breaks_a_line_or_the_margin(
     for line in text.split("\n"):
         assert len(line) <= 80
         assert line.isprintable()
+
+
+def test_actors_are_told_with_their_state_home_and_handles() -> None:
+    actor = HostedPicture(
+        "h-1-a7", "Counter", "tally", "n", "alive", 2, "block-1.0", 3, 1, True
+    )
+    picture = draw(msgspec.structs.replace(snapshot(), actors=[actor]), 100)
+    (line,) = [line for line in picture.splitlines() if "tally" in line]
+    assert line.split() == [
+        "Counter",
+        "h-1-a7",
+        "n/tally",
+        "alive",
+        "2",
+        "block-1.0",
+        "3",
+        "detached",
+    ]

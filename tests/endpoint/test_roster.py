@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
+from actors.endpoint.steering import Steering
 from actors.logic.records import ActorPlaced, IncarnationEnded, InterchangeRecord
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
@@ -201,6 +202,8 @@ def test_calls_wait_until_it_is_constructed_and_keep_their_order() -> None:
 def test_without_a_manager_an_actor_is_demand() -> None:
     stage = Stage(has_manager=False)
     stage.work("create", num_cpus=2)
+    (drawn,) = Steering(stage.machine).snapshot(stage.now).actors
+    assert (drawn.state, drawn.holders, drawn.manager_id) == ("waiting", 1, "")
     load = all_of(stage.wait(1.1).events, LoadReported)[-1]
     assert load.waiting == 2
     assert placed(stage.admit(manager_hello(slots=2))) == [Incarnation("a", 1)]
