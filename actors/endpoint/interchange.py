@@ -278,7 +278,15 @@ class Interchange(Exchange):
         manager.is_connected = True
         kept = self.roster.manager_admitted(manager, hello.actors, turn)
         self.roster.look_again()
-        held = {holding.task_id for holding in hello.held}
+        # What it says of an earlier try of a call is no word on the present one.
+        calls = self.ledger.calls
+        said = [
+            holding
+            for holding in hello.held
+            if holding.task_id not in calls
+            or holding.attempt >= calls[holding.task_id].attempt
+        ]
+        held = {holding.task_id for holding in said}
         for task_id in [t for t in manager.all_leases if t not in held]:
             # The lease never reached it: nothing has begun.
             entry = self.ledger.entries[task_id]
@@ -292,7 +300,7 @@ class Interchange(Exchange):
                 self._end(entry, TaskState.CANCELLED, None, now, turn)
         adopted: list[Holding] = []
         unrecorded: list[TaskId] = []
-        for holding in hello.held:
+        for holding in said:
             attempt = self.ledger.adopt(
                 holding.task_id, holding.attempt, manager_id, now
             )

@@ -219,10 +219,7 @@ class Ledger:
             # come from a machine that lost its power, and have forgotten an attempt.
             entry.attempt = max(entry.attempt, attempt)
             return entry.attempt
-        if entry.manager_id or task_id in self.calls:
-            # Of a call that waits its actor's roster knows where.
-            return None
-        if not self.backlog.withdraw(entry):
+        if entry.manager_id or not self.backlog.withdraw(entry):
             return None
         entry.attempt = max(entry.attempt, attempt)
         entry.state = _LEASED

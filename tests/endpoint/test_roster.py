@@ -282,6 +282,23 @@ def test_a_call_that_may_be_retried_goes_first_again() -> None:
     assert handed_over(turn) == ["t1", "t2"]
 
 
+def test_a_death_that_is_told_twice_does_not_take_the_next_try_away() -> None:
+    stage = Stage()
+    stage.alive(max_restarts=1)
+    stage.work("call", retries=1)
+    stage.die()
+    lost = outcome("t1", state=TaskState.FAILED, failure=WORKER_DIED)
+    stage.tell(Finished([lost]), MANAGER)
+    stage.tell(LinkClosed(MANAGER))
+    # It has not heard that this was acknowledged.
+    stage.admit(manager_hello(slots=2, held=[("t1", 1)]))
+    stage.live(1.0)
+    stage.tell(Finished([lost]), MANAGER)
+    turn = stage.tell(ActorsStarted([Incarnation("a", 2)]), MANAGER)
+    assert handed_over(turn) == ["t1"]
+    assert not handed_over(stage.tell(Finished([]), MANAGER))
+
+
 def test_a_manager_that_is_lost_takes_its_actors_along() -> None:
     stage = Stage()
     stage.alive(max_restarts=1)

@@ -37,6 +37,12 @@ REGRESSIONS = [
 
 # Seeds for each kind of strategy beyond those that the others draw; chosen: seconds.
 KIND_SEEDS = SEEDS // 10
+# The same, with actors.
+ACTOR_REGRESSIONS = [
+    191,  # an actor that was let go before it arrived was begun again
+    1682,  # an actor did not move in when its manager was resumed
+    3103,  # a death that was told twice took the next try of a call away
+]
 
 
 def run(
@@ -94,6 +100,11 @@ def test_each_call_of_an_actor_has_one_result_and_comes_in_its_order(
 ) -> None:
     for seed in range(first, min(first + CHUNK, FIRST_SEED + SEEDS // 4)):
         run(seed, has_actors=True)
+
+
+@pytest.mark.parametrize("seed", ACTOR_REGRESSIONS)
+def test_what_once_went_wrong_with_actors_goes_well(seed: int) -> None:
+    run(seed, has_actors=True)
 
 
 @pytest.mark.parametrize("seed", range(20))
