@@ -371,7 +371,7 @@ class Exchange(abc.ABC):
         else:
             turn.records.append(TasksFinished(client.client_id, outcomes))
             client.keep(outcomes)
-            if client.unread_bytes > self.settings.max_unread_bytes:
+            if client.leaves_more_than(self.settings.max_unread_bytes):
                 self._hold_back(client, turn)
         for outcome in outcomes:
             if outcome.state is not TaskState.SUCCESS:
