@@ -14,6 +14,7 @@ whatever the endpoint's token allows; so:
 """
 
 import asyncio
+import contextlib
 import copy
 import hmac
 import logging
@@ -23,9 +24,11 @@ import shlex
 import signal
 import ssl
 import sys
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
+import psutil
 from aiohttp import web
 from textual_serve.server import Server
 
@@ -41,6 +44,8 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 MOST_PAGES = 16
 # Seconds that open pages have to close when the server ends. Chosen.
 _CLOSING = 2.0
+# Seconds between two looks whether they have.
+_LOOK_PERIOD = 0.05
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -67,6 +72,21 @@ async def _asked_to_stop() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked.set)
     await asked.wait()
+
+
+async def _see_children_off() -> None:
+    """Wait until dashboards that were asked to end have; those that dawdle are killed.
+
+    asyncio notes the end of a process only while its loop runs, and complains later.
+    """
+    deadline = time.monotonic() + _CLOSING
+    while children := psutil.Process().children():
+        if time.monotonic() > deadline:
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+        await asyncio.sleep(_LOOK_PERIOD)
+    await asyncio.sleep(_LOOK_PERIOD)
 
 
 class WebServer(Server):
@@ -146,6 +166,7 @@ class WebServer(Server):
             await _asked_to_stop()
         finally:
             await runner.cleanup()
+            await _see_children_off()
 
     async def _make_app(self) -> web.Application:
         app = await super()._make_app()

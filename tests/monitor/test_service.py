@@ -12,6 +12,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -227,7 +228,11 @@ def test_over_https_only_those_with_a_certificate_come_in(tmp_path: Path) -> Non
     make_certificates(folder / "credentials", ["localhost"])
     url = f"https://localhost:{free_port()}"
     words = [sys.executable, "-m", "actors", "metrics", str(folder), "--listen", url]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+    with (
+        subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process,
+        ExitStack() as stack,
+    ):
+        stack.callback(process.kill)
         assert process.stderr is not None
         assert process.stderr.readline() == (
             f"Metrics are at {url}/metrics; Ctrl-C stops it\n"
