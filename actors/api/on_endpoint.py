@@ -18,8 +18,7 @@ import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
-from contextlib import AbstractContextManager
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any
 
@@ -28,9 +27,22 @@ import msgspec
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
 from actors.api.endpoint_actors import EndpointActors, Sending
+from actors.api.endpoint_refs import (
+    EndpointRef,
+    Items,
+    NotYetKnown,
+    PendingCall,
+    counted,
+    future_of,
+    give_up,
+    item_of,
+    known_ref,
+    ref_on,
+    resolved,
+    then,
+)
 from actors.api.task_future import TaskFuture
 from actors.errors import (
-    ActorsError,
     ConfigError,
     GetTimeoutError,
     TaskCancelledError,
@@ -43,10 +55,7 @@ from actors.refs import (
     ObjectRef,
     ObjectRefGenerator,
     RefAstray,
-    context,
-    known,
     note_refs,
-    noted_refs,
 )
 
 __all__ = ["OnEndpoint", "connect"]
@@ -159,7 +168,7 @@ class OnEndpoint:
             except NotYetKnown as not_yet:
                 dependencies = not_yet.refs
         if dependencies or spec.own_retries:
-            call = _Call(
+            call = PendingCall(
                 partial(self._send, spec, function),
                 args,
                 kwargs,
@@ -167,7 +176,7 @@ class OnEndpoint:
                 spec.retry_on,
             )
             future = call.promise
-            call.begin_after([_future_of(ref) for ref in dependencies])
+            call.begin_after([future_of(ref) for ref in dependencies])
         return self._refs(spec.returns, future)
 
     def _send(
@@ -226,7 +235,7 @@ class OnEndpoint:
         try:
             self.dump(function, kept, named)
         except NotYetKnown as not_yet:
-            return [_future_of(ref) for ref in not_yet.refs]
+            return [future_of(ref) for ref in not_yet.refs]
         return []
 
     def send_work(
@@ -271,7 +280,7 @@ class OnEndpoint:
         """
         tries = math.inf if options.own_retries < 0 else options.own_retries
         retry_on = pickle.loads(options.retry_on) if options.retry_on else (Exception,)
-        call = _Call(sending.send, sending.args, sending.kwargs, tries, retry_on)
+        call = PendingCall(sending.send, sending.args, sending.kwargs, tries, retry_on)
         return call.promise, call.begin
 
     @staticmethod
@@ -292,19 +301,19 @@ class OnEndpoint:
     ) -> list[Future[Any]]:
         """Return the futures of refs among arguments that are not known."""
         refs = [v for v in (*args, *kwargs.values()) if isinstance(v, ObjectRef)]
-        return [future for future in map(_future_of, refs) if not future.done()]
+        return [future for future in map(future_of, refs) if not future.done()]
 
     @staticmethod
     def resolved(
         args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put values, all of them known, in the place of refs."""
-        return _resolved(args, kwargs)
+        return resolved(args, kwargs)
 
     def returned(self, future: "Future[Any]", returns: int) -> Any:
         """Return what a call of an actor returns to the user, as `num_returns` says."""
         if returns > 1 or returns == 0:
-            future = _then(future, partial(_counted, count=returns))
+            future = then(future, partial(counted, count=returns))
         return self._refs(returns, future)
 
     @staticmethod
@@ -312,17 +321,17 @@ class OnEndpoint:
         future: "Future[Any]", change: Callable[[Any], Any] | None = None
     ) -> ObjectRef[Any]:
         """Return a ref on a future's result, or on what becomes of that."""
-        return _ref_on(future if change is None else _then(future, change))
+        return ref_on(future if change is None else then(future, change))
 
     def _refs(self, returns: int, future: "Future[Any]") -> Any:
         if returns == 1:
-            return _ref_on(future)
+            return ref_on(future)
         if returns == DYNAMIC:
-            return _ref_on(_then(future, lambda values: [_known(v) for v in values]))
+            return ref_on(then(future, lambda values: [known_ref(v) for v in values]))
         if returns == STREAMING:
-            return ObjectRefGenerator(_Items(future, self._waiting).take)
+            return ObjectRefGenerator(Items(future, self._waiting).take)
         refs = [
-            _ref_on(_then(future, partial(_item, index=index)))
+            ref_on(then(future, partial(item_of, index=index)))
             for index in range(returns)
         ]
         return refs or None
@@ -353,7 +362,7 @@ class OnEndpoint:
             GetTimeoutError: not all are known after `timeout` seconds.
             BaseException: the first failure among them.
         """
-        futures = [_future_of(ref) for ref in refs]
+        futures = [future_of(ref) for ref in refs]
         if self._waits is None:
             return self._get(refs, futures, timeout)
         with self._waiting(futures):
@@ -386,7 +395,7 @@ class OnEndpoint:
         self, refs: Sequence[ObjectRef[Any]], count: int, timeout: float | None
     ) -> list[bool]:
         """Wait until so many are known; tell of each whether it is."""
-        futures = [_future_of(ref) for ref in refs]
+        futures = [future_of(ref) for ref in refs]
         with self._waiting(futures):
             return self._wait(futures, count, timeout)
 
@@ -409,7 +418,7 @@ class OnEndpoint:
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Make a ref on a value."""
-        return _known(value)
+        return known_ref(value)
 
     def cancel(
         self,
@@ -428,13 +437,13 @@ class OnEndpoint:
             raise ConfigError(
                 f"grace {grace:g}: an endpoint does not interrupt tasks; use force=True"
             )
-        _give_up(_future_of(ref), force=force)
+        give_up(future_of(ref), force=force)
 
     def subscribe(
         self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]
     ) -> None:
         """Have something called, in the connection's thread, when a ref is known."""
-        _future_of(ref).add_done_callback(lambda _: callback(ref))
+        future_of(ref).add_done_callback(lambda _: callback(ref))
 
     def number_of(self, ref: ObjectRef[Any]) -> int:
         """Refuse: a ref has no name outside this program."""
@@ -481,251 +490,3 @@ def connect_within(folder: str, waits: Callable[[bool], None]) -> OnEndpoint:
         is_within=True,
     )
     return OnEndpoint(connection, waits)
-
-
-class _Call:
-    """A call that waits for refs, or may be made again."""
-
-    def __init__(
-        self,
-        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tries: float,
-        retry_on: tuple[type[BaseException], ...],
-    ) -> None:
-        self.promise = _Promise()
-        self._send = send
-        self._args = args
-        self._kwargs = kwargs
-        self._missing = 1  # refs that are not known; and we, who look for them
-        self._counting = threading.Lock()
-        self._tries_left = tries
-        self._retry_on = retry_on
-
-    def begin_after(self, dependencies: "Sequence[Future[Any]]") -> None:
-        """Begin once all these are known."""
-        self._missing += len(dependencies)
-        for future in dependencies:
-            future.add_done_callback(self._one_less)
-        self._one_less(None)
-
-    def _one_less(self, future: "Future[Any] | None") -> None:
-        with self._counting:
-            self._missing -= 1
-            is_complete = not self._missing
-        if is_complete:
-            self.begin()
-
-    def begin(self) -> None:
-        """Make the call, unless it was given up; all refs are known."""
-        if self.promise.done():
-            return
-        try:
-            future = self._send(*_resolved(self._args, self._kwargs))
-        except NotYetKnown as not_yet:
-            self._missing = 1
-            self.begin_after([_future_of(ref) for ref in not_yet.refs])
-            return
-        except BaseException as error:  # noqa: BLE001  a dependency's, perhaps
-            _end(self.promise, None, error)
-            return
-        if not self._tries_left:
-            # Nothing of it is needed any more.
-            self._args, self._kwargs = (), {}
-        self.promise.source = future
-        future.add_done_callback(self._ended)
-
-    def _ended(self, future: "Future[Any]") -> None:
-        error = None if future.cancelled() else future.exception()
-        if self._tries_left > 0 and isinstance(error, self._retry_on):
-            self._tries_left -= 1
-            self.begin()
-        else:
-            _pass_on(future, self.promise)
-
-
-class _Promise(Future[Any]):
-    """A future that somebody else's end will end."""
-
-    source: "Future[Any] | None" = None  # whose; None: not known yet
-
-    def give_up(self, *, force: bool) -> None:
-        """Cancel it, or what will end it."""
-        if self.source is None:
-            self.cancel()
-            self.set_running_or_notify_cancel()
-        else:
-            _give_up(self.source, force=force)
-
-
-def _give_up(future: "Future[Any]", *, force: bool) -> None:
-    match future:
-        case _Promise():
-            future.give_up(force=force)
-        case TaskFuture():
-            future.cancel(if_running=force)
-
-
-def _pass_on(
-    source: "Future[Any]",
-    promise: "Future[Any]",
-    change: Callable[[Any], Any] = lambda result: result,
-) -> None:
-    """End a promise as another future has ended; nothing if it was given up."""
-    if source.cancelled():
-        promise.cancel()
-        promise.set_running_or_notify_cancel()
-        return
-    error = source.exception()
-    result = None
-    try:
-        if error is None:
-            result = change(source.result())
-    except BaseException as reason:  # noqa: BLE001  for whoever waits
-        error = reason
-    _end(promise, result, error)
-
-
-def _end(
-    promise: "Future[Any]", result: Any, error: "BaseException | None" = None
-) -> None:
-    # Given up meanwhile: nobody wants it any more.
-    with contextlib.suppress(InvalidStateError):
-        if error is None:
-            promise.set_result(result)
-        else:
-            promise.set_exception(error)
-
-
-def _then(source: "Future[Any]", change: Callable[[Any], Any]) -> _Promise:
-    """Return what another future's result becomes by a change."""
-    promise = _Promise()
-    promise.source = source
-    source.add_done_callback(lambda ended: _pass_on(ended, promise, change))
-    return promise
-
-
-def _item(values: list[Any], index: int) -> Any:
-    return values[index]
-
-
-class EndpointRef(ObjectRef[Any]):
-    """A ref of a program that uses an endpoint.
-
-    Inside another value it travels as what it stands for, and is a ref again where it
-    arrives: what it stands for must be known before. Whoever sends values that hold
-    unknown ones finds them among the noted refs, and tries again.
-    """
-
-    __slots__ = ()
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        future, noted = _future_of(self), noted_refs()
-        if noted is None:
-            if not getattr(known(), "is_within", False):
-                return super().__reduce__()
-            # A task's result: it ends when all is known that is in it.
-            context().wait([self], 1, None)
-        elif not future.done():
-            noted.append(self)
-            return _nothing, ()
-        if future.cancelled():
-            return _failed_ref, (TaskCancelledError("The task was cancelled"),)
-        error = future.exception()
-        if error is not None:
-            return _failed_ref, (error,)
-        return _known, (future.result(),)
-
-
-class NotYetKnown(ActorsError):
-    """Tell that values cannot be pickled yet, as refs in them are not known.
-
-    Args:
-        refs: these.
-    """
-
-    def __init__(self, refs: list[EndpointRef]) -> None:
-        super().__init__(f"{len(refs)} refs are not known")
-        self.refs: list[ObjectRef[Any]] = [*refs]
-
-
-def _nothing() -> None:
-    """Stand for a ref that is not known in what will be pickled again."""
-
-
-def _failed_ref(error: BaseException) -> ObjectRef[Any]:
-    future: Future[Any] = Future()
-    future.set_exception(error)
-    return _ref_on(future)
-
-
-def _ref_on(future: "Future[Any]") -> ObjectRef[Any]:
-    ref: ObjectRef[Any] = EndpointRef()
-    ref.task = future
-    return ref
-
-
-def _known(value: Any) -> ObjectRef[Any]:
-    future: Future[Any] = Future()
-    future.set_result(value)
-    return _ref_on(future)
-
-
-def _future_of(ref: ObjectRef[Any]) -> "Future[Any]":
-    future = ref.task
-    if not isinstance(future, Future):
-        raise TypeError(f"{ref} is not of this runtime: it was made before init()")
-    return future
-
-
-def _resolved(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (
-        tuple(_value_of(value) for value in args),
-        {name: _value_of(value) for name, value in kwargs.items()},
-    )
-
-
-def _counted(result: Any, count: int) -> list[Any]:
-    values = list(result) if count else []
-    if len(values) != count:
-        raise ValueError(
-            f"The method returned {len(values)} values; its num_returns is {count}"
-        )
-    return values
-
-
-def _value_of(argument: Any) -> Any:
-    return (
-        _future_of(argument).result() if isinstance(argument, ObjectRef) else argument
-    )
-
-
-class _Items:
-    """The refs of what a generator yielded, one after the other.
-
-    Args:
-        future: of the list of them.
-        waiting: a context to wait in.
-    """
-
-    def __init__(
-        self,
-        future: "Future[Any]",
-        waiting: "Callable[[Sequence[Future[Any]]], AbstractContextManager[None]]",
-    ) -> None:
-        self._future = future
-        self._waiting = waiting
-        self._taken = 0
-
-    def take(self) -> ObjectRef[Any] | None:
-        """Wait for the next ref; None: there are no more. An error is the last one."""
-        index, self._taken = self._taken, self._taken + 1
-        try:
-            with self._waiting([self._future]):
-                values = self._future.result()
-        except BaseException:  # noqa: BLE001  for who gets the ref
-            return _ref_on(self._future) if index == 0 else None
-        return _known(values[index]) if index < len(values) else None

@@ -26,8 +26,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
+from actors.endpoint.roster_entry import NOWHERE, Actor
 from actors.errors import MalformedFrame
-from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
+from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Entry, Ledger
@@ -68,7 +69,7 @@ from actors.messages import (
 )
 from actors.messages import command as decode_command
 
-__all__ = ["Actor", "Endpoint", "Roster"]
+__all__ = ["Endpoint", "Roster"]
 
 # As users' own payloads are.
 _PICKLE_PROTOCOL = 5
@@ -78,7 +79,6 @@ WINDOW = 1024
 # How long an actor without handles lives on: one may be under way, in a result that
 # nobody has opened. Chosen: a slow client's time to open it.
 LINGER = 2.0
-_NOWHERE = ManagerId("")
 
 
 class Endpoint(Protocol):
@@ -98,76 +98,6 @@ class Endpoint(Protocol):
     def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
         """End a call, or a watch, that waits."""
         ...
-
-
-class Actor:
-    """One actor, from its admission until nobody needs to know that it is dead."""
-
-    __slots__ = (
-        "actor_id",
-        "arguments",
-        "class_",
-        "free_at",
-        "holders",
-        "is_doomed",
-        "is_released",
-        "lanes",
-        "last_words",
-        "life",
-        "manager_id",
-        "message",
-        "options",
-        "payload",
-        "restart_at",
-        "sent",
-        "watchers",
-    )
-
-    def __init__(
-        self,
-        actor_id: str,
-        class_: bytes,
-        arguments: bytes,
-        options: ActorOptions,
-        chance: random.Random,
-    ) -> None:
-        self.actor_id = actor_id
-        self.class_ = class_
-        self.arguments = arguments
-        self.options = options
-        self.life = ActorLife(options.max_restarts, options.restart_period, chance)
-        self.holders: set[ClientId] = set()
-        # {caller: its calls that are not handed over}, in order
-        self.lanes: dict[ClientId, deque[Entry]] = {}
-        self.sent: dict[TaskId, Entry] = {}  # at the manager; also some that ended
-        self.watchers: list[Entry] = []  # that learn of this incarnation's end
-        self.manager_id = _NOWHERE  # who has, or gets, the incarnation
-        self.restart_at = math.inf
-        self.free_at = math.inf  # when it ends, as nobody has a handle
-        self.is_doomed = False  # killed for good
-        self.is_released = False  # nobody has had a handle for long enough
-        self.message = ""  # how it died, for people
-        self.last_words = ""
-        self.payload = b""  # what its constructor raised
-
-    @property
-    def incarnation(self) -> Incarnation:
-        return Incarnation(self.actor_id, self.life.incarnation)
-
-    @property
-    def is_dead(self) -> bool:
-        return self.life.state is LifeState.DEAD
-
-    @property
-    def places(self) -> int:
-        """Workers' places that it takes at its manager."""
-        return math.ceil(self.options.num_cpus)
-
-    @property
-    def title(self) -> str:
-        """Its name for people."""
-        name = f" {self.options.name!r}" if self.options.name else ""
-        return f"Actor {self.options.class_name}{name} ({self.actor_id})"
 
 
 class Roster:
@@ -471,7 +401,7 @@ class Roster:
 
     def _move_out(self, actor: Actor, now: float) -> None:
         manager = self._endpoint.fleet.managers.get(actor.manager_id)
-        actor.manager_id = _NOWHERE
+        actor.manager_id = NOWHERE
         if manager is not None and actor.actor_id in manager.actors:
             manager.actors.remove(actor.actor_id)
             manager.reserved -= actor.places
@@ -806,7 +736,7 @@ class Roster:
                 life.restore(number, reason, is_over=True, now=-math.inf)
                 if record.is_final:
                     life.state = LifeState.DEAD
-                actor.manager_id = _NOWHERE
+                actor.manager_id = NOWHERE
                 actor.message, actor.last_words = record.message, record.last_words
                 actor.payload = record.payload
             case ActorForgotten():
@@ -819,7 +749,7 @@ class Roster:
         """Go on from the records; call it after the last one, before `queue`."""
         for actor in self.actors.values():
             manager = self._endpoint.fleet.managers.get(actor.manager_id)
-            actor.manager_id = _NOWHERE
+            actor.manager_id = NOWHERE
             if manager is not None:
                 self._move_in(actor, manager)
             key = (actor.options.namespace, actor.options.name)

@@ -5,7 +5,8 @@ from typing import Protocol
 
 import msgspec
 
-from actors.endpoint.roster import Actor, Roster
+from actors.endpoint.roster import Roster
+from actors.endpoint.roster_entry import Actor
 from actors.endpoint.task_pictures import list_tasks, tell_story
 from actors.logic.actor_life import LifeState
 from actors.logic.clients import ClientEntry

@@ -1,0 +1,292 @@
+"""Refs of a program that uses an endpoint: futures, and what becomes of them.
+
+call ─► waits for refs ─► task's future ─► promise ─► ref
+                              └─ failed, and may be tried again ─► another task
+"""
+
+import contextlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import AbstractContextManager
+from typing import Any
+
+from actors.api.task_future import TaskFuture
+from actors.errors import ActorsError, TaskCancelledError
+from actors.refs import ObjectRef, context, known, noted_refs
+
+__all__ = [
+    "EndpointRef",
+    "Items",
+    "NotYetKnown",
+    "PendingCall",
+    "counted",
+    "future_of",
+    "give_up",
+    "item_of",
+    "known_ref",
+    "ref_on",
+    "resolved",
+    "then",
+]
+
+
+class PendingCall:
+    """A call that waits for refs, or may be made again."""
+
+    def __init__(
+        self,
+        send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tries: float,
+        retry_on: tuple[type[BaseException], ...],
+    ) -> None:
+        self.promise = RefPromise()
+        self._send = send
+        self._args = args
+        self._kwargs = kwargs
+        self._missing = 1  # refs that are not known; and we, who look for them
+        self._counting = threading.Lock()
+        self._tries_left = tries
+        self._retry_on = retry_on
+
+    def begin_after(self, dependencies: "Sequence[Future[Any]]") -> None:
+        """Begin once all these are known."""
+        self._missing += len(dependencies)
+        for future in dependencies:
+            future.add_done_callback(self._one_less)
+        self._one_less(None)
+
+    def _one_less(self, future: "Future[Any] | None") -> None:
+        with self._counting:
+            self._missing -= 1
+            is_complete = not self._missing
+        if is_complete:
+            self.begin()
+
+    def begin(self) -> None:
+        """Make the call, unless it was given up; all refs are known."""
+        if self.promise.done():
+            return
+        try:
+            future = self._send(*resolved(self._args, self._kwargs))
+        except NotYetKnown as not_yet:
+            self._missing = 1
+            self.begin_after([future_of(ref) for ref in not_yet.refs])
+            return
+        except BaseException as error:  # noqa: BLE001  a dependency's, perhaps
+            _end(self.promise, None, error)
+            return
+        if not self._tries_left:
+            # Nothing of it is needed any more.
+            self._args, self._kwargs = (), {}
+        self.promise.source = future
+        future.add_done_callback(self._ended)
+
+    def _ended(self, future: "Future[Any]") -> None:
+        error = None if future.cancelled() else future.exception()
+        if self._tries_left > 0 and isinstance(error, self._retry_on):
+            self._tries_left -= 1
+            self.begin()
+        else:
+            _pass_on(future, self.promise)
+
+
+class RefPromise(Future[Any]):
+    """A future that somebody else's end will end."""
+
+    source: "Future[Any] | None" = None  # whose; None: not known yet
+
+    def give_up(self, *, force: bool) -> None:
+        """Cancel it, or what will end it."""
+        if self.source is None:
+            self.cancel()
+            self.set_running_or_notify_cancel()
+        else:
+            give_up(self.source, force=force)
+
+
+def give_up(future: "Future[Any]", *, force: bool) -> None:
+    """Cancel a task, or what waits for one; one that runs only by `force`."""
+    match future:
+        case RefPromise():
+            future.give_up(force=force)
+        case TaskFuture():
+            future.cancel(if_running=force)
+
+
+def _pass_on(
+    source: "Future[Any]",
+    promise: "Future[Any]",
+    change: Callable[[Any], Any] = lambda result: result,
+) -> None:
+    """End a promise as another future has ended; nothing if it was given up."""
+    if source.cancelled():
+        promise.cancel()
+        promise.set_running_or_notify_cancel()
+        return
+    error = source.exception()
+    result = None
+    try:
+        if error is None:
+            result = change(source.result())
+    except BaseException as reason:  # noqa: BLE001  for whoever waits
+        error = reason
+    _end(promise, result, error)
+
+
+def _end(
+    promise: "Future[Any]", result: Any, error: "BaseException | None" = None
+) -> None:
+    # Given up meanwhile: nobody wants it any more.
+    with contextlib.suppress(InvalidStateError):
+        if error is None:
+            promise.set_result(result)
+        else:
+            promise.set_exception(error)
+
+
+def then(source: "Future[Any]", change: Callable[[Any], Any]) -> RefPromise:
+    """Return what another future's result becomes by a change."""
+    promise = RefPromise()
+    promise.source = source
+    source.add_done_callback(lambda ended: _pass_on(ended, promise, change))
+    return promise
+
+
+def item_of(values: list[Any], index: int) -> Any:
+    """Return one of several results."""
+    return values[index]
+
+
+class EndpointRef(ObjectRef[Any]):
+    """A ref of a program that uses an endpoint.
+
+    Inside another value it travels as what it stands for, and is a ref again where it
+    arrives: what it stands for must be known before. Whoever sends values that hold
+    unknown ones finds them among the noted refs, and tries again.
+    """
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        future, noted = future_of(self), noted_refs()
+        if noted is None:
+            if not getattr(known(), "is_within", False):
+                return super().__reduce__()
+            # A task's result: it ends when all is known that is in it.
+            context().wait([self], 1, None)
+        elif not future.done():
+            noted.append(self)
+            return _nothing, ()
+        if future.cancelled():
+            return _failed_ref, (TaskCancelledError("The task was cancelled"),)
+        error = future.exception()
+        if error is not None:
+            return _failed_ref, (error,)
+        return known_ref, (future.result(),)
+
+
+class NotYetKnown(ActorsError):
+    """Tell that values cannot be pickled yet, as refs in them are not known.
+
+    Args:
+        refs: these.
+    """
+
+    def __init__(self, refs: list[EndpointRef]) -> None:
+        super().__init__(f"{len(refs)} refs are not known")
+        self.refs: list[ObjectRef[Any]] = [*refs]
+
+
+def _nothing() -> None:
+    """Stand for a ref that is not known in what will be pickled again."""
+
+
+def _failed_ref(error: BaseException) -> ObjectRef[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return ref_on(future)
+
+
+def ref_on(future: "Future[Any]") -> ObjectRef[Any]:
+    """Return a ref on a future's result."""
+    ref: ObjectRef[Any] = EndpointRef()
+    ref.task = future
+    return ref
+
+
+def known_ref(value: Any) -> ObjectRef[Any]:
+    """Return a ref on a value that is here."""
+    future: Future[Any] = Future()
+    future.set_result(value)
+    return ref_on(future)
+
+
+def future_of(ref: ObjectRef[Any]) -> "Future[Any]":
+    """Return the future that a ref stands on.
+
+    Raises:
+        TypeError: the ref is not of this runtime.
+    """
+    future = ref.task
+    if not isinstance(future, Future):
+        raise TypeError(f"{ref} is not of this runtime: it was made before init()")
+    return future
+
+
+def resolved(
+    args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Put values, all of them known, in the place of refs."""
+    return (
+        tuple(_value_of(value) for value in args),
+        {name: _value_of(value) for name, value in kwargs.items()},
+    )
+
+
+def counted(result: Any, count: int) -> list[Any]:
+    """Return so many results as a list.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
+    values = list(result) if count else []
+    if len(values) != count:
+        raise ValueError(
+            f"The method returned {len(values)} values; its num_returns is {count}"
+        )
+    return values
+
+
+def _value_of(argument: Any) -> Any:
+    return future_of(argument).result() if isinstance(argument, ObjectRef) else argument
+
+
+class Items:
+    """The refs of what a generator yielded, one after the other.
+
+    Args:
+        future: of the list of them.
+        waiting: a context to wait in.
+    """
+
+    def __init__(
+        self,
+        future: "Future[Any]",
+        waiting: "Callable[[Sequence[Future[Any]]], AbstractContextManager[None]]",
+    ) -> None:
+        self._future = future
+        self._waiting = waiting
+        self._taken = 0
+
+    def take(self) -> ObjectRef[Any] | None:
+        """Wait for the next ref; None: there are no more. An error is the last one."""
+        index, self._taken = self._taken, self._taken + 1
+        try:
+            with self._waiting([self._future]):
+                values = self._future.result()
+        except BaseException:  # noqa: BLE001  for who gets the ref
+            return ref_on(self._future) if index == 0 else None
+        return known_ref(values[index]) if index < len(values) else None
