@@ -3,9 +3,12 @@
 The cluster has two nodes; see `tests/providers/clusters.py` for where it is.
 """
 
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +41,8 @@ SECTIONS: dict[str, Any] = {
     "heartbeat": {"reconnect_grace": 1.0},
 }
 MANY_RETRIES = 20
+_REPOSITORY = Path(__file__).parents[2]
+_CENSUS = _REPOSITORY / "examples/stdlib_census.py"
 
 
 @pytest.fixture
@@ -151,6 +156,76 @@ def test_a_node_that_is_killed_loses_no_task(
             run_script("slurm", "node-start", str(slurm), node)
     assert results == list(range(60))
     assert set(lines(begun)) == {str(number) for number in range(60)}
+
+
+@contextmanager
+def census(endpoint: RunningEndpoint) -> Iterator[subprocess.Popen[str]]:
+    """Run the README's example on an endpoint, as it stands there."""
+    process = subprocess.Popen(
+        [sys.executable, str(_CENSUS)],
+        env={
+            **os.environ,
+            "ACTORS_ADDRESS": str(endpoint.folder),
+            "PYTHONPATH": str(_REPOSITORY),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def expect_good_end(process: subprocess.Popen[str]) -> None:
+    """The example compares its results with those of a run without an endpoint."""
+    output, _ = process.communicate(timeout=2 * WITHIN)
+    assert process.returncode == 0, output
+
+
+@needs(SLURM)
+def test_the_example_runs_unchanged_on_no_node_on_both_and_on_none_again(
+    on_slurm: RunningEndpoint,
+) -> None:
+    endpoint = on_slurm
+    assert not picture(endpoint).blocks
+    with census(endpoint) as process:
+        eventually(
+            lambda: len(picture(endpoint).managers) == BLOCKS["max_blocks"],
+            WITHIN,
+            f"managers on both nodes\n{endpoint.tail()}",
+        )
+        expect_good_end(process)
+    assert picture(endpoint).tasks["failed"] == 0
+    eventually(lambda: is_shrunk(endpoint), WITHIN, "no block to be left")
+    eventually(lambda: not queue(), WITHIN, "Slurm to have no job of it")
+
+
+@needs(SLURM)
+@needs(SCRIPTS)
+def test_the_example_loses_nothing_when_a_node_is_killed(
+    slurm: Path, on_slurm: RunningEndpoint
+) -> None:
+    endpoint, node = on_slurm, "n2"
+    with census(endpoint) as process:
+        eventually(
+            lambda: (
+                len(picture(endpoint).managers) == 2
+                and picture(endpoint).tasks["success"] >= 5
+                and any(line.endswith(node) for line in queue())
+            ),
+            WITHIN,
+            f"tasks to run on both nodes\n{endpoint.tail()}",
+        )
+        assert process.poll() is None, "it was over too soon"
+        run_script("slurm", "node-kill", str(slurm), node)
+        try:
+            expect_good_end(process)
+        finally:
+            run_script("slurm", "node-start", str(slurm), node)
+    assert picture(endpoint).tasks["failed"] == 0
 
 
 @needs(SLURM)
