@@ -4,8 +4,6 @@ ACTORS_TEST_KUBERNETES names the folder of `kubernetes up`: `kubeconfig`, and th
 of its daemons in `run/`. Its setup takes minutes, so nobody runs this by default.
 """
 
-import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from tests.providers.contract import (
     begin,
     end_of,
 )
+from tests.providers.kubernetes_node import FOLDER, pod_options
 from tests.support import eventually
 
 needs_for_all(KUBERNETES)
@@ -42,45 +41,12 @@ pytest.importorskip("kubernetes", reason="the extra kubernetes is not installed"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-FOLDER = Path(os.environ[KUBERNETES])
 WITHIN = 90.0
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give containers this machine's programs, and the tests' folder."""
-    mounts = {"usr": "/usr", "tests": str(tmp_path_factory.getbasetemp())}
-    pod = {
-        "spec": {
-            "containers": [
-                {
-                    "name": "block",
-                    "volumeMounts": [
-                        {"name": name, "mountPath": path}
-                        for name, path in mounts.items()
-                    ],
-                }
-            ],
-            "volumes": [
-                {"name": name, "hostPath": {"path": path}}
-                for name, path in mounts.items()
-            ],
-        }
-    }
-    path = tmp_path_factory.mktemp("kubernetes") / "pod.json"
-    path.write_text(json.dumps(pod))
-    return path
-
-
 @pytest.fixture
-def options(template: Path) -> dict[str, Any]:
-    return {
-        "kube_config": str(FOLDER / "kubeconfig"),
-        "image": "localhost/hostroot:1",
-        "image_pull_policy": "Never",
-        "pod_template": str(template),
-        "kill_after": 2,
-    }
+def options(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> dict[str, Any]:
+    return pod_options(tmp_path, [tmp_path_factory.getbasetemp()])
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from actors.certificates import make_certificates
 from actors.messages import BlockState
 from tests.endpoints import RunningEndpoint
 from tests.providers.aws_server import register_definition, talking_to_aws
-from tests.providers.clusters import AWS_BATCH, DASK, RAY, needs
+from tests.providers.clusters import AWS_BATCH, DASK, KUBERNETES, RAY, needs
 from tests.providers.dask_cluster import own_dask
+from tests.providers.kubernetes_node import node_address, pod_options
 from tests.providers.ray_cluster import own_ray
 from tests.support import eventually, free_port
 from tests.system import tasks
@@ -30,6 +31,7 @@ WITHIN = 90.0
         pytest.param("dask", marks=needs(DASK)),
         pytest.param("ray", marks=needs(RAY)),
         pytest.param("aws_batch", marks=needs(AWS_BATCH)),
+        pytest.param("kubernetes", marks=needs(KUBERNETES)),
     ]
 )
 def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Any]]:
@@ -39,10 +41,8 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
             options = {"address": dask.address, "resources": {"BLOCK": 1}}
             yield {"provider": "dask", "options": options}
     elif request.param == "aws_batch":
-        # Containers see what this process runs on, and the endpoint's folder.
-        homes = {Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[2]}
         with talking_to_aws():
-            definition = register_definition([Path("/tmp"), *sorted(homes)])
+            definition = register_definition(seen_in_containers())
             options = {"job_queue": "queue", "job_definition": definition}
             yield {
                 "provider": "aws_batch",
@@ -50,6 +50,12 @@ def cluster(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str
                 # Containers have a network of their own.
                 "address": own_address(),
             }
+    elif request.param == "kubernetes":
+        yield {
+            "provider": "kubernetes",
+            "options": pod_options(tmp_path, seen_in_containers()),
+            "address": node_address(),
+        }
     else:
         with own_ray(tmp_path) as ray:
             yield {"provider": "ray", "options": {"address": ray.address}}
@@ -61,6 +67,12 @@ def is_shrunk(endpoint: RunningEndpoint) -> bool:
         BlockState.COMPLETED,
         BlockState.SCALED_IN,
     }
+
+
+def seen_in_containers() -> list[Path]:
+    """List what this process runs on, and where endpoints have their folders."""
+    homes = {Path(sys.base_prefix), Path(sys.prefix), Path(__file__).parents[2]}
+    return [Path("/tmp"), *sorted(p for p in homes if Path("/tmp") not in p.parents)]
 
 
 def own_address() -> str:
