@@ -274,6 +274,15 @@ class EndpointActors:
             raise ConfigError(
                 f"Namespace {services.NAMESPACE!r} is the endpoint's own: take another"
             )
+        for option, is_given in (
+            ("num_gpus", options.num_gpus),
+            ("resources", options.resources),
+        ):
+            if is_given:
+                raise ConfigError(
+                    f"{options.class_name} asks for {option}, which an endpoint does "
+                    "not offer: leave it out, or call actors.init() without an address"
+                )
         runtime = self._runtime
         anchor = self._anchor(
             runtime.new_actor_id(), options.max_pending_calls, options.waits_for_room
