@@ -580,6 +580,7 @@ Verb = Literal[
     "scale",
     "cancel",
     "stop",
+    "restart",
     "tasks",
     "story",
 ]
@@ -588,9 +589,9 @@ Verb = Literal[
 class Command(Message, frozen=True, array_like=True, tag=True, gc=False):
     request_id: str
     verb: Verb
-    # Blocks, managers or tasks, as the verb asks; of "tasks" a text that ids or names
-    # contain, "" for any, and then the labels of the states that are wanted, none: all;
-    # "resume" of nobody undoes "quiesce".
+    # Blocks, managers, actors or tasks, as the verb asks; of "tasks" a text that ids or
+    # names contain, "" for any, and then the labels of the states that are wanted,
+    # none: all; "resume" of nobody undoes "quiesce".
     names: list[str] = []
     number: int = 0  # of blocks; of "tasks" how many at most
 
@@ -609,6 +610,13 @@ class Quiesce(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class StopEndpoint(Message, frozen=True, array_like=True, tag=True, gc=False):
+    reason: str
+
+
+class RestartActor(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """End an actor of the endpoint, and start it again."""
+
+    actor: str
     reason: str
 
 
@@ -1202,7 +1210,7 @@ ToProvider = Heartbeat | Reregister | Goodbye
 FromOperator = Command | Heartbeat | Goodbye
 ToOperator = Answer | Heartbeat | Reregister | Goodbye
 FromSupervisor = Relay | Quiesce | Heartbeat | Goodbye
-ToSupervisor = StopEndpoint | Heartbeat | Reregister | Goodbye
+ToSupervisor = StopEndpoint | RestartActor | Heartbeat | Reregister | Goodbye
 ScaleOrder = LaunchBlocks | CancelBlocks | Heartbeat | Goodbye
 ToWorker = (
     Run

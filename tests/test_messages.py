@@ -395,6 +395,7 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Report",
         "Reregister",
         "ReserveCall",
+        "RestartActor",
         "Results",
         "RetireBlocks",
         "Returned",

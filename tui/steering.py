@@ -17,7 +17,9 @@ from tui.view import View
 
 __all__ = ["Confirm", "Confirmation", "HowMany", "OrderVerb", "consequences"]
 
-OrderVerb = Literal["hold", "resume", "quiesce", "drain", "scale", "cancel", "stop"]
+OrderVerb = Literal[
+    "hold", "resume", "quiesce", "drain", "scale", "cancel", "restart", "stop"
+]
 
 # Names that a question lists; the others are counted. Chosen.
 _NAMED = 5
@@ -85,6 +87,13 @@ def consequences(
             return Confirmation(
                 title, f"{listed}\n{text}", "Cancel tasks", is_grave=True
             )
+        case "restart":
+            text = (
+                "It is killed and started again, as after a crash. Nothing is lost; "
+                "tasks that run go on. With the interchange gone for a moment the "
+                "connection is lost, too, and comes back."
+            )
+            return Confirmation(f"Restart {listed}?", text, "Restart", is_grave=True)
         case "stop":
             return _stop(view)
 

@@ -83,6 +83,9 @@ class _Interchange(_Service):
     def scale(self, blocks: int) -> _Order:
         return "scale", [], blocks
 
+    def restart(self, *actors: str) -> _Order:
+        return "restart", list(actors), 0
+
     def quiesce(self) -> _Order:
         return "quiesce", [], 0
 

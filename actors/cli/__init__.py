@@ -39,6 +39,7 @@ _COMMANDS = {
     "drain": "actors.cli.steer:drain",
     "scale": "actors.cli.steer:scale",
     "cancel": "actors.cli.steer:cancel",
+    "restart": "actors.cli.steer:restart",
     "strategy": "actors.cli.strategy:strategy",
     "journal": "actors.cli.journal:journal",
 }

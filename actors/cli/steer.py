@@ -1,4 +1,4 @@
-"""`actors hold`, `quiesce`, `resume`, `drain`, `scale`, `cancel`: steer it."""
+"""`actors hold`, `quiesce`, `resume`, `drain`, `scale`, `cancel`, `restart`."""
 
 import time
 
@@ -10,7 +10,7 @@ from actors.api.operator import ask
 from actors.cli.asking import Asking, address_argument, asking, split_address
 from actors.endpoint.steering import Snapshot
 
-__all__ = ["cancel", "drain", "hold", "quiesce", "resume", "scale"]
+__all__ = ["cancel", "drain", "hold", "quiesce", "restart", "resume", "scale"]
 
 # Chosen: what max_blocks in endpoint.toml may be at most.
 _MOST_BLOCKS = 1_000_000
@@ -174,3 +174,24 @@ def cancel(words: tuple[str, ...], *, how: Asking) -> None:
     """  # noqa: D301 (click wants the character backspace)
     address, names = split_address(words, "TASK...")
     how.steer(address, "cancel", names)
+
+
+@click.command()
+@click.argument("words", metavar="[ADDRESS] ACTOR...", nargs=-1)
+@asking()
+def restart(words: tuple[str, ...], *, how: Asking) -> None:
+    """Restart actors of the endpoint: interchange, strategy, provider.
+
+    For one that behaves oddly. It is killed and started again, as after a crash:
+    nothing is lost, tasks that run go on, and clients and managers come back by
+    themselves. The supervisor gives up an endpoint whose actors end too often.
+
+    ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was begun and 1 if not.
+
+    \b
+    Example:
+        actors restart lab strategy
+    """  # noqa: D301 (click wants the character backspace)
+    address, names = split_address(words, "ACTOR...")
+    how.steer(address, "restart", names)

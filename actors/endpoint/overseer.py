@@ -21,6 +21,7 @@ from actors.messages import (
     Hello,
     Quiesce,
     Relay,
+    RestartActor,
     StopEndpoint,
 )
 from actors.supervisor import (
@@ -124,6 +125,10 @@ class Overseer:
         match message:
             case StopEndpoint():
                 self.supervisor.stop("", now, turn)
+            case RestartActor(actor, reason) if actor in ACTORS:
+                self._replace(actor, reason, turn)
+            case RestartActor():
+                pass  # nobody of ours: the interchange has said so
             case ChildBeat(name):
                 self._pulses.heard(name, now)
             case _:

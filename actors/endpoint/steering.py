@@ -25,6 +25,7 @@ from actors.messages import (
     Hello,
     ManagerId,
     Message,
+    RestartActor,
     ScaleTo,
     StopEndpoint,
     TaskId,
@@ -49,6 +50,8 @@ __all__ = [
 _MOST_TASKS = 2000
 # What an endpoint needs besides its interchange.
 _SERVICES = ("supervisor", "strategy", "provider")
+# Actors that the supervisor starts again.
+_RESTARTABLE = ("interchange", "strategy", "provider")
 # {verb: what was done, for the answer}
 _DONE = {"hold": "held", "resume": "resumed", "drain": "draining"}
 
@@ -221,6 +224,8 @@ class Steering:
                 done, text = self._cancel(command.names, now, turn)
             case "stop":
                 done, text = self._stop(now, turn)
+            case "restart":
+                done, text = self._restart(command.names, now, turn)
             case "tasks":
                 return self._list_tasks(command)
             case "story":
@@ -462,6 +467,23 @@ class Steering:
                 + (f"; cancelled: {', '.join(asked)}" if asked else "")
             )
         return True, f"cancelled: {', '.join(asked)}"
+
+    def _restart(
+        self, names: Sequence[str], now: float, turn: Turn
+    ) -> tuple[bool, str]:
+        unknown = [name for name in names if name not in _RESTARTABLE]
+        if unknown or not names:
+            return False, (
+                f"{', '.join(unknown) or '(nothing)'} cannot be restarted; these can: "
+                f"{', '.join(_RESTARTABLE)}; of managers and workers, drain the block"
+            )
+        supervisors = self._interchange.services("supervisor")
+        if not supervisors:
+            return False, "the supervisor is not connected: try again in a moment"
+        for name in names:
+            order = RestartActor(name, "an operator asked for its restart")
+            self._interchange.send(supervisors[0], order, now, turn)
+        return True, f"restarting: {', '.join(names)}"
 
     def _stop(self, now: float, turn: Turn) -> tuple[bool, str]:
         supervisors = self._interchange.services("supervisor")

@@ -20,6 +20,7 @@ from actors.messages import (
     Heartbeat,
     Quiesce,
     Relay,
+    RestartActor,
     StopEndpoint,
 )
 from actors.supervisor import (
@@ -130,6 +131,19 @@ def test_an_operator_may_stop_the_endpoint(root: Root) -> None:
     for name in reversed(ACTORS):
         turn = root.crash(name)
     assert all_of(turn.effects, AllStopped) == [AllStopped("")]
+
+
+@pytest.mark.parametrize("actor", ACTORS)
+def test_an_operator_may_have_an_actor_restarted(root: Root, actor: str) -> None:
+    turn = root.tell(RestartActor(actor, "asked"), DOOR)
+    assert only(all_of(turn.effects, KillSilent)) == KillSilent(actor, "asked")
+
+
+def test_nobody_else_is_killed_for_an_operator(root: Root) -> None:
+    assert not root.tell(RestartActor("monitor", "asked"), DOOR).effects
+    root.tell(StopEndpoint("asked"), DOOR)
+    turn = root.tell(RestartActor("strategy", "asked"), DOOR)
+    assert not all_of(turn.effects, KillSilent), "it stops"
 
 
 def test_before_all_stops_no_more_tasks_are_taken(root: Root) -> None:

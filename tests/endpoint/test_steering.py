@@ -27,6 +27,7 @@ from actors.messages import (
     Lease,
     Report,
     Reregister,
+    RestartActor,
     Results,
     ScaleTo,
     Stop,
@@ -297,6 +298,24 @@ def test_stop_is_the_supervisors_business(desk: Desk) -> None:
     answer, turn = desk.command("stop")
     assert answer.is_done
     assert sent_to(turn, "supervisor:supervisor", StopEndpoint)
+
+
+def test_restart_is_the_supervisors_business_too(desk: Desk) -> None:
+    assert "not connected" in desk.command("restart", "strategy")[0].text
+    desk.admit(hello("supervisor"))
+    answer, turn = desk.command("restart", "strategy", "interchange")
+    assert answer.is_done
+    orders = sent_to(turn, "supervisor:supervisor", RestartActor)
+    assert [order.actor for order in orders] == ["strategy", "interchange"]
+
+
+@pytest.mark.parametrize("names", [(), ("supervisor",), ("strategy", "block-1.0")])
+def test_others_cannot_be_restarted(desk: Desk, names: tuple[str, ...]) -> None:
+    desk.admit(hello("supervisor"))
+    answer, turn = desk.command("restart", *names)
+    assert not answer.is_done
+    assert "these can: interchange, strategy, provider" in answer.text
+    assert not sent_to(turn, "supervisor:supervisor", RestartActor)
 
 
 # Status

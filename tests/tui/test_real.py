@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from textual.pilot import Pilot
 
@@ -157,12 +158,25 @@ def test_a_restart_of_the_endpoint_is_a_state_of_the_screen(
     look(endpoint, script)
 
 
-def test_a_killed_interchange_is_told_of(endpoint: RunningEndpoint) -> None:
+def test_a_killed_interchange_is_told_of_and_a_strategy_is_restarted(
+    endpoint: RunningEndpoint,
+) -> None:
     async def script(operator: Operator) -> None:
         await operator.until_seen("1 of 1 manager ready")
         os.kill(endpoint.pid("interchange"), 9)
         await operator.until_seen("Interchange was restarted")
         await operator.until_seen("● connected")
+
+        await operator.until(operator.has_all_services, "all services")
+        strategy = endpoint.pid("strategy")
+        await operator.press("5", "home", "down", "down", "down")
+        await operator.press("R")
+        await operator.until_seen("Restart strategy?")
+        await operator.press("y")
+        await operator.until(lambda: strategy_is_another(strategy), "another strategy")
+
+    def strategy_is_another(before: int) -> bool:
+        return not psutil.pid_exists(before) and endpoint.pid("strategy") != before
 
     look(endpoint, script)
 

@@ -108,6 +108,15 @@ def test_scale_takes_no_nonsense() -> None:
     assert not desk.orders
 
 
+def test_a_service_is_restarted_and_a_worker_is_not() -> None:
+    desk = Desk()
+    *_, question, _ = steer(desk, "5", "down", "R", "y")
+    assert "It is killed and started again" in question
+    assert desk.orders == [("restart", ["interchange"], 0)]
+    steer(desk, "5", "end", "R", "y")
+    assert len(desk.orders) == 1
+
+
 def test_stop_says_what_is_given_up() -> None:
     desk = Desk()
     question, _ = steer(desk, "S", "y")

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 
 from actors.endpoint.steering import ManagerPicture
 from actors.messages import ActorRestarted
-from tui.panes.base import Pane
+from tui.panes.base import Pane, Steer
 from tui.table import Column, Table
 from tui.text import number, size
 from tui.view import View
@@ -133,6 +134,9 @@ class Actors(Pane):
     """The pane."""
 
     LABEL: ClassVar[str] = "Actors"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("R", "restart", "Restart"),
+    ]
 
     def compose(self) -> ComposeResult:
         yield Table(
@@ -153,6 +157,20 @@ class Actors(Pane):
 
     def show(self, view: View) -> None:
         self.query_one("#actor-table", Table).fill(actor_rows(view))
+
+    def action_restart(self) -> None:
+        """Restart a service; workers end with their block, or their task."""
+        row = self.query_one("#actor-table", Table).current
+        if row is None:
+            return
+        if row.name in _SERVICES:
+            self.post_message(Steer("restart", [row.name]))
+        else:
+            self.app.notify(
+                f"Only {', '.join(_SERVICES)} can be restarted; drain a block for a "
+                "manager, cancel a task for a worker",
+                severity="warning",
+            )
 
 
 def _name(row: ActorRow) -> str:
