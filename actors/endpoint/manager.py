@@ -561,13 +561,14 @@ class Manager:
                 )
             task = backlog.popleft()[1]
             busy += ran.ended_at - ran.began_at
+            # It may be all of these at once.
+            if self._timed_out:
+                self._timed_out.discard(_key(task))
+            if self._cancelled:
+                self._cancelled.pop(_key(task), None)
             if self._dropped and _key(task) in self._dropped:
                 self._dropped.discard(_key(task))
                 continue
-            if self._cancelled:
-                self._cancelled.pop(_key(task), None)
-            if self._timed_out:
-                self._timed_out.discard(_key(task))
             outcomes.append(self._outcome(task, ran, worker.worker_id, limit))
         worker.head_since = now if backlog else math.inf
         self._depth.observed(busy, len(results))
@@ -620,10 +621,10 @@ class Manager:
         unstarted = [t for _, t in worker.backlog][len(begun) :]
         outcomes = []
         for task in begun:
+            is_cancelled = self._cancelled.pop(_key(task), None) is not None
             if _key(task) in self._dropped:
                 self._dropped.discard(_key(task))
-            elif _key(task) in self._cancelled:
-                del self._cancelled[_key(task)]
+            elif is_cancelled:
                 outcomes.append(self._cancelled_outcome(task, now))
             elif _key(task) in self._timed_out:
                 failure = Failure(

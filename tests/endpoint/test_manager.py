@@ -702,3 +702,13 @@ def test_a_result_that_comes_before_the_kill_counts(node: Node) -> None:
     turn = node.tell(TasksRan(worker_id, [Ran(1, True, b"r", 1.0, 2.0)]))
     (finished,) = sent_to(turn, "interchange", Finished)
     assert finished.outcomes[0].state is TaskState.SUCCESS
+
+
+def test_one_that_is_late_and_not_wanted_may_still_end_by_itself(node: Node) -> None:
+    lease = Lease([Leased(TaskId("t1"), 1, b"f", b"", 5.0)])
+    effects = all_of(node.tell(lease, DOOR).effects, AssignTasks)
+    node.live(5.1)
+    node.tell(LinkClosed(DOOR))
+    node.come_back([])
+    turn = node.tell(TasksRan(only(effects).worker_id, [Ran(1, True, b"r", 1.0, 2.0)]))
+    assert not sent_to(turn, DOOR, Finished)
