@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from providers import JobStatus, ProviderUnavailable, gridengine, htcondor, pbs, slurm
+from providers import (
+    JobStatus,
+    ProviderUnavailable,
+    gridengine,
+    htcondor,
+    pbs,
+    slurm,
+    ssh_host,
+)
 from tests.damage import HUGE, damaged_text
 from tests.providers.test_gridengine import QUEUE
 from tests.providers.test_pbs import PRO, TORQUE
@@ -29,6 +37,11 @@ ADS = json.dumps(
         {"ClusterId": 3, "JobStatus": 5, "HoldReason": "held"},
         {"ClusterId": 4, "JobStatus": 4, "ExitCode": 1},
     ]
+)
+HOST = (
+    "Welcome!\nactors:node a none\nactors:node b running\n"
+    "actors:node c over 137 timeout aGVsbG8=\nactors:node d over - -\n"
+    "actors:free 3\nactors:end\n"
 )
 # Few numbers and words that mean something, so that they meet.
 any_value = st.recursive(
@@ -117,3 +130,12 @@ def test_an_exit_code_of_grid_engine_that_is_none_is_not_known(code: str) -> Non
 def test_a_nested_answer_of_htcondor_is_none() -> None:
     with pytest.raises(ProviderUnavailable):
         htcondor.parse_queue("[" * 100_000)
+
+
+@given(text=damaged_text(HOST) | st.text())
+def test_any_answer_of_a_host_is_read_or_is_not_whole(text: str) -> None:
+    answer = ssh_host.parse_answer(text)
+    if answer is not None:
+        assert isinstance(answer.free_slots, int)
+        for report in answer.reports.values():
+            assert report.exit_code is None or isinstance(report.exit_code, int)
