@@ -1,8 +1,6 @@
 """What one side says is what the other side hears, and nonsense harms nobody."""
 
 import contextlib
-import functools
-import types
 import typing
 from typing import Any
 
@@ -47,6 +45,7 @@ from actors.messages import (
     to_member,
     to_worker,
 )
+from tests.message_values import values
 
 DIRECTIONS: dict[str, tuple[Any, Decoder[list[Any]]]] = {
     **{
@@ -73,41 +72,6 @@ EVERY_WAY = [
 EVERY_MESSAGE = {
     kind for union, _ in DIRECTIONS.values() for kind in typing.get_args(union)
 }
-
-
-def values(kind: Any) -> st.SearchStrategy[Any]:
-    """Make any value of a type that stands in a message."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(kind, typing.NewType):
-        return values(kind.__supertype__)
-    if origin in (typing.Union, types.UnionType):
-        return st.one_of([values(one) for one in arguments])
-    if origin is typing.Literal:
-        return st.sampled_from(arguments)
-    if origin is list:
-        return st.lists(values(arguments[0]), max_size=3)
-    if origin is tuple and arguments[1:] == (...,):
-        return st.lists(values(arguments[0]), max_size=3).map(tuple)
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return structs(kind)
-    if kind is float:
-        return st.floats(allow_nan=False)
-    if kind is int:
-        return st.integers(-(2**63), 2**64 - 1)
-    if kind is str:
-        return st.text(max_size=5)
-    return st.from_type(kind)
-
-
-@functools.cache
-def structs(kind: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
-    """Make any value of a struct, which may contain others of its own type."""
-
-    def fields() -> st.SearchStrategy[Any]:
-        hints = typing.get_type_hints(kind)
-        return st.builds(kind, **{n: values(hints[n]) for n in kind.__struct_fields__})
-
-    return st.deferred(fields)
 
 
 # Round trips

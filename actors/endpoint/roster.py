@@ -140,11 +140,17 @@ class Roster:
     def take(
         self, tasks: Sequence[Task], client: ClientEntry, now: float, turn: Turn
     ) -> None:
-        """Do what a client wants, in order; nothing of it was known before."""
+        """Do what a client wants, in order; nothing of it was known before.
+
+        An id that stands there twice counts once.
+        """
         entered: list[Task] = []
+        known = self._endpoint.ledger.entries
         for task in tasks:
             work = task.actor
-            if work is None:
+            if work is None or task.task_id in known:
+                continue
+            if task.task_id in client.unacknowledged:
                 continue
             if work.verb in ("call", "watch"):
                 outcome = self._refusal(task, work, now)

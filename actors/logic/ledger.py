@@ -360,6 +360,6 @@ class Ledger:
                 is_queued = entry.state is _QUEUED
             assert is_queued == (entry.state is _QUEUED), task_id
             assert is_queued == (not entry.manager_id), task_id
-            assert entry.lost_starts <= entry.task.retries, task_id
+            assert entry.lost_starts <= max(0, entry.task.retries), task_id
             assert not entry.state.is_final, task_id
         assert queued <= self.entries.keys(), "a task waits that is not in the table"
