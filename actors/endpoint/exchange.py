@@ -541,6 +541,14 @@ class Exchange(abc.ABC):
         if is_call and not is_conclusive and outcome.attempt < entry.attempt:
             # Told again: the call waits in its place, or is being tried anew.
             return None
+        if (
+            is_holder
+            and not is_conclusive
+            and outcome.attempt < entry.attempt
+            and outcome.attempt != entry.claimed
+        ):
+            # Told again, as our acknowledgement was lost: it has a newer lease by now.
+            return None
         if is_holder:
             manager.release(outcome.task_id, now)
         elif entry.manager_id:

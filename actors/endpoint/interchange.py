@@ -300,17 +300,20 @@ class Interchange(Exchange):
                 self._end(entry, TaskState.CANCELLED, None, now, turn)
         adopted: list[Holding] = []
         unrecorded: list[TaskId] = []
+        # Of one task it may have both an old outcome and a lease.
+        claims: dict[TaskId, int] = {}
         for holding in said:
-            attempt = self.ledger.adopt(
-                holding.task_id, holding.attempt, manager_id, now
-            )
+            newest = max(claims.get(holding.task_id, 0), holding.attempt)
+            claims[holding.task_id] = newest
+        for task_id, claimed in claims.items():
+            attempt = self.ledger.adopt(task_id, claimed, manager_id, now)
             if attempt is not None:
-                entry = self.ledger.entries[holding.task_id]
+                entry = self.ledger.entries[task_id]
                 mine = manager.leases if entry.task.actor is None else manager.calls
-                if holding.task_id not in mine:
-                    unrecorded.append(holding.task_id)
-                mine[holding.task_id] = entry
-                adopted.append(Holding(holding.task_id, attempt))
+                if task_id not in mine:
+                    unrecorded.append(task_id)
+                mine[task_id] = entry
+                adopted.append(Holding(task_id, attempt))
         if unrecorded:
             at = now + self.settings.wall_offset
             turn.records.append(TasksLeased(manager_id, at, unrecorded))

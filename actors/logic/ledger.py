@@ -43,6 +43,7 @@ class Entry:
     __slots__ = (
         "attempt",
         "avoid",
+        "claimed",
         "client_id",
         "is_cancelling",
         "is_waiting",
@@ -66,6 +67,7 @@ class Entry:
         self.attempt = 1  # the current lease's, or the next one's
         self.state = _QUEUED
         self.manager_id = _NOBODY  # who has the lease
+        self.claimed = 0  # the attempt that this one says to have; 0: it has said none
         self.avoid = _NOWHERE  # the block that lost the last attempt
         self.lost_starts = 0
         self.is_cancelling = False
@@ -215,12 +217,14 @@ class Ledger:
         if entry is None or entry.is_cancelling:
             return None
         if entry.manager_id == manager_id:
+            entry.claimed = attempt
             # It may not have heard yet under which attempt it has kept the task. Or we
             # come from a machine that lost its power, and have forgotten an attempt.
             entry.attempt = max(entry.attempt, attempt)
             return entry.attempt
         if entry.manager_id or not self.backlog.withdraw(entry):
             return None
+        entry.claimed = attempt
         entry.attempt = max(entry.attempt, attempt)
         entry.state = _LEASED
         entry.manager_id = manager_id
@@ -286,6 +290,7 @@ class Ledger:
         entry.avoid = avoid
         entry.state = _QUEUED
         entry.manager_id = _NOBODY
+        entry.claimed = 0
         entry.queued_at = at
         entry.leased_at = entry.running_at = 0.0
         if entry.task.actor is None:

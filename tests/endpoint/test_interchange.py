@@ -878,3 +878,21 @@ def test_a_service_whose_link_closed_ends_by_itself(desk: Desk) -> None:
     desk.tell(LinkClosed("strategy:strategy"))
     turn = desk.wait(2.0)
     assert only(all_of(turn.events, MemberLeft)).member_id == "strategy"
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_an_old_attempts_end_told_again_is_no_end_of_the_new_one(
+    busy: Desk, has_lease: bool
+) -> None:
+    """The manager has not heard that we know of the death, nor perhaps of the lease."""
+    death = outcome("t1", 1, TaskState.FAILED, failure=DIED)
+    busy.tell(Finished([death]), MANAGER)
+    assert busy.leases() == {T1: 2}
+    busy.tell(LinkClosed(MANAGER))
+    held = [("t1", 2)] if has_lease else []
+    busy.admit(manager_hello(held=[*held, ("t1", 1)]))
+    turn = busy.tell(Finished([death]), MANAGER)
+    # What never reached it is leased again.
+    assert busy.leases() == {T1: 2 if has_lease else 3}
+    assert bool(sent_to(turn, MANAGER, Lease)) is not has_lease
+    assert only(sent_to(turn, MANAGER, AckFinished)).outcomes == [Holding(T1, 1)]
