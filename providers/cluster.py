@@ -205,6 +205,8 @@ class ClusterProvider:
             ProviderUnavailable: no answer.
         """
         for node in nodes:
+            # If its answer is lost it may come any time from now on.
+            node.missing_since = None
             try:
                 self._cluster.start(_order(job, node))
             except SubmitRejected as error:

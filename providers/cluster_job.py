@@ -102,7 +102,8 @@ class ClusterNode:
         self.is_there = is_there
         self.end = end
         self.seen: JobStatus | None = None  # by the cluster's last word
-        # When the cluster first said that it does not know it.
+        # When the cluster first said, since we last asked to start it, that it does not
+        # know it.
         self.missing_since: float | None = None
 
 

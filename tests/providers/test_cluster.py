@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from providers import (
@@ -268,6 +268,8 @@ STEPS = st.sampled_from(
 )
 
 
+# A node that was asked for a second time came in after its job had ended.
+@example(steps=["lose time", "wait", "cancel"], nodes=2)
 @settings(max_examples=200, deadline=None)
 @given(steps=st.lists(STEPS, max_size=25), nodes=st.integers(1, 3))
 def test_in_any_trouble_a_node_begins_at_most_once_and_none_is_left_behind(
