@@ -537,10 +537,6 @@ class Exchange(abc.ABC):
         )
         if not is_holder and not is_conclusive:
             return None
-        is_call = entry.task.actor is not None
-        if is_call and not is_conclusive and outcome.attempt < entry.attempt:
-            # Told again: the call waits in its place, or is being tried anew.
-            return None
         if (
             is_holder
             and not is_conclusive
