@@ -39,7 +39,7 @@ from providers.base import (
 from providers.cluster import ClusterProvider, NodeOrder
 from providers.container_script import container_end, container_words, hard_limit
 from providers.extras import load_extra
-from providers.options import check_positive, check_word, read_options
+from providers.options import check_at_least, check_positive, check_word, read_options
 
 __all__ = ["AzureBatchOptions", "AzureBatchProvider", "read_task", "task_order"]
 
@@ -95,8 +95,7 @@ class AzureBatchOptions:
             )
         if not self.job:
             raise ValueError("job '' must be the id of a job of Azure Batch")
-        if self.slots_per_node < 1:
-            raise ValueError(f"slots_per_node {self.slots_per_node} must be 1 or more")
+        check_at_least(1, "slots_per_node", self.slots_per_node)
         for name in ("poll_period", "command_timeout"):
             check_positive(name, getattr(self, name))
 

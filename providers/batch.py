@@ -167,15 +167,9 @@ class BatchProvider:
     def cancel(self, job_ids: Sequence[str]) -> None:
         """Write down that jobs have to end, then ask the batch system to end them."""
         with self._lock:
-            # Not what has ended by itself: that keeps its own state.
             statuses = self._status(job_ids)
             asked = []
-            for job_id in job_ids:
-                if statuses[job_id].state.is_final:
-                    continue
-                job = self._jobs.get(job_id)
-                if job is None:
-                    raise ProviderUnavailable(statuses[job_id].message)
+            for _, job in self._jobs.to_cancel(job_ids, statuses):
                 if job.ending is None:
                     now = seconds_since(0)
                     job.ending = Ending(JobState.CANCELLED, "Cancelled", now)

@@ -162,15 +162,9 @@ class ClusterProvider:
     def cancel(self, job_ids: Sequence[str]) -> None:
         """Write down that jobs have to end, then ask the cluster to end them."""
         with self._lock:
-            # Not what has ended by itself: that keeps its own state.
             statuses = self._status(job_ids, may_start=False)
             asked = []
-            for job_id in job_ids:
-                if statuses[job_id].state.is_final:
-                    continue
-                job = self._jobs.get(job_id)
-                if job is None:
-                    raise ProviderUnavailable(statuses[job_id].message)
+            for _, job in self._jobs.to_cancel(job_ids, statuses):
                 now = seconds_since(0)
                 job.ask_to_end(Ending(JobState.CANCELLED, "Cancelled", now))
                 asked += [node.name for node in job.open_nodes]

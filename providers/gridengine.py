@@ -37,7 +37,13 @@ from providers.base import JobState, JobStatus, ProviderUnavailable, SubmitRejec
 from providers.batch import BatchProvider, Submission
 from providers.batch_script import ScriptStyle
 from providers.commands import Answer, require_commands, run_command
-from providers.options import check_directives, check_positive, check_word, read_options
+from providers.options import (
+    check_at_least,
+    check_directives,
+    check_positive,
+    check_word,
+    read_options,
+)
 
 __all__ = [
     "GridEngineOptions",
@@ -133,8 +139,7 @@ class GridEngineOptions:
     def __post_init__(self) -> None:
         for name in ("queue", "project", "resources", "parallel_environment"):
             check_word(name, getattr(self, name))
-        if self.slots_per_node < 1:
-            raise ValueError(f"slots_per_node {self.slots_per_node} must be 1 or more")
+        check_at_least(1, "slots_per_node", self.slots_per_node)
         if self.slots_per_node > 1 and not self.parallel_environment:
             raise ValueError(
                 f"slots_per_node {self.slots_per_node} needs parallel_environment: "

@@ -31,7 +31,7 @@ from providers.base import JobState, JobStatus, ProviderUnavailable, SubmitRejec
 from providers.batch import BatchProvider, Submission
 from providers.batch_script import ScriptStyle
 from providers.commands import Answer, require_commands, run_command
-from providers.options import check_positive, check_word, read_options
+from providers.options import check_at_least, check_positive, check_word, read_options
 
 __all__ = [
     "HTCondorOptions",
@@ -117,10 +117,8 @@ class HTCondorOptions:
     def __post_init__(self) -> None:
         for name in ("memory", "disk", "requirements", "accounting_group"):
             check_word(name, getattr(self, name))
-        if self.cpus < 1:
-            raise ValueError(f"cpus {self.cpus} must be 1 or more")
-        if self.gpus < 0:
-            raise ValueError(f"gpus {self.gpus} must be 0 or more")
+        check_at_least(1, "cpus", self.cpus)
+        check_at_least(0, "gpus", self.gpus)
         for line in self.submit_options.splitlines():
             if line.split(maxsplit=1)[:1] == ["queue"]:
                 raise ValueError(

@@ -39,7 +39,7 @@ from providers.base import (
 from providers.cluster import ClusterProvider, NodeOrder
 from providers.container_script import container_end, container_words, hard_limit
 from providers.extras import load_extra
-from providers.options import check_positive, check_word, read_options
+from providers.options import check_at_least, check_positive, check_word, read_options
 
 __all__ = ["KubernetesOptions", "KubernetesProvider", "job_manifest", "read_node"]
 
@@ -118,8 +118,7 @@ class KubernetesOptions:
                 "IfNotPresent or Never"
             )
         for name in ("cpus_per_node", "gpus_per_node", "kill_after"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} {getattr(self, name)} must be 0 or more")
+            check_at_least(0, name, getattr(self, name))
         for name in ("poll_period", "command_timeout"):
             check_positive(name, getattr(self, name))
 

@@ -1,9 +1,9 @@
 """The jobs of a provider that are not known to be over; the others' folders tell."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, TypeVar
 
-from providers.base import JobSpec, JobState, JobStatus
+from providers.base import JobSpec, JobState, JobStatus, ProviderUnavailable
 from providers.folder import OrderFolder
 
 __all__ = ["OpenJobs"]
@@ -66,3 +66,23 @@ class OpenJobs(dict[str, _Job], Generic[_Folder, _Job]):
             else:
                 jobs[job_id] = found
         return jobs, statuses
+
+    def to_cancel(
+        self, job_ids: Iterable[str], statuses: Mapping[str, JobStatus]
+    ) -> Iterator[tuple[str, _Job]]:
+        """Give those that have not ended by themselves: these keep their own states.
+
+        Args:
+            job_ids: of those to be cancelled.
+            statuses: of these, as they are now.
+
+        Raises:
+            ProviderUnavailable: a folder cannot be read.
+        """
+        for job_id in job_ids:
+            if statuses[job_id].state.is_final:
+                continue
+            job = self.get(job_id)
+            if job is None:
+                raise ProviderUnavailable(statuses[job_id].message)
+            yield job_id, job

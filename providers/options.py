@@ -10,7 +10,13 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_type_hints
 
-__all__ = ["check_directives", "check_positive", "check_word", "read_options"]
+__all__ = [
+    "check_at_least",
+    "check_directives",
+    "check_positive",
+    "check_word",
+    "read_options",
+]
 
 _Options = TypeVar("_Options")
 
@@ -66,6 +72,16 @@ def check_positive(name: str, value: float) -> None:
     """
     if not 0 < value < math.inf:
         raise ValueError(f"{name} {value} must be a number of seconds above 0")
+
+
+def check_at_least(least: int, name: str, value: float) -> None:
+    """Refuse a number that is too small, or none.
+
+    Raises:
+        ValueError: it is.
+    """
+    if not value >= least:
+        raise ValueError(f"{name} {value} must be {least} or more")
 
 
 def check_directives(name: str, text: str, prefix: str) -> None:

@@ -32,7 +32,13 @@ from providers.base import JobState, JobStatus, ProviderUnavailable, SubmitRejec
 from providers.batch import BatchProvider, Submission
 from providers.batch_script import ScriptStyle
 from providers.commands import Answer, require_commands, run_command
-from providers.options import check_directives, check_positive, check_word, read_options
+from providers.options import (
+    check_at_least,
+    check_directives,
+    check_positive,
+    check_word,
+    read_options,
+)
 
 __all__ = [
     "PbsOptions",
@@ -148,8 +154,7 @@ class PbsOptions:
             raise ValueError(
                 f"project {self.project!r} is only for dialect pro: use account"
             )
-        if self.cpus_per_node < 1:
-            raise ValueError(f"cpus_per_node {self.cpus_per_node} must be 1 or more")
+        check_at_least(1, "cpus_per_node", self.cpus_per_node)
         check_directives("scheduler_options", self.scheduler_options, "#PBS")
         check_positive("poll_period", self.poll_period)
         check_positive("command_timeout", self.command_timeout)

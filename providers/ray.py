@@ -35,7 +35,7 @@ from providers.base import JobState, JobStatus, ProviderUnavailable
 from providers.cluster import ClusterProvider, NodeOrder
 from providers.extras import require_extra
 from providers.keeper_options import KeeperOptions, keeper_arguments, read_answer
-from providers.options import check_positive, check_word, read_options
+from providers.options import check_at_least, check_positive, check_word, read_options
 
 __all__ = ["RayOptions", "RayProvider"]
 
@@ -72,8 +72,7 @@ class RayOptions(KeeperOptions):
             )
         check_positive("retry_period", self.retry_period)
         for name in ("cpus_per_node", "gpus_per_node"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} {getattr(self, name)} must be 0 or more")
+            check_at_least(0, name, getattr(self, name))
 
 
 class RayProvider(ClusterProvider):

@@ -29,7 +29,13 @@ from providers.base import JobState, JobStatus, ProviderUnavailable, SubmitRejec
 from providers.batch import BatchProvider, Submission
 from providers.batch_script import ScriptStyle
 from providers.commands import Answer, require_commands, run_command
-from providers.options import check_directives, check_positive, check_word, read_options
+from providers.options import (
+    check_at_least,
+    check_directives,
+    check_positive,
+    check_word,
+    read_options,
+)
 
 __all__ = [
     "SlurmOptions",
@@ -155,8 +161,7 @@ class SlurmOptions:
     def __post_init__(self) -> None:
         for name in ("partition", "account", "qos", "constraint", "gres"):
             check_word(name, getattr(self, name))
-        if self.cpus_per_node < 0:
-            raise ValueError(f"cpus_per_node {self.cpus_per_node} must be 0 or more")
+        check_at_least(0, "cpus_per_node", self.cpus_per_node)
         check_directives("scheduler_options", self.scheduler_options, "#SBATCH")
         check_positive("poll_period", self.poll_period)
         check_positive("command_timeout", self.command_timeout)

@@ -45,7 +45,7 @@ from providers.batch_script import ScriptStyle, node_script
 from providers.commands import require_commands
 from providers.folder import Ending
 from providers.open_jobs import OpenJobs
-from providers.options import check_positive, check_word, read_options
+from providers.options import check_at_least, check_positive, check_word, read_options
 from providers.processes import seconds_since
 from providers.ssh_connection import Connections, SshLogin
 from providers.ssh_host import HostAnswer, HostRules, NodeReport
@@ -106,8 +106,7 @@ class SshOptions:
     def __post_init__(self) -> None:
         for name in ("user", "identity_file", "ssh_config", "host_folder"):
             check_word(name, getattr(self, name))
-        if self.slots_per_host < 1:
-            raise ValueError(f"slots_per_host {self.slots_per_host} must be 1 or more")
+        check_at_least(1, "slots_per_host", self.slots_per_host)
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} must be 1 to 65535; 0: ssh's own")
         if not self.host_folder:
@@ -192,15 +191,9 @@ class SshProvider:
     def cancel(self, job_ids: Sequence[str]) -> None:
         """Write down that jobs have to end, then tell their hosts."""
         with self._lock:
-            # Not what has ended by itself: that keeps its own state.
             statuses = self._status(job_ids, may_start=False)
             asked = {}
-            for job_id in job_ids:
-                if statuses[job_id].state.is_final:
-                    continue
-                job = self._jobs.get(job_id)
-                if job is None:
-                    raise ProviderUnavailable(statuses[job_id].message)
+            for job_id, job in self._jobs.to_cancel(job_ids, statuses):
                 if job.ending is None:
                     now = seconds_since(0)
                     job.ending = Ending(JobState.CANCELLED, "Cancelled", now)

@@ -119,14 +119,19 @@ def connecting(make: Connect, tmp_path: Path) -> Iterator[Connect]:
         if number.read_text() != "sealed\n"
         and not number.with_suffix(".refused").exists()
     ]
+    end_all(sweeper, job_ids, _END_TIMEOUT)
+    for provider in providers:
+        provider.close()
+
+
+def end_all(sweeper: Provider, job_ids: list[str], within: float) -> None:
+    """Cancel jobs, and wait at most so many seconds for their ends."""
     sweeper.cancel(job_ids)
     eventually(
         lambda: all(s.state.is_final for s in sweeper.status(job_ids).values()),
-        _END_TIMEOUT,
+        within,
         "all jobs to end",
     )
-    for provider in providers:
-        provider.close()
 
 
 def state_of(provider: Provider, job_id: str) -> JobState:

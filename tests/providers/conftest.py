@@ -10,6 +10,7 @@ import pytest
 
 from providers import LocalProvider
 from providers.processes import read_stat
+from tests.providers.clusters import end_all
 from tests.providers.contract import Connect
 from tests.support import eventually
 
@@ -64,11 +65,7 @@ def connect(mark: str, tmp_path: Path) -> Iterator[Connect]:
     sweeper = LocalProvider(kill_after=0.0)
     providers.append(sweeper)
     job_ids = [str(order.parent) for order in tmp_path.rglob("job.json")]
-    sweeper.cancel(job_ids)
-    eventually(
-        lambda: all(s.state.is_final for s in sweeper.status(job_ids).values()),
-        what="all jobs to end",
-    )
+    end_all(sweeper, job_ids, 10)
     for provider in providers:
         # Takes note of ended children, so that no zombie stays.
         provider.status([])

@@ -17,6 +17,7 @@ import pytest
 from providers import JobSpec, JobState, Provider, SshProvider, SubmitRejected
 from tests.providers.clusters import (
     SCRIPTS,
+    end_all,
     kill_and_recover,
     needs,
     needs_for_all,
@@ -69,12 +70,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield make
     sweeper = make(kill_after=0)
     job_ids = [str(order.parent) for order in tmp_path.rglob("job.json")]
-    sweeper.cancel(job_ids)
-    eventually(
-        lambda: all(s.state.is_final for s in sweeper.status(job_ids).values()),
-        WITHIN,
-        "all jobs to end",
-    )
+    end_all(sweeper, job_ids, WITHIN)
     for provider in providers:
         provider.close()
 

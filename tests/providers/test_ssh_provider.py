@@ -21,7 +21,7 @@ from providers import (
     SubmitRejected,
 )
 from providers.processes import boot_id, read_stat
-from tests.providers.clusters import kill_and_recover, state_of
+from tests.providers.clusters import end_all, kill_and_recover, state_of
 from tests.providers.conftest import marked_processes
 from tests.providers.contract import Connect, ProviderContract, end_of
 from tests.providers.ssh_stand_in import StandIn
@@ -58,12 +58,7 @@ def make(ssh: StandIn, tmp_path: Path) -> Iterator[Make]:
         ssh.heal(host)
     sweeper = make(kill_after=0)
     job_ids = [str(order.parent) for order in tmp_path.rglob("job.json")]
-    sweeper.cancel(job_ids)
-    eventually(
-        lambda: all(s.state.is_final for s in sweeper.status(job_ids).values()),
-        WITHIN,
-        "all jobs to end",
-    )
+    end_all(sweeper, job_ids, WITHIN)
     for provider in providers:
         provider.close()
 
