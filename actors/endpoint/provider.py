@@ -212,6 +212,8 @@ class Provider:
         self.blocks: dict[BlockId, _BlockEntry] = {}
         self._launch_ids: list[str] = []
         self._ended: list[BlockId] = []  # as far as they are kept, in order
+        # Launched by us, and no interchange has heard of them yet.
+        self._unheard: set[BlockId] = set()
         self._planned = 0  # the highest number of a block
         self._newest: BlockPlanned | None = None
         self._strategy = ""  # its peer name, while it is connected
@@ -277,7 +279,7 @@ class Provider:
         if self.interchange.take(message, sender, now, turn):
             return turn
         if self.interchange.is_in and not was_in:
-            self.interchange.send(self._report(), now, turn)
+            self._tell_interchange(now, turn)
         match message:
             case LaunchBlocks():
                 self._launch(message, now, turn)
@@ -379,6 +381,7 @@ class Provider:
             for _ in range(order.count):
                 block_id = BlockId(f"block-{self._planned + 1}")
                 self._plan(block_id, order.launch_id)
+                self._unheard.add(block_id)
                 turn.records.append(BlockPlanned(block_id, order.launch_id))
                 turn.effects.append(SubmitJob(block_id, may_exist=False))
             turn.must_sync = True
@@ -461,6 +464,7 @@ class Provider:
         # ended just now, and nobody has heard of it yet.
         for block_id in self._ended[:-ENDED_KEPT]:
             del self.blocks[block_id]
+            self._unheard.discard(block_id)
         self._ended = self._ended[-ENDED_KEPT:]
         used = {entry.launch_id for entry in self.blocks.values()}
         recent = set(self._launch_ids[-ENDED_KEPT:])
@@ -471,10 +475,29 @@ class Provider:
         return BlocksReported(blocks, list(self._launch_ids))
 
     def _tell(self, now: float, turn: Turn) -> None:
-        report = self._report()
-        self.interchange.send(report, now, turn)
+        self._tell_interchange(now, turn)
         if self._strategy:
-            turn.sends.append((self._strategy, report))
+            turn.sends.append((self._strategy, self._report()))
+
+    def _tell_interchange(self, now: float, turn: Turn) -> None:
+        if not self.interchange.is_in:
+            return
+        report = self._report()
+        if any(
+            b.block_id in self._unheard and not b.state.is_active for b in report.blocks
+        ):
+            # It cannot judge blocks of which it hears the end only, as these may have
+            # worked for an interchange that crashed. These have not.
+            blocks = [
+                msgspec.structs.replace(b, state=BlockState.PENDING)
+                if b.block_id in self._unheard
+                else b
+                for b in report.blocks
+            ]
+            as_launched = BlocksReported(blocks, report.launch_ids)
+            self.interchange.send(as_launched, now, turn)
+        self._unheard.clear()
+        self.interchange.send(report, now, turn)
 
     def _blame(self, peer: str, reason: str, now: float, turn: Turn) -> None:
         """Tell of a peer that sends nonsense, once: the interchange counts for us."""

@@ -307,6 +307,23 @@ def test_an_idle_provider_quits_at_once(batch: Batch) -> None:
     assert all_of(batch.wait(0.0).effects, Exit)
 
 
+def test_an_interchange_that_comes_late_hears_of_blocks_as_they_were_launched(
+    batch: Batch,
+) -> None:
+    """Of one of which it hears the end only, it cannot tell whether it was of use."""
+    batch.launch()
+    batch.tell(JobSubmitted(B1, "j1"))
+    batch.poll(BlockState.FAILED)
+    reports = sent_to(batch.enter(), "interchange", BlocksReported)
+    assert [only(r.blocks).state for r in reports] == [
+        BlockState.PENDING,
+        BlockState.FAILED,
+    ]
+    batch.tell(LinkClosed("interchange"))
+    again = sent_to(batch.enter(), "interchange", BlocksReported)
+    assert only(only(again).blocks).state is BlockState.FAILED
+
+
 # Crashes
 
 
