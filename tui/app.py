@@ -1,19 +1,18 @@
-"""The app: panes, keys, commands; it shows the newest view and passes orders on."""
+"""The dashboard of an endpoint: it shows the newest view and passes orders on."""
 
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Protocol
 
 from textual import on
-from textual.app import App, ComposeResult, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Static
 
 from actors.api.observer import ConnectionState
 from actors.messages import Verb
-from tui.help import Help
+from tui.board import Board, keys_of
 from tui.panes.actors import Actors
 from tui.panes.base import Pane, Steer
 from tui.panes.blocks import Blocks
@@ -27,9 +26,9 @@ from tui.steering import Confirm, Confirmation, HowMany, OrderVerb, consequences
 from tui.text import duration, first_line, plain
 from tui.view import View
 
-__all__ = ["Dashboard", "Fresh", "Source"]
+__all__ = ["Dashboard", "Source"]
 
-_PANES: dict[str, type[Pane]] = {
+_PANES: dict[str, type[Pane[View]]] = {
     "overview": Overview,
     "tasks": Tasks,
     "blocks": Blocks,
@@ -44,6 +43,23 @@ _CONNECTIONS = {
     ConnectionState.LOST: ("✖", "connection lost", "$text-error"),
     ConnectionState.REFUSED: ("✖", "refused", "$text-error"),
 }
+_KEYS = """\
+Screens      1 to 7, Tab, Shift-Tab, or a click
+Everywhere   s scale   z quiesce   S stop the endpoint   q quit
+             Ctrl-P all commands, themes among them
+In a list    arrows or j k, PgUp PgDn, Home End or g G
+             Space marks rows, Esc unmarks them
+Tasks        / search   f states   o order   Enter story
+             c cancels the marked ones, or the one under the cursor
+Blocks       h hold   r resume   d drain, blocks or managers
+Actors       R restart the interchange, the strategy or the provider
+Logs, Events / filter   f follow again
+
+Every order is explained and asked for before it is given; how it
+went is shown then, and in the next picture.
+
+Colours only repeat what words say: NO_COLOR=1 does without them.
+"""
 # How long an outcome stands on the screen, in seconds; a no stands longer. Chosen.
 _OUTCOME_SHOWN = 5.0
 _REFUSAL_SHOWN = 15.0
@@ -58,14 +74,6 @@ class Source(Protocol):
     ) -> None: ...
 
 
-class Fresh(Message):
-    """A new view; from any thread."""
-
-    def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
-
-
 class Answered(Message):
     """How an order went; from any thread."""
 
@@ -77,111 +85,37 @@ class Answered(Message):
         self.is_done = is_done
 
 
-class Dashboard(App[None]):
+class Dashboard(Board[View]):
     """The app; see the module's docstring.
 
     Args:
         view: what is shown first.
     """
 
-    TITLE = "actors"
-    AUTO_FOCUS = ""
-    CSS = """
-    #status { height: 1; padding: 0 1; background: $panel; }
-    #tabs {
-        height: 1; padding: 0 1; background: $surface;
-        link-style: none; link-color: $text;
-    }
-    ContentSwitcher { height: 1fr; }
-    """
+    PANES = _PANES
+    KEYS = _KEYS
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(str(place), f"open('{name}')", pane.LABEL, show=False)
-            for place, (name, pane) in enumerate(_PANES.items(), 1)
-        ),
-        Binding("tab", "next(1)", "Next screen", show=False, priority=True),
-        Binding("shift+tab", "next(-1)", "Last screen", show=False, priority=True),
+        *keys_of(_PANES),
         Binding("s", "scale", "Scale", show=False),
         Binding("z", "quiesce", "Quiesce or resume", show=False),
         Binding("S", "stop", "Stop", show=False),
-        Binding("question_mark", "help", "Help"),
-        Binding("q", "quit", "Quit"),
     ]
 
     def __init__(self, view: View) -> None:
-        super().__init__()
-        self.view = view
+        super().__init__(view)
         self.source: Source | None = None  # set before it runs
 
-    def compose(self) -> ComposeResult:
-        yield Static(id="status")
-        yield Static(id="tabs")
-        with ContentSwitcher(initial="overview"):
-            for name, pane in _PANES.items():
-                yield pane(id=name)
-        yield Footer()
-
-    def on_mount(self) -> None:
-        self.action_open("overview")
-
-    # Views
-
-    def post(self, view: View) -> None:
-        """Have a view shown; from any thread."""
-        self.post_message(Fresh(view))
-
-    @on(Fresh)
-    def _show(self, event: Fresh) -> None:
-        self.view = event.view
-        self._draw()
-
-    def _draw(self) -> None:
-        self.query_one("#status", Static).update(_status_line(self.view))
-        self.pane.show(self.view)
-
-    @property
-    def pane(self) -> Pane:
-        """The pane that is shown."""
-        switcher = self.screen_stack[0].query_one(ContentSwitcher)
-        return switcher.get_child_by_id(switcher.current or "overview", Pane)
-
-    def query_main(self, selector: str) -> Static:
-        return self.screen_stack[0].query_one(selector, Static)
-
     def action_open(self, name: str) -> None:
-        """Show another pane."""
-        self.screen_stack[0].query_one(ContentSwitcher).current = name
-        self.query_main("#tabs").update(_tabs(name))
-        self.pane.focus_first()
+        """Show another pane, and have no more read than it shows."""
+        super().action_open(name)
         if name != "tasks":
             self._look("", (), TASKS_GLANCE)
         elif self.source is not None:
-            pane = self.screen_stack[0].query_one(Tasks)
-            pane.want()
-        self.call_after_refresh(self._draw)
-
-    def action_next(self, by: int) -> None:
-        """Show the pane beside this one."""
-        names = list(_PANES)
-        place = names.index(self.pane.id or "overview")
-        self.action_open(names[(place + by) % len(names)])
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
-
-    def action_help(self) -> None:
-        """Say what the keys do."""
-        self.push_screen(Help())
+            self.screen_stack[0].query_one(Tasks).want()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Name what the palette offers."""
         yield from super().get_system_commands(screen)
-        for name, pane in _PANES.items():
-            yield SystemCommand(
-                f"Show {pane.LABEL}",
-                f"Open the screen {pane.LABEL}",
-                lambda name=name: self.action_open(name),
-            )
         yield SystemCommand("Scale", "Start or end blocks now", self.action_scale)
         yield SystemCommand(
             "Quiesce or resume",
@@ -258,32 +192,23 @@ class Dashboard(App[None]):
             markup=False,
         )
 
+    # The first line
 
-def _status_line(view: View) -> Content:
-    mark, word, look = _CONNECTIONS[view.connection.state]
-    parts = [
-        Content.assemble((plain(view.name), "bold"), "  ", (f"{mark} {word}", look))
-    ]
-    if not view.is_connected:
-        parts.append(Content(f"for {duration(view.connection.age)}"))
-        if view.connection.reason:
-            parts.append(Content(plain(first_line(view.connection.reason))))
-    elif view.status is not None:
-        parts.append(Content(f"up {duration(view.status.uptime)}"))
-    worst = view.alerts[0] if view.alerts else None
-    if worst is not None and view.is_connected:
-        looks = {"error": "$text-error", "warning": "$text-warning"}
-        style = looks.get(worst.level, "$text-accent")
-        parts.append(Content.styled(f"{plain(worst.text)}", style))
-    return Content("  ").join(parts)
-
-
-def _tabs(current: str) -> Content:
-    parts = []
-    for place, (name, pane) in enumerate(_PANES.items(), 1):
-        text = f"{place} {pane.LABEL}"
-        if name == current:
-            parts.append(Content.styled(f"[{text}]", "bold reverse"))
-        else:
-            parts.append(Content.styled(f" {text} ", f"@click=app.open('{name}')"))
-    return Content("").join(parts)
+    def status_line(self) -> Content:
+        view = self.view
+        mark, word, look = _CONNECTIONS[view.connection.state]
+        parts = [
+            Content.assemble((plain(view.name), "bold"), "  ", (f"{mark} {word}", look))
+        ]
+        if not view.is_connected:
+            parts.append(Content(f"for {duration(view.connection.age)}"))
+            if view.connection.reason:
+                parts.append(Content(plain(first_line(view.connection.reason))))
+        elif view.status is not None:
+            parts.append(Content(f"up {duration(view.status.uptime)}"))
+        worst = view.alerts[0] if view.alerts else None
+        if worst is not None and view.is_connected:
+            looks = {"error": "$text-error", "warning": "$text-warning"}
+            style = looks.get(worst.level, "$text-accent")
+            parts.append(Content.styled(f"{plain(worst.text)}", style))
+        return Content("  ").join(parts)

@@ -11,27 +11,13 @@ from textual.widgets import Static
 
 __all__ = ["Help"]
 
-_TEXT = """\
-Screens      1 to 7, Tab, Shift-Tab, or a click
-Everywhere   s scale   z quiesce   S stop the endpoint   q quit
-             Ctrl-P all commands, themes among them
-In a list    arrows or j k, PgUp PgDn, Home End or g G
-             Space marks rows, Esc unmarks them
-Tasks        / search   f states   o order   Enter story
-             c cancels the marked ones, or the one under the cursor
-Blocks       h hold   r resume   d drain, blocks or managers
-Actors       R restart the interchange, the strategy or the provider
-Logs, Events / filter   f follow again
-
-Every order is explained and asked for before it is given; how it
-went is shown then, and in the next picture.
-
-Colours only repeat what words say: NO_COLOR=1 does without them.
-"""
-
 
 class Help(ModalScreen[None]):
-    """The screen."""
+    """The screen.
+
+    Args:
+        text: what it says.
+    """
 
     DEFAULT_CSS = """
     Help { align: center middle; background: $background 60%; }
@@ -46,7 +32,11 @@ class Help(ModalScreen[None]):
         Binding("escape,question_mark,q,enter", "dismiss", "Close"),
     ]
 
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
     def compose(self) -> ComposeResult:
         with VerticalScroll() as box:
             box.border_title = "Help"
-            yield Static(Content(_TEXT))
+            yield Static(Content(self._text))

@@ -4,22 +4,27 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from textual import on
-from textual.app import App, ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal
 from textual.content import Content
-from textual.message import Message
-from textual.widgets import ContentSwitcher, Footer, Static
 
 from actors.embedded.pictures import ActorState, ObjectState, TaskState, WorkerState
-from tui.panes.base import Card
+from tui.board import Board, keys_of
+from tui.panes.base import Card, Pane
 from tui.program_view import ProgramView
 from tui.table import Column, Table
 from tui.text import amount, duration, number, plain, size, sparkline
 
 __all__ = ["ProgramDashboard"]
 
+_KEYS = """\
+Screens      1 to 5, Tab, Shift-Tab, or a click
+Everywhere   q quit   Ctrl-P all commands, themes among them
+In a list    arrows or j k, PgUp PgDn, Home End or g G
+
+Colours only repeat what words say: NO_COLOR=1 does without them.
+"""
 _LOOKS = {
     "RUNNING": "good",
     "ALIVE": "good",
@@ -29,19 +34,7 @@ _LOOKS = {
 }
 
 
-class _Pane(Vertical):
-    """One screen; a subclass draws in `show`."""
-
-    DEFAULT_CSS = """
-    _Pane { height: 1fr; }
-    """
-    LABEL: ClassVar[str]
-
-    def show(self, view: ProgramView) -> None:
-        raise NotImplementedError
-
-
-class Overview(_Pane):
+class Overview(Pane[ProgramView]):
     """How a program is, at a glance."""
 
     LABEL = "Overview"
@@ -113,7 +106,7 @@ class Overview(_Pane):
         self.query_one(f"#{name}", Card).update(Content("\n").join(lines))
 
 
-class _List(_Pane):
+class _List(Pane[ProgramView]):
     """A pane that is one table."""
 
     def table(self) -> Table[Any]:
@@ -230,7 +223,7 @@ class Objects(_List):
         self.fill(view.state.objects if view.state else ())
 
 
-_PANES: dict[str, type[_Pane]] = {
+_PANES: dict[str, type[Pane[ProgramView]]] = {
     "overview": Overview,
     "tasks": Tasks,
     "actors": Actors,
@@ -239,93 +232,20 @@ _PANES: dict[str, type[_Pane]] = {
 }
 
 
-class FreshProgram(Message):
-    """A new view; from any thread."""
-
-    def __init__(self, view: ProgramView) -> None:
-        super().__init__()
-        self.view = view
-
-
-class ProgramDashboard(App[None]):
+class ProgramDashboard(Board[ProgramView]):
     """The app.
 
     Args:
         view: what is shown first.
     """
 
-    TITLE = "actors"
-    AUTO_FOCUS = ""
-    CSS = """
-    #status { height: 1; padding: 0 1; background: $panel; }
-    #tabs {
-        height: 1; padding: 0 1; background: $surface;
-        link-style: none; link-color: $text;
-    }
-    ContentSwitcher { height: 1fr; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(
-            Binding(str(place), f"open('{name}')", pane.LABEL)
-            for place, (name, pane) in enumerate(_PANES.items(), 1)
-        ),
-        Binding("tab", "next(1)", "Next screen", show=False, priority=True),
-        Binding("shift+tab", "next(-1)", "Last screen", show=False, priority=True),
-        Binding("q", "quit", "Quit"),
-    ]
+    PANES = _PANES
+    KEYS = _KEYS
+    BINDINGS: ClassVar[list[BindingType]] = keys_of(_PANES)
 
-    def __init__(self, view: ProgramView) -> None:
-        super().__init__()
-        self.view = view
-
-    def compose(self) -> ComposeResult:
-        yield Static(id="status")
-        yield Static(id="tabs")
-        with ContentSwitcher(initial="overview"):
-            for name, pane in _PANES.items():
-                yield pane(id=name)
-        yield Footer()
-
-    def on_mount(self) -> None:
-        self.action_open("overview")
-
-    def post(self, view: ProgramView) -> None:
-        """Have a view shown; from any thread."""
-        self.post_message(FreshProgram(view))
-
-    @on(FreshProgram)
-    def _show(self, event: FreshProgram) -> None:
-        self.view = event.view
-        self._draw()
-
-    @property
-    def pane(self) -> _Pane:
-        """The pane that is shown."""
-        switcher = self.screen_stack[0].query_one(ContentSwitcher)
-        return switcher.get_child_by_id(switcher.current or "overview", _Pane)
-
-    def action_open(self, name: str) -> None:
-        """Show another pane."""
-        main = self.screen_stack[0]
-        main.query_one(ContentSwitcher).current = name
-        main.query_one("#tabs", Static).update(_tabs(name))
-        for table in self.pane.query(Table):
-            table.focus()
-        self.call_after_refresh(self._draw)
-
-    def action_next(self, by: int) -> None:
-        """Show the pane beside this one."""
-        names = list(_PANES)
-        place = names.index(self.pane.id or "overview")
-        self.action_open(names[(place + by) % len(names)])
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
-
-    def _draw(self) -> None:
-        status = self.screen_stack[0].query_one("#status", Static)
-        status.update(_status_line(self.view))
-        self.pane.show(self.view)
+    def status_line(self) -> Content:
+        """Say which program it is, and whether it runs."""
+        return _status_line(self.view)
 
 
 def _status_line(view: ProgramView) -> Content:
@@ -341,17 +261,6 @@ def _status_line(view: ProgramView) -> Content:
         ("● runs", "$text-success"),
         f"  up {duration(view.state.uptime)}  {plain(view.command)}",
     )
-
-
-def _tabs(current: str) -> Content:
-    parts = []
-    for place, (name, pane) in enumerate(_PANES.items(), 1):
-        text = f"{place} {pane.LABEL}"
-        if name == current:
-            parts.append(Content.styled(f"[{text}]", "bold reverse"))
-        else:
-            parts.append(Content.styled(f" {text} ", f"@click=app.open('{name}')"))
-    return Content("").join(parts)
 
 
 def _look(row: TaskState | ActorState) -> str:

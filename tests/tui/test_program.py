@@ -125,6 +125,11 @@ def test_keys_lead_everywhere() -> None:
             app.post(busy())
             await settle(pilot)
             assert any("124 calls/s" in line for line in picture(app))
+            await pilot.press("question_mark")
+            await settle(pilot)
+            assert any("1 to 5, Tab" in line for line in picture(app))
+            offered = [command.title for command in app.get_system_commands(app.screen)]
+            assert {"Theme", "Show Objects"} <= set(offered)
 
     asyncio.run(script())
 

@@ -130,7 +130,7 @@ def _manager_rows(
     return rows
 
 
-class Actors(Pane):
+class Actors(Pane[View]):
     """The pane."""
 
     LABEL: ClassVar[str] = "Actors"

@@ -1,6 +1,6 @@
 """What all panes have in common, and what they are made of."""
 
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -9,9 +9,10 @@ from textual.message import Message
 from textual.widgets import Input, Static
 
 from tui.steering import OrderVerb
-from tui.view import View
 
 __all__ = ["Card", "Detail", "FilterLine", "Pane", "Steer"]
+
+View = TypeVar("View")  # what a dashboard shows at a time
 
 
 class Steer(Message):
@@ -28,7 +29,7 @@ class Steer(Message):
         self.names = names
 
 
-class Pane(Vertical):
+class Pane(Vertical, Generic[View]):
     """One screen; a subclass draws in `show`."""
 
     DEFAULT_CSS = """

@@ -71,7 +71,7 @@ def block_rows(view: View) -> Sequence[BlockRow]:
     return rows + ended[::-1]
 
 
-class Blocks(Pane):
+class Blocks(Pane[View]):
     """The pane."""
 
     LABEL: ClassVar[str] = "Blocks"

@@ -3,11 +3,6 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
-from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.widgets import Input
-
 from actors.cli.event_text import describe
 from actors.messages import (
     ActorRestarted,
@@ -20,63 +15,33 @@ from actors.messages import (
     TaskState,
     event_kind,
 )
-from tui.panes.base import FilterLine, Pane
-from tui.table import Column, Table
+from tui.panes.followed import Followed
+from tui.table import Column
 from tui.text import clock
 from tui.view import Moment, View
 
 __all__ = ["Events"]
 
 
-class Events(Pane):
+class Events(Followed[Moment]):
     """The pane."""
 
     LABEL: ClassVar[str] = "Events"
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("slash", "filter", "Filter"),
-        Binding("f", "follow", "Follow"),
-        Binding("escape", "unfilter", "All", show=False),
-    ]
+    HINT = "part of an event; Esc: all"
+    NOTHING = "Nothing happened since the dashboard was opened"
 
-    def __init__(self, *, id: str) -> None:  # noqa: A002
-        super().__init__(id=id)
-        self._view: View | None = None
+    def columns(self) -> Sequence[Column[Moment]]:
+        return [
+            Column("TIME", lambda m: clock(m.at), 8),
+            Column("EVENT", _name, 16, look=_look),
+            Column("WHAT", lambda m: describe(m.body), 40, grows=True),
+        ]
 
-    def compose(self) -> ComposeResult:
-        yield FilterLine(placeholder="part of an event; Esc: all")
-        yield Table(
-            [
-                Column("TIME", lambda m: clock(m.at), 8),
-                Column("EVENT", _name, 16, look=_look),
-                Column("WHAT", lambda m: describe(m.body), 40, grows=True),
-            ],
-            id,
-            empty="Nothing happened since the dashboard was opened",
-            follows=True,
-            id="event-table",
-        )
+    def rows_of(self, view: View) -> Sequence[Moment]:
+        return view.events
 
-    def show(self, view: View) -> None:
-        self._view = view
-        text = self.query_one(FilterLine).value
-        events: Sequence[Moment] = view.events
-        if text:
-            events = [m for m in events if text in _name(m) or text in describe(m.body)]
-        self.query_one("#event-table", Table).fill(events)
-
-    def action_filter(self) -> None:
-        self.query_one(FilterLine).open()
-
-    def action_unfilter(self) -> None:
-        self.query_one(FilterLine).value = ""
-
-    def action_follow(self) -> None:
-        self.query_one("#event-table", Table).action_jump(-1)
-
-    @on(Input.Changed)
-    def _changed(self) -> None:
-        if self._view is not None:
-            self.show(self._view)
+    def has(self, row: Moment, text: str) -> bool:
+        return text in _name(row) or text in describe(row.body)
 
 
 def _name(moment: Moment) -> str:

@@ -29,7 +29,7 @@ _STATE_LOOKS = {
 _NOTHING = Content.styled("not known yet", "$text-disabled")
 
 
-class Overview(Pane):
+class Overview(Pane[View]):
     """The pane."""
 
     LABEL: ClassVar[str] = "Overview"

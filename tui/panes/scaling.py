@@ -17,7 +17,7 @@ __all__ = ["Scaling"]
 _LOOKS = {"launch": "good", "retire": "warning", "none": "dim"}
 
 
-class Scaling(Pane):
+class Scaling(Pane[View]):
     """The pane."""
 
     LABEL: ClassVar[str] = "Scaling"

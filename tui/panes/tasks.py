@@ -46,7 +46,7 @@ _SORTS: Sequence[tuple[str, Callable[[TaskPicture], object] | None]] = (
 _story = msgspec.json.Decoder(TaskStory)
 
 
-class Tasks(Pane):
+class Tasks(Pane[View]):
     """The pane."""
 
     LABEL: ClassVar[str] = "Tasks"
