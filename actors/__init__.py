@@ -35,6 +35,7 @@ from actors.errors import (
     TaskLost,
     TaskTimeoutError,
     WorkerCrashed,
+    WorkerTypeError,
 )
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ __all__ = [
     "TaskLost",
     "TaskTimeoutError",
     "WorkerCrashed",
+    "WorkerTypeError",
     "as_completed",
     "available_resources",
     "cancel",

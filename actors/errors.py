@@ -13,6 +13,7 @@
     │   ├── BadStateError       the world's: no block of the endpoint comes up
     │   ├── TaskLost            the world's: the endpoint no longer knows the task
     │   ├── TaskTimeoutError    yours: the task ran longer than its `timeout`
+    │   ├── WorkerTypeError     yours: no workers of the type that the task asks for
     │   ├── InitializerFailedError  yours: a worker could not be initialized
     │   ├── TaskCancelledError  yours: the task was cancelled
     │   ├── RuntimeClosedError  yours: `shutdown` came before the result
@@ -67,6 +68,7 @@ __all__ = [
     "TaskTimeoutError",
     "TransportClosed",
     "WorkerCrashed",
+    "WorkerTypeError",
 ]
 
 
@@ -157,6 +159,10 @@ class TaskTimeoutError(TaskFailed, TimeoutError):
 
 class TaskCancelledError(TaskFailed, CancelledError):
     """Tell that the task was cancelled."""
+
+
+class WorkerTypeError(TaskFailed):
+    """Tell that there are no workers of the type that the task asks for, and why."""
 
 
 class InitializerFailedError(TaskFailed, BrokenProcessPool):

@@ -76,6 +76,7 @@ class FailureKind(enum.StrEnum):
     REFUSED = "refused"  # the endpoint does not take the task
     LOST = "lost"  # the endpoint was restarted and knows the task no more
     OUT_OF_MEMORY = "out_of_memory"  # the worker died of it
+    WORKER_TYPE = "worker_type"  # there are no workers of the type it asks for
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"
     CLOSED = "closed"  # whoever ran it was shut down
@@ -114,6 +115,7 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     name: str = ""  # for people
     actor: "ActorWork | None" = None  # None: any worker may run it
     timeout: float | None = None  # seconds that it may run; None: any time
+    worker_type: str = ""  # the environment that it asks for; "": plain
 
 
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
@@ -157,6 +159,7 @@ class Leased(Struct, frozen=True, array_like=True, gc=False):
     function: bytes
     arguments: bytes
     timeout: float | None = None  # seconds that it may run; None: any time
+    worker_type: str = ""  # of the worker that runs it; "": plain
 
 
 class Step(Struct, frozen=True, array_like=True, gc=False):
@@ -841,6 +844,7 @@ class TaskOptions(Struct, frozen=True, array_like=True, gc=False):
     name: str = ""  # for people
     # Of a call of an actor whose mailbox is bounded: ask for room before it is made.
     needs_room: bool = False
+    worker_type: str = ""  # the environment to run in, on an endpoint; "": plain
 
 
 # Of `TaskOptions.num_returns`: a generator's items, all at its end or as they come.

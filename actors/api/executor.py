@@ -45,6 +45,9 @@ class EndpointExecutor(Executor):
             lost; 0: a task runs at most once. An exception of your own is a result, and
             never retried.
         priority: higher goes first.
+        worker_type: the environment to run in: a table `[worker_types.NAME]` of the
+            endpoint's endpoint.toml; "": plain workers. If there is none of that name,
+            or no such worker can be started, tasks fail with a WorkerTypeError.
         patience: seconds without an endpoint after which tasks fail.
         name: of this client, 1 to 100 characters without ':' and '!'; one process at a
             time may have it. If the process dies, the endpoint goes on with its tasks,
@@ -71,6 +74,7 @@ class EndpointExecutor(Executor):
         credentials: str | os.PathLike[str] | None = None,
         retries: int = 3,
         priority: int = 0,
+        worker_type: str = "",
         patience: float = PATIENCE,
         name: str = "",
         resume: bool = False,
@@ -88,7 +92,9 @@ class EndpointExecutor(Executor):
             raise ValueError("resume needs the name of the client to be resumed")
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
-        self._options = TaskOptions(retries=retries, priority=priority)
+        self._options = TaskOptions(
+            retries=retries, priority=priority, worker_type=worker_type
+        )
         if is_for_bars(initializer):
             initializer = None
         self._initializer = Initializer(initializer, initargs) if initializer else None

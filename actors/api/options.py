@@ -33,7 +33,8 @@ class RemoteOptions(TypedDict, total=False):
     num_gpus: GPUs that it takes, whole ones or a part of one; CUDA_VISIBLE_DEVICES
         tells it which.
     resources: what it takes of anything else that `init` named.
-    worker_type: the environment to run in; here there is one, "".
+    worker_type: the environment to run in, on an endpoint that has a table
+        `[worker_types.NAME]` for it in its endpoint.toml; "": plain.
     """
 
     retries: int
@@ -94,8 +95,6 @@ class Options:
         gpus = self.num_gpus
         _expect(gpus >= 0, "num_gpus", gpus, "0 or more")
         _expect(gpus <= 1 or gpus == int(gpus), "num_gpus", gpus, "whole, if above 1")
-        known = "the one there is"
-        _expect(not self.worker_type, "worker_type", self.worker_type, f"'', {known}")
         for name, amount in self.resources.items():
             _expect(name not in ("CPU", "GPU"), "resources", name, "no CPU or GPU")
             _expect(amount >= 0, f"resources[{name!r}]", amount, "0 or more")
@@ -121,6 +120,7 @@ class Options:
             num_gpus=self.num_gpus,
             resources=[Amount(*each) for each in sorted(self.resources.items())],
             name=self.name,
+            worker_type=self.worker_type,
         )
 
 

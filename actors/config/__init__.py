@@ -40,6 +40,7 @@ from actors.config.shape import (
     StrategyConfig,
     TransportConfig,
     WorkersConfig,
+    WorkerTypeConfig,
     json_schema,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "ResultsConfig",
     "StrategyConfig",
     "TransportConfig",
+    "WorkerTypeConfig",
     "WorkersConfig",
     "bind_launch",
     "certificate_hosts",

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from actors.config.expectations import SECTIONS
-from actors.config.shape import EndpointConfig, json_schema
+from actors.config.shape import EndpointConfig, WorkerTypeConfig, json_schema
 from actors.config.values import render_key, render_value
 
 __all__ = ["render_config"]
@@ -40,11 +40,29 @@ def render_config(config: EndpointConfig, file: str = "endpoint.toml") -> str:
         lines += ["", f"# {described['description']}", f"[{section}]"]
         for name, value in msgspec.structs.asdict(values[section]).items():
             lines += _render_key(name, value, described)
+    lines += ["", *_comment(_property("worker_types", schema["EndpointConfig"]))]
+    described = schema["WorkerTypeConfig"]
+    for type_name, type_ in config.worker_types.items():
+        lines += ["", f"[worker_types.{type_name}]"]
+        for name, value in msgspec.structs.asdict(type_).items():
+            lines += _render_key(name, value, described)
+    if not config.worker_types:
+        lines += _show_table("worker_types.NAME", WorkerTypeConfig(), described)
     lines += ["", *_comment(_property("provider_options", schema["EndpointConfig"]))]
     lines += ["[provider_options]"]
     for name, value in config.provider_options.items():
         lines.append(f"{render_key(name)} = {render_value(value)}")
     return "\n".join(lines) + "\n"
+
+
+def _show_table(
+    name: str, values: msgspec.Struct, described: dict[str, Any]
+) -> Iterator[str]:
+    """Write a table that could be, as comments."""
+    yield f"# [{name}]"
+    for key, value in msgspec.structs.asdict(values).items():
+        yield from _comment(_property(key, described))
+        yield f"# {key} = {render_value(value)}"
 
 
 def _render_key(name: str, value: Any, table: dict[str, Any]) -> Iterator[str]:

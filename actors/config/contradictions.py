@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from actors.config.container_command import find_container_problems
 from actors.config.launch_command import find_launch_problems
 from actors.config.listen import dialled_url, parse_listen, parse_web_listen
 from actors.config.provider_names import known_providers, provider_target
@@ -11,7 +12,7 @@ from actors.config.shape import EndpointConfig
 
 __all__ = ["Contradiction", "find_contradictions"]
 
-Key = tuple[str, str]  # section, name
+Key = tuple[str, str]  # section, or family.member, and name
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # No path, variable or command line can hold it.
@@ -39,7 +40,8 @@ def find_contradictions(config: EndpointConfig) -> Iterator[Contradiction]:
     yield from _in_transport(config)
     yield from _in_heartbeat(config)
     yield from _in_blocks(config)
-    yield from _in_environment(config)
+    yield from _in_environment(("blocks", "environment"), config.blocks.environment)
+    yield from _in_worker_types(config)
     yield from _in_metrics(config)
     if _NUL in config.workers.init:
         yield Contradiction(("workers", "init"), "must not contain the character NUL")
@@ -101,19 +103,34 @@ def _in_blocks(config: EndpointConfig) -> Iterator[Contradiction]:
         )
 
 
-def _in_environment(config: EndpointConfig) -> Iterator[Contradiction]:
-    environment = ("blocks", "environment")
-    for name, value in config.blocks.environment.items():
+def _in_environment(key: Key, environment: dict[str, str]) -> Iterator[Contradiction]:
+    for name, value in environment.items():
         if not _VARIABLE.fullmatch(name):
             yield Contradiction(
-                environment,
+                key,
                 "must have a name of letters, digits and _, that begins with no digit",
                 item=name,
             )
         if _NUL in value:
+            yield Contradiction(key, "must not contain the character NUL", item=name)
+
+
+def _in_worker_types(config: EndpointConfig) -> Iterator[Contradiction]:
+    for name, type_ in config.worker_types.items():
+        section = f"worker_types.{name}"
+        if type_.venv and type_.image:
             yield Contradiction(
-                environment, "must not contain the character NUL", item=name
+                (section, "image"),
+                "must be left out where there is a venv: it is the one or the other",
+                ((section, "venv"),),
             )
+        for must in find_container_problems(type_.container_command):
+            yield Contradiction((section, "container_command"), must)
+        if _NUL in f"{type_.image}{type_.python}{''.join(type_.path)}":
+            yield Contradiction(
+                (section, "image"), "and python and path must not contain NUL"
+            )
+        yield from _in_environment((section, "environment"), type_.environment)
 
 
 def _in_metrics(config: EndpointConfig) -> Iterator[Contradiction]:

@@ -8,10 +8,17 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from actors.config.shape import EndpointConfig
+from actors.config.shape import EndpointConfig, WorkerTypeConfig
 from actors.config.values import shown
 
-__all__ = ["KEYS", "SECTIONS", "explain_unknown", "explain_value", "plain_type"]
+__all__ = [
+    "FAMILIES",
+    "KEYS",
+    "SECTIONS",
+    "explain_unknown",
+    "explain_value",
+    "plain_type",
+]
 
 # {section: its shape}
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -19,10 +26,15 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     for field in msgspec.structs.fields(EndpointConfig)
     if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
 }
+# {section: the shape of the tables in it}, which have names that the user gives
+FAMILIES: dict[str, type[msgspec.Struct]] = {"worker_types": WorkerTypeConfig}
 # {section: its keys}; "" is the top of the file, with its tables
 KEYS: dict[str, tuple[str, ...]] = {
     "": EndpointConfig.__struct_fields__,
-    **{name: shape.__struct_fields__ for name, shape in SECTIONS.items()},
+    **{
+        name: shape.__struct_fields__
+        for name, shape in (*SECTIONS.items(), *FAMILIES.items())
+    },
 }
 
 # Chosen: difflib's cost grows with the square of a key's length.
@@ -84,6 +96,7 @@ def explain_unknown(section: str, name: str) -> tuple[str, list[tuple[str, str]]
         as a whole is ("", section).
     """
     here = _place(section)
+    section, _, _ = section.partition(".")
     if name in SECTIONS:
         return f"is not a key of {here}; the section is named [{name}]", [("", name)]
     homes = [place for place, keys in KEYS.items() if name in keys]
@@ -117,6 +130,8 @@ def _describe(rule: inspect.Type) -> tuple[str, tuple[type, ...]]:
             return "true or false", (bool,)
         case inspect.LiteralType(values=values):
             return "one of " + ", ".join(shown(v) for v in values), (str,)
+        case inspect.ListType():
+            return "an array of strings", (list,)
         case inspect.DictType(value_type=inspect.StrType()):
             return "a table of strings", (dict,)
         case inspect.DictType():
@@ -177,4 +192,6 @@ def _closest(name: str, known: Iterable[str]) -> str:
 
 
 def _place(section: str) -> str:
+    if section in FAMILIES:
+        return f"[{section}.NAME]"
     return f"[{section}]" if section else "the top of the file"

@@ -8,6 +8,7 @@ A key that is wrong keeps its default meanwhile, and contradictions that it woul
 part in are not told: they may be gone once it is right.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,12 +20,13 @@ from msgspec import inspect
 from actors.config.contradictions import find_contradictions
 from actors.config.endpoint_paths import CONFIG_NAME, place_sockets
 from actors.config.expectations import (
+    FAMILIES,
     SECTIONS,
     explain_unknown,
     explain_value,
     plain_type,
 )
-from actors.config.shape import EndpointConfig
+from actors.config.shape import NAME_PATTERN, EndpointConfig
 from actors.config.values import render_key, shown
 from actors.errors import ConfigError
 
@@ -173,7 +175,9 @@ class _Reading:
             sections = {("", section) for section, _ in keys}
             if wrong.isdisjoint(keys | sections):
                 section, name = found.key
-                value = getattr(getattr(config, section), name)
+                family, _, member = section.partition(".")
+                table = getattr(config, family)
+                value = getattr(table[member] if member else table, name)
                 if found.item is not None:
                     section, name = f"{section}.{name}", found.item
                     value = value[name]
@@ -198,6 +202,8 @@ class _Reading:
                     values[name] = self._read_section(SECTIONS[name], name, value)
                 else:
                     self._note("", name, value, f"must be a table: write [{name}]")
+            elif name in FAMILIES and not section:
+                values[name] = self._read_family(name, value)
             else:
                 try:
                     values[name] = msgspec.convert(value, shapes[name])
@@ -206,6 +212,26 @@ class _Reading:
                 except RecursionError:
                     self._note(section, name, value, "must not be nested so deep")
         return shape(**values)
+
+    def _read_family(self, family: str, tables: Any) -> dict[str, Any]:
+        """Read the tables `[family.NAME]`."""
+        if not isinstance(tables, dict):
+            must = f"must be tables: write [{family}.NAME] for each"
+            self._note("", family, tables, must)
+            return {}
+        found = {}
+        for name, table in tables.items():
+            if not re.fullmatch(NAME_PATTERN, name):
+                self._note(
+                    family, name, table, "must be named by letters, digits, _, -"
+                )
+            elif not isinstance(table, dict):
+                must = f"must be a table: write [{family}.{name}]"
+                self._note(family, name, table, must)
+            else:
+                section = f"{family}.{name}"
+                found[name] = self._read_section(FAMILIES[family], section, table)
+        return found
 
     def _refuse(self, section: str, name: str, value: Any, shape: Any) -> None:
         """Note what is wrong with a value, or with each wrong one of a table."""

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 __all__ = [
+    "NAME_PATTERN",
     "BlocksConfig",
     "EndpointConfig",
     "HeartbeatConfig",
@@ -23,6 +24,7 @@ __all__ = [
     "ResultsConfig",
     "StrategyConfig",
     "TransportConfig",
+    "WorkerTypeConfig",
     "WorkersConfig",
     "json_schema",
 ]
@@ -39,7 +41,8 @@ _MOST_UNREAD_BYTES = 2**50
 _SMALLEST_FRAME_BYTES = 2**20
 
 # `(?!\n)`: Python's `$` alone would let a line break at the end pass.
-_NAME_PATTERN = r"^[A-Za-z0-9_-]+$(?!\n)"
+_FOLDER_PATTERN = r"^(/[^\0]*)?$(?!\n)"
+NAME_PATTERN = r"^[A-Za-z0-9_-]+$(?!\n)"
 _PROVIDER_PATTERN = (
     r"^([A-Za-z0-9_-]+"  # which ones there are is told with the contradictions
     r"|[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*)$(?!\n)"
@@ -194,6 +197,53 @@ class WorkersConfig(_Section, frozen=True, kw_only=True):
     ] = ""
 
 
+class WorkerTypeConfig(_Section, frozen=True, kw_only=True):
+    """An environment for tasks that ask for it; without any key: plain workers."""
+
+    venv: Annotated[
+        str,
+        _says(
+            "Folder of a virtual environment, absolute, whose Python runs the workers; "
+            'its minor version must be the endpoint\'s. "": none',
+            must="be an absolute path",
+            pattern=_FOLDER_PATTERN,
+        ),
+    ] = ""
+    image: Annotated[
+        str,
+        _says('Image of a container in which the workers run; "": none'),
+    ] = ""
+    container_command: Annotated[
+        str,
+        _says(
+            '"podman", "docker", "apptainer", or the words of a command that starts a '
+            "container of {image} which sees {folder}, where the manager listens, and "
+            "runs the words that are appended. {endpoint_dir} is the endpoint's folder"
+        ),
+    ] = "podman"
+    python: Annotated[
+        str,
+        _says("The image's interpreter, of the endpoint's minor version"),
+    ] = "python3"
+    path: Annotated[
+        list[str],
+        _says(
+            "Folders from which the workers import, too, after their own: of your "
+            "modules, and of actors if the environment does not have it"
+        ),
+    ] = []
+    environment: Annotated[
+        dict[str, str], _says("Environment variables for the workers")
+    ] = {}
+    start_timeout: Annotated[
+        float,
+        _period(
+            "Seconds until the first worker must have started, an image's download "
+            "included; then the tasks that ask for it fail"
+        ),
+    ] = 600.0
+
+
 class StrategyConfig(_Section, frozen=True, kw_only=True):
     """When blocks are started and ended."""
 
@@ -312,7 +362,7 @@ class EndpointConfig(_Section, frozen=True, kw_only=True):
         _says(
             "What people call this endpoint: letters, digits, _ and -",
             must="consist of letters, digits, _ and - only",
-            pattern=_NAME_PATTERN,
+            pattern=NAME_PATTERN,
             max_length=64,
         ),
     ] = "endpoint"
@@ -326,6 +376,13 @@ class EndpointConfig(_Section, frozen=True, kw_only=True):
     journal: JournalConfig = JournalConfig()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    worker_types: Annotated[
+        dict[str, WorkerTypeConfig],
+        _says(
+            "Environments that tasks may ask for by worker_type=NAME, each a table "
+            "[worker_types.NAME]; a task that asks for none gets a plain worker"
+        ),
+    ] = {}
     # Any: its shape is the provider's own; nobody here looks inside.
     provider_options: Annotated[
         dict[str, Any],

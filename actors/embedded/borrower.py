@@ -40,6 +40,7 @@ from actors.embedded.payloads import (
     load_inline,
 )
 from actors.embedded.straight_calls import StraightCalls
+from actors.embedded.tasks import refuse_worker_type
 from actors.errors import GetTimeoutError
 from actors.messages import (
     DYNAMIC,
@@ -464,7 +465,12 @@ class Borrower:
     def prepare(
         self, function: bytes, options: TaskOptions, name: str
     ) -> tuple[bytes, TaskOptions]:
-        """Keep what all calls of a function have in common."""
+        """Keep what all calls of a function have in common.
+
+        Raises:
+            ConfigError: it needs what there will never be.
+        """
+        refuse_worker_type(options, name)
         if not options.name:
             options = msgspec.structs.replace(options, name=name)
         return function, options

@@ -20,6 +20,7 @@ from actors.errors import (
     TaskLost,
     TaskTimeoutError,
     WorkerCrashed,
+    WorkerTypeError,
 )
 from actors.messages import Failure, FailureKind, Value
 from actors.payload import load_exception
@@ -35,6 +36,7 @@ _PICKLE = b"\x80"
 _CLASSES: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.WORKER_DIED: WorkerCrashed,
     FailureKind.OUT_OF_MEMORY: OutOfMemoryError,
+    FailureKind.WORKER_TYPE: WorkerTypeError,
     FailureKind.TIMED_OUT: TaskTimeoutError,
     FailureKind.CANCELLED: TaskCancelledError,
     FailureKind.CLOSED: RuntimeClosedError,

@@ -44,7 +44,7 @@ from actors.embedded.pictures import ProgramState, picture_of_program
 from actors.embedded.requests import Requests
 from actors.embedded.resources import CPU, Capacity, Need
 from actors.embedded.streams import Stream
-from actors.embedded.tasks import CallSpec, Task
+from actors.embedded.tasks import CallSpec, Task, refuse_worker_type
 from actors.embedded.window import open_window
 from actors.embedded.workers import (
     AdoptStored,
@@ -447,7 +447,7 @@ class Embedded:
         """Look at what all calls of a function have in common.
 
         Raises:
-            ConfigError: it needs more than there will ever be.
+            ConfigError: it needs what there will never be.
             PayloadTooLarge: it refers to more than a gigabyte.
         """
         if len(function) > MAX_FUNCTION_BYTES:
@@ -455,6 +455,7 @@ class Embedded:
                 f"Function {name} of {len(function)} bytes exceeds "
                 f"{MAX_FUNCTION_BYTES} bytes; give it what is large as an argument"
             )
+        refuse_worker_type(options, name)
         spec = CallSpec(function, options, name)
         self.refuse_if_impossible(spec.need, spec.name)
         return spec

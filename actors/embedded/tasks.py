@@ -5,10 +5,11 @@ from enum import IntEnum
 from typing import Any
 
 from actors.embedded.resources import Need
+from actors.errors import ConfigError
 from actors.messages import DYNAMIC, TaskOptions
 from actors.refs import Promise, Settled
 
-__all__ = ["CallSpec", "Task", "TaskStage"]
+__all__ = ["CallSpec", "Task", "TaskStage", "refuse_worker_type"]
 
 
 class TaskStage(IntEnum):
@@ -113,3 +114,12 @@ class Task:
         self.is_cancelled = False
         self.is_timed_out = False
         self.children: list[Promise] | None = None  # what it called
+
+
+def refuse_worker_type(options: TaskOptions, name: str) -> None:
+    """Raise ConfigError for a task that asks for an environment of an endpoint."""
+    if options.worker_type:
+        raise ConfigError(
+            f"{name} asks for worker_type {options.worker_type!r}: those are of "
+            "endpoints, so give actors.init() an address, or leave it out"
+        )

@@ -40,6 +40,7 @@ from actors.logic.records import (
     TasksLeased,
 )
 from actors.logic.turn import Turn
+from actors.logic.worker_types import no_such_type
 from actors.messages import (
     Accepted,
     AckFinished,
@@ -97,6 +98,7 @@ class InterchangeSettings:
         max_unread_bytes: of results that a client has not acknowledged; beyond it none
             of its tasks is started, and none taken.
         wall_offset: seconds since 1970 = now + wall_offset.
+        worker_types: names that tasks may ask for.
     """
 
     name: str
@@ -108,6 +110,7 @@ class InterchangeSettings:
     max_queued_tasks: int = 1_000_000
     max_unread_bytes: int = 1 << 30
     wall_offset: float = 0.0
+    worker_types: frozenset[str] = frozenset()
 
 
 class Exchange(abc.ABC):
@@ -179,9 +182,19 @@ class Exchange(abc.ABC):
             self._load_changed = True
         room = max(0, self.settings.max_queued_tasks - len(entries))
         accepted = fresh[:room]
-        for_actors = [t for t in accepted if t.actor is not None]
-        if for_actors:
-            accepted = [t for t in accepted if t.actor is None]
+        for_actors: list[Task] = []
+        nowhere: list[Task] = []
+        if any(t.actor is not None or t.worker_type for t in accepted):
+            types = self.settings.worker_types
+            nowhere = [
+                t for t in accepted if t.worker_type and t.worker_type not in types
+            ]
+            for_actors = [t for t in accepted if t.actor is not None]
+            accepted = [
+                t
+                for t in accepted
+                if t.actor is None and (not t.worker_type or t.worker_type in types)
+            ]
         if accepted:
             at = now + self.settings.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, accepted))
@@ -192,6 +205,9 @@ class Exchange(abc.ABC):
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         if for_actors:
             self.roster.take(for_actors, client, now, turn)
+        for task in nowhere:
+            failure = no_such_type(task.worker_type, self.settings.worker_types)
+            self._refuse_tasks([task], failure, client, now, turn)
         if len(fresh) > room:
             failure = Failure(
                 FailureKind.REFUSED,
@@ -478,7 +494,12 @@ class Exchange(abc.ABC):
             held[task_id] = entry
             ids.append(task_id)
             leased = Leased(
-                task_id, entry.attempt, task.function, task.arguments, task.timeout
+                task_id,
+                entry.attempt,
+                task.function,
+                task.arguments,
+                task.timeout,
+                task.worker_type,
             )
             # What may not be started again must not be forgotten to have been started.
             is_last = entry.lost_starts >= task.retries

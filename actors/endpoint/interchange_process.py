@@ -35,6 +35,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         max_queued_tasks=config.limits.max_queued_tasks,
         max_unread_bytes=config.limits.max_unread_bytes,
         wall_offset=around.wall_offset,
+        worker_types=frozenset(config.worker_types),
     )
     shell = ActorShell(Inbox())
     serving = Serving(

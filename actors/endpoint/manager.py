@@ -27,6 +27,7 @@ from actors.logic.backoff import Backoff
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.prefetch import Prefetch
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
+from actors.logic.worker_types import not_to_be_had
 from actors.logic.workers import (
     AssignTasks,
     ExpectCalls,
@@ -438,10 +439,33 @@ class Manager:
             held = [Holding(t.task_id, t.attempt) for t in tasks]
             self.membership.send(Returned(held), now, turn)
             return
+        if any(task.worker_type for task in tasks):
+            tasks = self._without_types(tasks, now, turn)
         if self._dropped or self._cancelled:
             tasks = self._without_namesakes(tasks, now, turn)
         self.queue.extend(tasks)
         self._assign(now, turn)
+
+    def _without_types(
+        self, tasks: list[Leased], now: float, turn: Turn
+    ) -> list[Leased]:
+        """Let tasks fail that ask for workers which we cannot start."""
+        at = now + self.settings.wall_offset
+        where = f"{self.settings.manager_id} on {self.settings.host}"
+        outcomes = [
+            Outcome(
+                task.task_id,
+                task.attempt,
+                TaskState.FAILED,
+                b"",
+                not_to_be_had(task.worker_type, where, "it starts plain ones only"),
+                at,
+            )
+            for task in tasks
+            if task.worker_type
+        ]
+        self._finish(outcomes, now, turn)
+        return [task for task in tasks if not task.worker_type]
 
     def _without_namesakes(
         self, tasks: list[Leased], now: float, turn: Turn

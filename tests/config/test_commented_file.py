@@ -15,6 +15,7 @@ from actors.config import (
     EndpointConfig,
     StrategyConfig,
     WorkersConfig,
+    WorkerTypeConfig,
     json_schema,
     parse_config,
     render_config,
@@ -48,7 +49,7 @@ def test_every_key_stands_in_the_file_with_an_explanation_above_it() -> None:
     section, above = "", ""
     explained = set()
     for line in render_config(EndpointConfig()).splitlines():
-        if match := re.fullmatch(r"\[(\w+)\]", line):
+        if match := re.fullmatch(r"(?:# )?\[(\w+)(?:\.NAME)?\]", line):
             section = match[1]
         elif match := re.match(r"(?:# )?(\w+) = ", line):
             explained.add((section, match[1]))
@@ -61,6 +62,8 @@ def test_every_key_stands_in_the_file_with_an_explanation_above_it() -> None:
         if "$ref" in described:
             shape = definitions[described["$ref"].removeprefix("#/$defs/")]
             known |= {(name, key) for key in shape["properties"]}
+    of_type = definitions["WorkerTypeConfig"]["properties"]
+    known |= {("worker_types", key) for key in of_type}
     assert explained == known
 
 
@@ -94,6 +97,10 @@ def test_any_config_survives_writing_and_reading(
         ),
         workers=WorkersConfig(init=init),
         strategy=StrategyConfig(kind="none", parallelism=1e-9),
+        worker_types={
+            "plain": WorkerTypeConfig(environment=environment),
+            name: WorkerTypeConfig(venv=f"/{name}", path=[name, "/x y"]),
+        },
         provider_options=options,
     )
     assert parse_config(render_config(config)) == config

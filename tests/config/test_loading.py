@@ -169,6 +169,37 @@ TYPES = [
     ),
     ("blocks = 3", "blocks 3 must be a table: write [blocks]"),
     ("[[blocks]]", "blocks [...] must be a table: write [blocks]"),
+    (
+        "worker_types = 1",
+        "worker_types 1 must be tables: write [worker_types.NAME] for each",
+    ),
+    (
+        "[worker_types]\na = 1",
+        "[worker_types] a 1 must be a table: write [worker_types.a]",
+    ),
+    (
+        '[worker_types."a b"]',
+        '[worker_types] "a b" {} must be named by letters, digits, _, -',
+    ),
+    (
+        '[worker_types.a]\nvenv = "env"',
+        '[worker_types.a] venv "env" must be an absolute path',
+    ),
+    (
+        "[worker_types.a]\npath = [1]",
+        "[worker_types.a] path [...] must be an array of strings",
+    ),
+    (
+        "[worker_types.a.environment]\nA = 1",
+        (
+            "[worker_types.a.environment] A 1 must be a string, not a whole number; "
+            "write it in quotes"
+        ),
+    ),
+    (
+        '[worker_types.a]\nvenf = "/env"',
+        '[worker_types.a] venf "/env" is not a known key; did you mean venv?',
+    ),
     ("provider_options = 1", "provider_options 1 must be a table, not a whole number"),
 ]
 
@@ -302,6 +333,27 @@ CONTRADICTIONS = [
         (
             '[blocks] launch_command "run \\u0000 {{block_id}}" must not contain the '
             "character NUL"
+        ),
+    ),
+    (
+        '[worker_types.a]\nvenv = "/x"\nimage = "i"',
+        (
+            '[worker_types.a] image "i" must be left out where there is a venv: it is '
+            "the one or the other"
+        ),
+    ),
+    (
+        '[worker_types.a]\ncontainer_command = "podmn"',
+        (
+            '[worker_types.a] container_command "podmn" must be one of "podman", '
+            '"docker", "apptainer", or a command with {image}; did you mean "podman"?'
+        ),
+    ),
+    (
+        '[worker_types.a.environment]\n"A B" = "1"',
+        (
+            '[worker_types.a.environment] "A B" "1" must have a name of letters, '
+            "digits and _, that begins with no digit"
         ),
     ),
     (

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
@@ -896,3 +897,22 @@ def test_an_old_attempts_end_told_again_is_no_end_of_the_new_one(
     assert busy.leases() == {T1: 2 if has_lease else 3}
     assert bool(sent_to(turn, MANAGER, Lease)) is not has_lease
     assert only(sent_to(turn, MANAGER, AckFinished)).outcomes == [Holding(T1, 1)]
+
+
+def test_a_task_of_an_unknown_worker_type_fails_and_is_never_leased() -> None:
+    desk = Desk(worker_types=frozenset({"sim"}))
+    desk.admit(hello("client", "c1"))
+    desk.admit(manager_hello(slots=3))
+    tasks = [
+        msgspec.structs.replace(task(name), worker_type=name) for name in ("sim", "gpu")
+    ]
+    turn = desk.tell(Submit([*tasks, task("t1")]), CLIENT)
+    failure = only(desk.results(turn)).failure
+    assert failure is not None
+    assert failure.kind is FailureKind.WORKER_TYPE
+    assert "worker type 'gpu' is unknown to this endpoint, which has sim" in (
+        failure.message
+    )
+    assert desk.leases() == {TaskId("sim"): 1, T1: 1}
+    leased = [t for lease in sent_to(turn, MANAGER, Lease) for t in lease.tasks]
+    assert [t.worker_type for t in leased] == ["sim", ""]
