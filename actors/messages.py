@@ -115,7 +115,14 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     name: str = ""  # for people
     actor: "ActorWork | None" = None  # None: any worker may run it
     timeout: float | None = None  # seconds that it may run; None: any time
-    worker_type: str = ""  # the environment that it asks for; "": plain
+    needs: "Needs | None" = None  # None: any plain worker will do
+
+
+class Needs(Struct, frozen=True, array_like=True, gc=False):
+    """What a task asks of where it runs; tasks that ask for the same wait together."""
+
+    worker_type: str = ""  # the environment, as endpoint.toml names it; "": plain
+    walltime: float = 0.0  # seconds that the block must live on; 0: any
 
 
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
@@ -258,6 +265,10 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     held: list[Holding] = []  # what a manager still has; newest report wins
     actors: list["Incarnation"] = []  # that a manager has, or whose end is not known
     is_within: bool = False  # a client: one of the endpoint's own workers
+    # A manager: seconds until its block ends; None: nobody knows.
+    time_left: float | None = None
+    # A manager: the only type of workers that its block has; "": any.
+    worker_type: str = ""
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -385,6 +396,15 @@ class Report(Message, frozen=True, array_like=True, tag=True, gc=False):
     deltas: list[Delta]  # states changed since the last report, unfinished tasks only
     workers: list["WorkerReport"] = []
     is_draining: bool = False  # it wants none any more
+    types: list["TypeSlots"] = []  # of workers that are not plain
+
+
+class TypeSlots(Struct, frozen=True, array_like=True, gc=False):
+    """A manager's workers of one type."""
+
+    worker_type: str
+    total: int
+    free: int  # those that run nothing
 
 
 class WorkerReport(Struct, frozen=True, array_like=True, gc=False):
@@ -688,6 +708,7 @@ class BlockLoad(Struct, frozen=True, array_like=True, gc=False):
     leases: int
     idle: float  # seconds without a lease; 0 when busy
     is_held: bool
+    worker_type: str = ""  # the only one that its managers take; "": any
 
 
 class TypeLoad(Struct, frozen=True, array_like=True, gc=False):
@@ -710,6 +731,8 @@ class LoadReported(Event, frozen=True, tag="load_reported"):
     # any worker runs any task.
     types: list[TypeLoad] = []
     bad_state: str = ""  # why no block shall be started; "": they may be
+    # Of those that wait: for how many no block that is there lives long enough.
+    too_long: int = 0
 
 
 class TaskEnded(Event, frozen=True, tag="task_ended"):
@@ -844,7 +867,7 @@ class TaskOptions(Struct, frozen=True, array_like=True, gc=False):
     name: str = ""  # for people
     # Of a call of an actor whose mailbox is bounded: ask for room before it is made.
     needs_room: bool = False
-    worker_type: str = ""  # the environment to run in, on an endpoint; "": plain
+    needs: Needs | None = None  # of where it runs, on an endpoint; None: nothing
 
 
 # Of `TaskOptions.num_returns`: a generator's items, all at its end or as they come.

@@ -372,7 +372,7 @@ class Connection:
             options.name,
             actor,
             options.timeout or None,
-            options.worker_type,
+            options.needs,
         )
         self._submissions.put(future)
         # The user may well wait for one that is alone. Those that follow are sent

@@ -1,6 +1,7 @@
 """Executor: `concurrent.futures` on an endpoint."""
 
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
@@ -9,6 +10,7 @@ from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
 from actors.api.executors import Executor
 from actors.api.initializer import Initializer, InitializerFailed, is_for_bars
+from actors.api.options import needs_of
 from actors.api.session import KEY_MARK
 from actors.api.task_future import TaskFuture
 from actors.messages import TaskOptions
@@ -48,6 +50,9 @@ class EndpointExecutor(Executor):
         worker_type: the environment to run in: a table `[worker_types.NAME]` of the
             endpoint's endpoint.toml; "": plain workers. If there is none of that name,
             or no such worker can be started, tasks fail with a WorkerTypeError.
+        walltime: seconds that a task may take; it is started only on a block that lives
+            on for as long, and fails if the endpoint has none that ever does. It is not
+            ended after that time.
         patience: seconds without an endpoint after which tasks fail.
         name: of this client, 1 to 100 characters without ':' and '!'; one process at a
             time may have it. If the process dies, the endpoint goes on with its tasks,
@@ -60,8 +65,8 @@ class EndpointExecutor(Executor):
         AddressError: no address, or nothing is there.
         ConfigError: the address, the endpoint's folder or the credentials are wrong.
         TypeError: `initializer` is not callable.
-        ValueError: `max_workers` is not positive, `retries` is negative, `name` is no
-            name, or `resume` has none.
+        ValueError: `max_workers` or `walltime` is not positive, `retries` is negative,
+            `name` is no name, or `resume` has none.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class EndpointExecutor(Executor):
         retries: int = 3,
         priority: int = 0,
         worker_type: str = "",
+        walltime: float | None = None,
         patience: float = PATIENCE,
         name: str = "",
         resume: bool = False,
@@ -83,6 +89,8 @@ class EndpointExecutor(Executor):
             raise ValueError("max_workers must be greater than 0")
         if retries < 0:
             raise ValueError(f"retries {retries} must be 0 or more")
+        if walltime is not None and not 0 < walltime < math.inf:
+            raise ValueError(f"walltime {walltime} must be positive")
         if len(name) > _MOST_CHARACTERS or set(name) & {":", KEY_MARK}:
             raise ValueError(
                 f"name {name!r} must have at most {_MOST_CHARACTERS} characters, and "
@@ -92,9 +100,8 @@ class EndpointExecutor(Executor):
             raise ValueError("resume needs the name of the client to be resumed")
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
-        self._options = TaskOptions(
-            retries=retries, priority=priority, worker_type=worker_type
-        )
+        needs = needs_of(worker_type, walltime)
+        self._options = TaskOptions(retries=retries, priority=priority, needs=needs)
         if is_for_bars(initializer):
             initializer = None
         self._initializer = Initializer(initializer, initargs) if initializer else None

@@ -86,7 +86,7 @@ class _Spec:
             priority=options.priority,
             name=options.name or name,
             timeout=options.timeout,
-            worker_type=options.worker_type,
+            needs=options.needs,
         )
         self.own_retries = math.inf if options.own_retries < 0 else options.own_retries
         self.retry_on: tuple[type[BaseException], ...] = (

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from actors.errors import ConfigError
-from actors.messages import DYNAMIC, STREAMING, Amount, TaskOptions
+from actors.messages import DYNAMIC, STREAMING, Amount, Needs, TaskOptions
 
-__all__ = ["Options", "RemoteOptions", "options_from"]
+__all__ = ["Options", "RemoteOptions", "needs_of", "options_from"]
 
 _RETURNS = {"dynamic": DYNAMIC, "streaming": STREAMING}
 
@@ -35,6 +35,9 @@ class RemoteOptions(TypedDict, total=False):
     resources: what it takes of anything else that `init` named.
     worker_type: the environment to run in, on an endpoint that has a table
         `[worker_types.NAME]` for it in its endpoint.toml; "": plain.
+    walltime: seconds that it may take, to be placed by: on an endpoint it is started
+        only on a block that lives on for as long. It is not ended after that time:
+        that is what `timeout` does.
     """
 
     retries: int
@@ -47,6 +50,7 @@ class RemoteOptions(TypedDict, total=False):
     num_gpus: float
     resources: Mapping[str, float]
     worker_type: str
+    walltime: float | None
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Options:
     num_gpus: float = 0.0
     resources: Mapping[str, float] = field(default_factory=dict)
     worker_type: str = ""
+    walltime: float | None = None
 
     def changed(self, options: Mapping[str, Any]) -> "Options":
         """Return them with some others.
@@ -91,6 +96,7 @@ class Options:
             _expect(returns >= 0, "num_returns", returns, "0 or more")
         _expect(self.retries >= -1, "retries", self.retries, "-1 or more")
         _expect((self.timeout or 1) > 0, "timeout", self.timeout, "positive")
+        _expect((self.walltime or 1) > 0, "walltime", self.walltime, "positive")
         _expect(self.num_cpus >= 0, "num_cpus", self.num_cpus, "0 or more")
         gpus = self.num_gpus
         _expect(gpus >= 0, "num_gpus", gpus, "0 or more")
@@ -120,8 +126,13 @@ class Options:
             num_gpus=self.num_gpus,
             resources=[Amount(*each) for each in sorted(self.resources.items())],
             name=self.name,
-            worker_type=self.worker_type,
+            needs=needs_of(self.worker_type, self.walltime),
         )
+
+
+def needs_of(worker_type: str, walltime: float | None) -> Needs | None:
+    """Return what a task asks of where it runs; None: nothing."""
+    return Needs(worker_type, walltime or 0.0) if worker_type or walltime else None
 
 
 def options_from(options: Mapping[str, Any]) -> Options:

@@ -278,6 +278,13 @@ class StrategyConfig(_Section, frozen=True, kw_only=True):
             "Blocks that are started in any minute; operators may start more", least=1
         ),
     ] = 60
+    drain_timeout: Annotated[
+        float,
+        _duration(
+            "Seconds that an idle block which is no longer wanted has to end by "
+            "itself; then it is cancelled"
+        ),
+    ] = 30.0
 
 
 class ResultsConfig(_Section, frozen=True, kw_only=True):

@@ -118,8 +118,8 @@ class Task:
 
 def refuse_worker_type(options: TaskOptions, name: str) -> None:
     """Raise ConfigError for a task that asks for an environment of an endpoint."""
-    if options.worker_type:
+    if options.needs is not None and options.needs.worker_type:
         raise ConfigError(
-            f"{name} asks for worker_type {options.worker_type!r}: those are of "
+            f"{name} asks for worker_type {options.needs.worker_type!r}: those are of "
             "endpoints, so give actors.init() an address, or leave it out"
         )

@@ -183,18 +183,10 @@ class Exchange(abc.ABC):
         room = max(0, self.settings.max_queued_tasks - len(entries))
         accepted = fresh[:room]
         for_actors: list[Task] = []
-        nowhere: list[Task] = []
-        if any(t.actor is not None or t.worker_type for t in accepted):
-            types = self.settings.worker_types
-            nowhere = [
-                t for t in accepted if t.worker_type and t.worker_type not in types
-            ]
+        nowhere: list[tuple[Task, Failure]] = []
+        if any(t.actor is not None or t.needs is not None for t in accepted):
             for_actors = [t for t in accepted if t.actor is not None]
-            accepted = [
-                t
-                for t in accepted
-                if t.actor is None and (not t.worker_type or t.worker_type in types)
-            ]
+            accepted, nowhere = self._suited(t for t in accepted if t.actor is None)
         if accepted:
             at = now + self.settings.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, accepted))
@@ -205,8 +197,7 @@ class Exchange(abc.ABC):
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         if for_actors:
             self.roster.take(for_actors, client, now, turn)
-        for task in nowhere:
-            failure = no_such_type(task.worker_type, self.settings.worker_types)
+        for task, failure in nowhere:
             self._refuse_tasks([task], failure, client, now, turn)
         if len(fresh) > room:
             failure = Failure(
@@ -216,6 +207,21 @@ class Exchange(abc.ABC):
             )
             self._refuse_tasks(fresh[room:], failure, client, now, turn)
         self.place(now, turn)
+
+    def _suited(
+        self, tasks: Iterable[Task]
+    ) -> tuple[list[Task], list[tuple[Task, Failure]]]:
+        """Tell what can run here from what nobody here will ever run, and why."""
+        types = self.settings.worker_types
+        suited: list[Task] = []
+        nowhere: list[tuple[Task, Failure]] = []
+        for task in tasks:
+            worker_type = task.needs.worker_type if task.needs else ""
+            if worker_type and worker_type not in types:
+                nowhere.append((task, no_such_type(worker_type, types)))
+            else:
+                suited.append(task)
+        return suited, nowhere
 
     def _put_off(
         self, tasks: list[Task], fresh: list[Task], client: ClientEntry, turn: Turn
@@ -499,7 +505,7 @@ class Exchange(abc.ABC):
                 task.function,
                 task.arguments,
                 task.timeout,
-                task.worker_type,
+                task.needs.worker_type if task.needs else "",
             )
             # What may not be started again must not be forgotten to have been started.
             is_last = entry.lost_starts >= task.retries

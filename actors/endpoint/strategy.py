@@ -6,7 +6,7 @@
 
 It launches through the provider. It ends a block in three steps, so that no busy block
 is killed: the interchange holds it if it is idle in that very step, its managers drain
-and exit, and only what is left after `DRAIN_TIMEOUT` is cancelled.
+and exit, and only what is left after `drain_timeout` is cancelled.
 """
 
 import math
@@ -49,9 +49,6 @@ from actors.messages import (
 
 __all__ = ["Strategy", "StrategySettings"]
 
-# How long a held, idle block may take to end by itself before it is cancelled. Chosen:
-# a manager ends in well under a second, a batch system notices within a poll or two.
-DRAIN_TIMEOUT = 30.0
 # The first wait after a block that failed; chosen: one tick of the default period.
 FAILURE_PAUSE = 5.0
 FAILURE_PAUSE_LIMIT = 300.0
@@ -69,6 +66,9 @@ class StrategySettings:
         instance, token, python: for the doors.
         max_launches_per_minute: of blocks, at least 1.
         connect_timeout: seconds that a block may run without any manager.
+        drain_timeout: seconds that a held, idle block may take to end by itself. A
+            manager ends in well under a second, a batch system notices within a poll
+            or two.
     """
 
     kind: StrategyKind
@@ -80,6 +80,7 @@ class StrategySettings:
     python: str
     max_launches_per_minute: int = 60
     connect_timeout: float = 600.0
+    drain_timeout: float = 30.0
 
 
 class Strategy:
@@ -157,8 +158,9 @@ class Strategy:
         self.provider.tick(now, turn)
         late = [b for b, cancel_at in self._retiring.items() if cancel_at <= now]
         if late:
+            again_at = now + max(self.settings.drain_timeout, self.settings.period)
             for block_id in late:
-                self._retiring[block_id] = now + DRAIN_TIMEOUT
+                self._retiring[block_id] = again_at
             self.provider.send(CancelBlocks(late, "did not drain in time"), now, turn)
         if self._decide_at <= now:
             self._decide_at = now + self.settings.period
@@ -404,9 +406,10 @@ class Strategy:
         if self.outlook.tasks:
             # What came while the question was open has waited long enough.
             self._decide_at = now
+        cancel_at = now + self.settings.drain_timeout
         for block_id in answer.block_ids:
             is_busy = block_id in answer.busy
-            self._retiring[block_id] = math.inf if is_busy else now + DRAIN_TIMEOUT
+            self._retiring[block_id] = math.inf if is_busy else cancel_at
         # No manager connected: nothing can drain, and nobody can join any more.
         empty = [b for b in answer.block_ids if b not in answer.draining]
         missing = [b for b in empty if b in self._deserted]

@@ -36,6 +36,7 @@ def run(around: Surroundings, pulse: Pulse, *, is_restart: bool) -> int:
         python=python_version(),
         max_launches_per_minute=strategy.max_launches_per_minute,
         connect_timeout=blocks.connect_timeout,
+        drain_timeout=strategy.drain_timeout,
     )
     shell = ActorShell(Inbox())
     machine = Strategy(settings, around.chance(), time.monotonic())

@@ -39,6 +39,7 @@ from actors.messages import (
     MemberJoined,
     MemberLeft,
     MemberRefused,
+    Needs,
     Notice,
     Outcome,
     Relay,
@@ -904,7 +905,8 @@ def test_a_task_of_an_unknown_worker_type_fails_and_is_never_leased() -> None:
     desk.admit(hello("client", "c1"))
     desk.admit(manager_hello(slots=3))
     tasks = [
-        msgspec.structs.replace(task(name), worker_type=name) for name in ("sim", "gpu")
+        msgspec.structs.replace(task(name), needs=Needs(name))
+        for name in ("sim", "gpu")
     ]
     turn = desk.tell(Submit([*tasks, task("t1")]), CLIENT)
     failure = only(desk.results(turn)).failure

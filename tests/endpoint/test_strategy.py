@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from actors.endpoint.strategy import (
-    DRAIN_TIMEOUT,
     FAILURE_PAUSE,
     Strategy,
     StrategySettings,
@@ -47,6 +46,7 @@ from tests.endpoint.talk import (
 INTERCHANGE, PROVIDER = "interchange", "provider"
 B1, B2, B3 = BlockId("block-1"), BlockId("block-2"), BlockId("block-3")
 Given = tuple[BlockId, BlockState]
+DRAIN_TIMEOUT = 17.0  # not the default
 
 
 class Desk(Talk):
@@ -61,6 +61,7 @@ class Desk(Talk):
         init_blocks: int = 0,
         **more: Any,
     ) -> None:
+        more = {"drain_timeout": DRAIN_TIMEOUT, **more}
         settings = StrategySettings(
             kind, bounds, init_blocks, 5.0, "i", TOKEN, PYTHON, **more
         )
