@@ -749,6 +749,13 @@ class ActorRestarted(Event, frozen=True, tag="actor_restarted"):
     restarts: int
 
 
+class JournalStalled(Event, frozen=True, tag="journal_stalled"):
+    """There is no room for records: its actor stands still, or no longer does."""
+
+    reason: str  # "" when it is over
+    is_over: bool = False
+
+
 class Notice(Event, frozen=True, tag="notice"):
     """Anything that an operator should read."""
 
@@ -766,6 +773,7 @@ AnyEvent = (
     | LoadReported
     | TaskEnded
     | ActorRestarted
+    | JournalStalled
     | Notice
 )
 

@@ -47,8 +47,8 @@ from actors.messages import (
     Decoder,
     Heartbeat,
     Hello,
+    JournalStalled,
     Message,
-    Notice,
     Published,
     Refused,
     StatesChanged,
@@ -190,8 +190,12 @@ class Recorder(Protocol):
         """Return a descriptor; readable: call `has_synced`."""
         ...
 
-    def tick(self, now: float) -> None:
-        """Do what is due at `wake_at`; never for long."""
+    def tick(self, now: float) -> Sequence[Any]:
+        """Do what is due at `wake_at`; never for long.
+
+        Returns:
+            Messages for the machine, perhaps none.
+        """
         ...
 
     @property
@@ -470,7 +474,8 @@ class Runtime:
         if machine_at <= now:
             self._turns.append(self._machine.tick(now))
         if recorder_at <= now and self._recorder is not None:
-            self._recorder.tick(now)
+            for message in self._recorder.tick(now):
+                self._tell(message)
         while self._undialed and (
             len(self._undialed) > MAX_UNDIALED
             or self._undialed[0].opened_at + DIAL_TIMEOUT <= now
@@ -546,12 +551,12 @@ class Runtime:
             except JournalFull as error:
                 if not is_waiting:
                     logger.error("all stands still: %s", error)
-                    self._publish([Notice("error", f"all stands still: {error}")])
+                    self._publish([JournalStalled(str(error))])
                     is_waiting = True
                 self._beat_and_wait()
         if is_waiting:
             logger.info("there is room again: all goes on")
-            self._publish([Notice("info", "there is room again: all goes on")])
+            self._publish([JournalStalled("", is_over=True)])
 
     def _beat_and_wait(self) -> None:
         """Show life, and wait for room on the disk.

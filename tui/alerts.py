@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from actors.api.observer import ConnectionState
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.steering import JournalPicture, Snapshot
 from actors.messages import ActorRestarted, BlockState
-from tui.text import amount, duration, first_line
+from tui.text import amount, duration, first_line, size
 from tui.view import Alert, Connection, Moment
 
 __all__ = ["find_alerts"]
@@ -16,6 +16,12 @@ LONG_SILENCE = 60.0
 _RESTART_NEWS = 600.0
 # Blocks that are named one by one; chosen: the rest is a number.
 _NAMED = 3
+# Records that wait so long, beyond the interval that was asked for, have a disk that is
+# slow, or busy with something else. Chosen: tasks wait with them, and people notice.
+_LONG_LAG = 1.0
+# With less room than this a journal's disk is soon full. Chosen: some times of what a
+# snapshot and the log that it replaces take (see `endpoint.recorder`).
+_LITTLE_ROOM = 512 << 20
 _SERVICES = ("supervisor", "strategy", "provider")
 _RANKS = {"error": 0, "warning": 1, "info": 2}
 _BAD = (BlockState.FAILED, BlockState.MISSING)
@@ -27,6 +33,7 @@ def find_alerts(
     restarts: Sequence[Moment],
     now: float,
     trouble: str = "",
+    stall: str = "",
 ) -> tuple[Alert, ...]:
     """List what an operator should know, worst first.
 
@@ -36,13 +43,20 @@ def find_alerts(
         restarts: of actors.
         now: seconds since 1970.
         trouble: what went wrong in the dashboard itself.
+        stall: why the interchange stands still; "": it does not.
     """
     found = list(_of_connection(connection))
-    if not found and status is not None:
+    if not found and stall:
+        # What is known of all the rest is as of before.
+        text, advice = first_line(stall), "It goes on by itself once there is room"
+        found.append(Alert("error", f"All stands still: {text}", advice))
+    elif not found and status is not None:
         found += _of_services(status, restarts, now)
         found += _of_blocks(status)
         found += _of_managers(status)
         found += _of_tasks(status)
+        if status.journal is not None:
+            found += _of_journal(status.journal)
     if trouble:
         text = f"The dashboard did not understand the endpoint: {first_line(trouble)}"
         advice = "What is shown may be old: install the same version on both sides"
@@ -179,4 +193,19 @@ def _of_tasks(status: Snapshot) -> Iterator[Alert]:
             "info",
             f"{amount(results, 'result')} kept for {amount(len(absent), 'client')} "
             "that went away",
+        )
+
+
+def _of_journal(journal: JournalPicture) -> Iterator[Alert]:
+    if journal.free_bytes < _LITTLE_ROOM:
+        yield Alert(
+            "warning",
+            f"{size(journal.free_bytes)} free on the journal's disk",
+            "Make room on it: when it is full, all stands still",
+        )
+    if journal.lag > journal.interval + _LONG_LAG:
+        yield Alert(
+            "warning",
+            f"The journal is {duration(journal.lag)} behind: its disk is slow, or busy",
+            "Tasks wait for it: see what else writes there, or [journal] durability",
         )

@@ -17,6 +17,7 @@ from actors.endpoint.task_pictures import TaskList
 from actors.messages import (
     ActorRestarted,
     AnyEvent,
+    JournalStalled,
     LoadReported,
     Published,
     ScalingDecided,
@@ -35,6 +36,9 @@ _LINES_KEPT = 5000
 _MOMENTS_KEPT = 200
 # Latencies are of the tasks that ended within so many seconds.
 _LATELY = 60.0
+# A picture that comes so long after the word that all stands still says that it does
+# not; an earlier one may have been under way. Chosen.
+_STALL_DOUBT = 3.0
 
 _status = msgspec.json.Decoder(Snapshot)
 _tasks = msgspec.json.Decoder(TaskList)
@@ -62,6 +66,7 @@ class Chronicle:
         self._restarts: deque[Moment] = deque(maxlen=_MOMENTS_KEPT)
         self._idle: dict[str, float] = {}
         self._missed = 0
+        self._stall: tuple[str, float] | None = None  # why all stands still, since when
         self._lines: deque[Line] = deque(maxlen=_LINES_KEPT)
         self._series = _Series()
         # {(manager_id, pid): processor seconds, uptime when they changed, cores}
@@ -76,7 +81,7 @@ class Chronicle:
                 self._changed = news
             case Heard(event, missed):
                 self._missed += missed
-                self._hear(event)
+                self._hear(event, now)
             case Told(command, answer) if command.verb == "status":
                 self._take_status(_status.decode(answer.body), now)
             case Told(command, answer) if command.verb == "tasks":
@@ -122,13 +127,20 @@ class Chronicle:
             tuple(self._lines),
             self._has_logs,
             self._missed,
-            find_alerts(connection, self._status, restarts, now, trouble),
+            find_alerts(
+                connection,
+                self._status,
+                restarts,
+                now,
+                trouble,
+                self._stall[0] if self._stall else "",
+            ),
             {key: cores for key, (_, _, cores) in self._usage.items()},
         )
 
     # Events
 
-    def _hear(self, event: Published) -> None:
+    def _hear(self, event: Published, now: float) -> None:
         body = event.body
         if isinstance(body, LoadReported):
             self._idle = {load.block_id: load.idle for load in body.blocks}
@@ -145,12 +157,16 @@ class Chronicle:
             decisions.append(moment)
         elif isinstance(body, ActorRestarted):
             self._restarts.append(moment)
+        elif isinstance(body, JournalStalled):
+            self._stall = None if body.is_over else (body.reason, now)
 
     # Pictures
 
     def _take_status(self, status: Snapshot, now: float) -> None:
         before = self._status
         self._status = status
+        if self._stall and now > self._stall[1] + _STALL_DOUBT:
+            self._stall = None
         decisions, restarts = _relayed(status, now)
         if not status.relayed and before and before.epoch != status.epoch:
             # A new interchange has heard of nothing yet; we have.
@@ -172,6 +188,7 @@ class Chronicle:
             slots,
             latency.waited + latency.ran if latency else 0.0,
             cpu,
+            status.journal.lag if status.journal else 0.0,
         )
 
     def _cpu(self, status: Snapshot) -> float:

@@ -111,6 +111,7 @@ class History:
         slots: workers there are.
         took: median seconds from the queue to the end.
         cpu: cores that workers use.
+        lag: seconds that what must be safe had to wait for the disk.
     """
 
     ended: tuple[float, ...] = ()
@@ -119,6 +120,7 @@ class History:
     slots: tuple[float, ...] = ()
     took: tuple[float, ...] = ()
     cpu: tuple[float, ...] = ()
+    lag: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from actors.messages import (
     AnyEvent,
     BlockChanged,
     FrameRefused,
+    JournalStalled,
     LoadReported,
     MemberJoined,
     MemberLeft,
@@ -41,6 +42,10 @@ def describe(event: AnyEvent) -> str:
             return f"{task_id} {state.label}{why}"
         case ActorRestarted(actor, reason, restarts):
             return f"{actor}, the {restarts}. time: {first_line(reason)}"
+        case JournalStalled(reason, is_over):
+            if is_over:
+                return "there is room again: all goes on"
+            return f"all stands still: {first_line(reason)}"
         case Notice(_, text):
             return first_line(text)
         case LoadReported(waiting, leased):

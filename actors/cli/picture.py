@@ -7,6 +7,7 @@ from actors.endpoint.steering import (
     BlockPicture,
     ClientPicture,
     HostedPicture,
+    JournalPicture,
     ManagerPicture,
     Snapshot,
 )
@@ -43,6 +44,8 @@ def draw(snapshot: Snapshot, columns: int) -> str:
         lines += wrap(f"BAD STATE: {snapshot.bad_state}", columns)
         lines += [f"| {line}" for line in snapshot.bad_state_detail.splitlines()]
     lines += ["", *_table(_tasks(snapshot), columns, right=range(6))]
+    if snapshot.journal is not None:
+        lines += ["", _journal(snapshot.journal)]
     lines += ["", *_draw_blocks(snapshot.blocks, columns)]
     for manager in snapshot.managers:
         lines += ["", *_draw_manager(manager, columns)]
@@ -69,6 +72,19 @@ def _tasks(snapshot: Snapshot) -> list[Sequence[str]]:
         [state.upper() for state in snapshot.tasks],
         [str(count) for count in snapshot.tasks.values()],
     ]
+
+
+def _journal(journal: JournalPicture) -> str:
+    behind = "durability off"
+    if journal.durability != "off":
+        behind = f"{journal.lag * 1000:.0f} ms behind"
+    made_short = ""
+    if journal.compacted is not None:
+        made_short = f", made short {duration(journal.compacted)} ago"
+    return (
+        f"journal: {behind}, {_size(journal.size_bytes)} on disk{made_short}, "
+        f"{_size(journal.free_bytes)} free"
+    )
 
 
 # Blocks

@@ -57,6 +57,11 @@ def status(address: str | None, *, how: Asking) -> None:
         is_quiesced whether no tasks are taken or started until `actors resume`
         bad_state   why all tasks fail until `actors resume`; "": they do not
         bad_state_detail  what the batch system says of the blocks that failed
+        journal     null, or: durability, lag (how long what must be safe had to
+                    wait for the disk lately, at most), unsynced_records,
+                    unsynced_bytes, size_bytes, free_bytes (of its disk),
+                    interval (between two syncs, or 0),
+                    compacted (since it was made short, or null)
     Keys may be added; these stay.
 
     \b

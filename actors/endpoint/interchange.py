@@ -17,6 +17,7 @@ from actors.errors import BrokenInvariant
 from actors.logic.block_errors import describe_end
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import ManagerEntry
+from actors.logic.journal_state import JournalState
 from actors.logic.liveness import Liveness
 from actors.logic.records import (
     ClientAdmitted,
@@ -108,6 +109,7 @@ class Interchange(Exchange):
         self.members: dict[str, Hello] = {}  # {peer: how it introduced itself}
         self.malformed = 0
         self.relayed = Relays()
+        self.journal: JournalState | None = None  # as its recorder told last
         self._blamed: set[str] = set()  # who sent nonsense, as far as they are here
         self.started_at = now
         self._liveness = Liveness(settings.tempo)
@@ -370,6 +372,8 @@ class Interchange(Exchange):
         match message:
             case LinkClosed(peer):
                 self._link_closed(peer, now)
+            case JournalState():
+                self.journal = message
             case Quit(reason):
                 for peer in self.members:
                     turn.sends.append((peer, Goodbye(reason)))

@@ -64,7 +64,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
             )
         if machine.fleet.is_quiesced:
             logger.warning("is quiesced since before: `actors resume` undoes it")
-        recorder = JournalRecorder(journal, machine.snapshot)
+        recorder = JournalRecorder(journal, machine.snapshot, tells=True)
         try:
             runtime = Runtime(
                 machine,

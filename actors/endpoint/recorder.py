@@ -9,6 +9,7 @@ written beside, a portion at a time.
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,7 @@ from actors.journal import (
     JournalFailed,
     JournalFull,
 )
+from actors.logic.journal_state import JournalState, LagMeter
 from actors.runtime import Bell
 
 __all__ = ["JournalRecorder"]
@@ -44,6 +46,7 @@ class JournalRecorder(Generic[Record]):
         snapshot: gives the records that stand for all before them, in portions. Turns
             come between two portions, and their records behind all of them.
         compact_bytes: how long the log may become.
+        tells: whether `tick` gives the machine a `JournalState` now and then.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class JournalRecorder(Generic[Record]):
         snapshot: Callable[[], Iterator[Sequence[Record]]],
         *,
         compact_bytes: int = _COMPACT_BYTES,
+        tells: bool = False,
     ) -> None:
         self._journal = journal
         self._snapshot = snapshot
@@ -68,6 +72,8 @@ class JournalRecorder(Generic[Record]):
         self._portions: Iterator[Sequence[Record]] = iter(())
         self._portion_at = math.inf
         self._finisher: threading.Thread | None = None
+        self._compacted_at = -math.inf
+        self._meter = LagMeter(self._durability) if tells else None
 
     # The loop's calls
 
@@ -79,8 +85,10 @@ class JournalRecorder(Generic[Record]):
             JournalFailed: the disk failed: end this process.
         """
         self._journal.append(records)
+        if self._meter is not None:
+            self._meter.wrote(len(records), time.monotonic())
         if must_sync:
-            self._journal.sync(time.monotonic())
+            self._sync_here()
         if not self._is_syncing:
             self._compact_if_long()
 
@@ -96,6 +104,8 @@ class JournalRecorder(Generic[Record]):
         sync = self._journal.begin_sync()
         if sync is None:
             return False
+        if self._meter is not None:
+            self._meter.sync_began(time.monotonic())
         self._is_syncing = True
         self._is_done.clear()
         self._jobs.put(sync)
@@ -115,7 +125,10 @@ class JournalRecorder(Generic[Record]):
 
     def _end_sync(self) -> None:
         self._is_syncing = False
-        self._journal.end_sync(time.monotonic())
+        now = time.monotonic()
+        self._journal.end_sync(now)
+        if self._meter is not None:
+            self._meter.sync_ended(now)
         self._compact_if_long()
 
     def settle(self) -> None:
@@ -128,7 +141,12 @@ class JournalRecorder(Generic[Record]):
             self._is_done.wait()
             self._end_sync()
         if self._durability == "sync":
-            self._journal.sync(time.monotonic())
+            self._sync_here()
+
+    def _sync_here(self) -> None:
+        began = time.monotonic()
+        if self._journal.sync(began) and self._meter is not None:
+            self._meter.synced(began, time.monotonic())
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when a sync is done."""
@@ -137,7 +155,8 @@ class JournalRecorder(Generic[Record]):
     @property
     def wake_at(self) -> float:
         """When `tick` is wanted; infinity: not."""
-        return min(self._portion_at, self._sync_at)
+        tell_at = math.inf if self._meter is None else self._meter.tell_at
+        return min(self._portion_at, self._sync_at, tell_at)
 
     @property
     def _sync_at(self) -> float:
@@ -145,8 +164,11 @@ class JournalRecorder(Generic[Record]):
             return math.inf
         return self._journal.sync_at
 
-    def tick(self, now: float) -> None:
+    def tick(self, now: float) -> Sequence[JournalState]:
         """Begin the sync that is due, write the next portion of a snapshot.
+
+        Returns:
+            What the machine is to be told.
 
         Raises:
             JournalFailed: the disk failed: end this process.
@@ -159,6 +181,23 @@ class JournalRecorder(Generic[Record]):
                 self._write_portion()
             elif not self._finisher.is_alive():
                 self._end_compaction()
+        if self._meter is not None and self._meter.tell_at <= now:
+            return [self._state(self._meter, now)]
+        return ()
+
+    def _state(self, meter: LagMeter, now: float) -> JournalState:
+        journal = self._journal
+        disk = os.statvfs(journal.folder)
+        return JournalState(
+            self._durability,
+            meter.tell(now),
+            meter.records,
+            journal.unsynced_bytes if meter.records else 0,
+            journal.base_bytes + journal.log_bytes,
+            disk.f_bavail * disk.f_frsize,
+            journal.config.interval if self._durability == "interval" else 0.0,
+            self._compacted_at,
+        )
 
     def close(self) -> None:
         """Make all durable, as far as it must be, and close the journal."""
@@ -210,6 +249,8 @@ class JournalRecorder(Generic[Record]):
         self._finisher.start()
 
     def _end_compaction(self) -> None:
+        if self._compaction is not None and self._compaction.is_done:
+            self._compacted_at = time.monotonic()
         self._finisher = self._compaction = None
         self._portion_at = math.inf
         # A long snapshot is not to be written again for a short log.

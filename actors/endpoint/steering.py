@@ -1,5 +1,6 @@
 """What operators may ask of an interchange, and the picture that they get of it."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from actors.endpoint.task_pictures import list_tasks, tell_story
 from actors.logic.actor_life import LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.journal_state import JournalState
 from actors.logic.ledger import Ledger
 from actors.logic.relayed import Relays
 from actors.logic.turn import Turn
@@ -37,6 +39,7 @@ __all__ = [
     "BlockPicture",
     "ClientPicture",
     "HostedPicture",
+    "JournalPicture",
     "ManagerPicture",
     "MemberPicture",
     "Relayed",
@@ -69,6 +72,7 @@ class Steered(Protocol):
     cancelled: int
     malformed: int
     relayed: Relays
+    journal: JournalState | None
     started_at: float
 
     @property
@@ -171,6 +175,19 @@ class HostedPicture(msgspec.Struct, frozen=True):
     message: str = ""  # how its last incarnation ended
 
 
+class JournalPicture(msgspec.Struct, frozen=True):
+    """How far the disk is behind, as was told within the last seconds."""
+
+    durability: str
+    lag: float  # seconds that what must be safe had to wait for the disk, at most
+    unsynced_records: int  # written, and not known to be on disk
+    unsynced_bytes: int
+    size_bytes: int  # of the interchange's journal
+    free_bytes: int  # that its disk has left
+    interval: float = 0.0  # seconds between two syncs, with durability "interval"
+    compacted: float | None = None  # seconds since it was made short; None: not yet
+
+
 class Relayed(msgspec.Struct, frozen=True):
     """What a service told: a decision, a restart."""
 
@@ -198,6 +215,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     bad_state: str = ""  # why all tasks fail until it is resumed
     bad_state_detail: str = ""  # what the batch system says of the blocks
     actors: list[HostedPicture] = []  # of clients
+    journal: JournalPicture | None = None  # None: not told yet
 
 
 class Steering:
@@ -261,6 +279,7 @@ class Steering:
             bad_state.text if bad_state else "",
             bad_state.detail if bad_state else "",
             [_draw_actor(actor) for actor in interchange.roster.actors.values()],
+            _draw_journal(interchange.journal, now),
         )
 
     def _task_counts(self) -> dict[str, int]:
@@ -498,6 +517,22 @@ class Steering:
         stop = StopEndpoint("asked by an operator")
         self._interchange.send(supervisors[0], stop, now, turn)
         return True, "the endpoint stops"
+
+
+def _draw_journal(journal: JournalState | None, now: float) -> JournalPicture | None:
+    if journal is None:
+        return None
+    is_short = journal.compacted_at > -math.inf
+    return JournalPicture(
+        journal.durability,
+        journal.lag,
+        journal.unsynced_records,
+        journal.unsynced_bytes,
+        journal.size_bytes,
+        journal.free_bytes,
+        journal.interval,
+        now - journal.compacted_at if is_short else None,
+    )
 
 
 def _draw_actor(actor: Actor) -> HostedPicture:

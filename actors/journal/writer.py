@@ -104,6 +104,7 @@ class Journal(Generic[Record]):
         self._compaction: Compaction[Record] | None = None
         # Whether something was appended since the last sync.
         self._is_dirty = False
+        self._synced_bytes = 0  # of the active log
         self._synced_at = -math.inf
         self._rotate_at = self.config.segment_bytes
         self._background: _BackgroundSync | None = None
@@ -181,6 +182,7 @@ class Journal(Generic[Record]):
             file = self._files.open(scan.path, writable=True)
             self._active = SegmentWriter(scan.path, file, scan.header, scan.offset)
             self._closed_bytes.pop(scan.header.sequence)
+            self._synced_bytes = self._active.size
             if self._may_sync and not scan.is_sealed:
                 self._mark()
         else:
@@ -308,6 +310,7 @@ class Journal(Generic[Record]):
             self._state = "failed"
             raise JournalFailed(str(active.path), str(done.error)) from done.error
         self._synced_at = now
+        self._synced_bytes = done.size
         self._mark(done.size)
 
     @property
@@ -335,6 +338,16 @@ class Journal(Generic[Record]):
         return sum(self._closed_bytes.values()) + (
             self._active.size if self._active else 0
         )
+
+    @property
+    def unsynced_bytes(self) -> int:
+        """Length of what was appended and is not known to be durable, about.
+
+        With "off" it says nothing.
+        """
+        if self._active is None or (not self._is_dirty and self._background is None):
+            return 0
+        return self._active.size - self._synced_bytes
 
     # Compaction
 
@@ -437,6 +450,7 @@ class Journal(Generic[Record]):
             self._state = "failed"
             raise JournalFailed(str(self._active.path), str(error)) from error
         self._is_dirty = False
+        self._synced_bytes = self._active.size
 
     def _mark(self, synced_bytes: int | None = None) -> None:
         """Say in the log how much, or all of it, is synced; no room is no harm."""
@@ -501,6 +515,7 @@ class Journal(Generic[Record]):
             raise JournalFailed(str(path), str(error)) from error
         fresh.path = path
         self._active = fresh
+        self._synced_bytes = fresh.size
         return fresh
 
     def _note_compaction(self) -> None:

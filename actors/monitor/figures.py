@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import (
 )
 
 from actors.api.observer import Changed, ConnectionState, Heard, Told, Unanswered
-from actors.endpoint.steering import ManagerPicture, Snapshot
+from actors.endpoint.steering import JournalPicture, ManagerPicture, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskPicture
 from actors.messages import ActorRestarted, AnyEvent, BlockState, TaskState, event_kind
 
@@ -182,6 +182,9 @@ class Figures:
                 started_at,
             )
             yield from _families(status)
+            if status.journal is not None:
+                told_at = wall - (now - self._status_at)
+                yield from _of_journal(status.journal, told_at)
         yield from self._counted()
         yield from _used(used)
         if journal_bytes is not None:
@@ -295,6 +298,36 @@ def _of_clients(status: Snapshot) -> Iterator[Metric]:
         "Results that wait for their client.",
         sum(client.unacknowledged for client in status.clients),
     )
+
+
+def _of_journal(journal: JournalPicture, told_at: float) -> Iterator[Metric]:
+    yield _gauge(
+        "actors_journal_lag_seconds",
+        "How long what must be safe lately had to wait for the disk, at most.",
+        journal.lag,
+    )
+    yield _gauge(
+        "actors_journal_unsynced_records",
+        "Records written by the interchange and not known to be on disk.",
+        journal.unsynced_records,
+    )
+    yield _gauge(
+        "actors_journal_unsynced_bytes",
+        "Size of those records.",
+        journal.unsynced_bytes,
+    )
+    yield _gauge(
+        "actors_journal_disk_free_bytes",
+        "Room that is left on the disk of the interchange's journal.",
+        journal.free_bytes,
+    )
+    if journal.compacted is not None:
+        yield _gauge(
+            "actors_journal_compaction_timestamp_seconds",
+            "When the interchange's journal was last made short, in seconds since "
+            "1970.",
+            told_at - journal.compacted,
+        )
 
 
 def _used(used: Mapping[str, Used]) -> Iterator[Metric]:

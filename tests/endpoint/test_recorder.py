@@ -12,6 +12,7 @@ import pytest
 
 from actors.endpoint.recorder import JournalRecorder
 from actors.journal import Durability, Journal, JournalConfig
+from actors.logic.journal_state import JournalState
 from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import Hello
 from actors.runtime import Inbox, Runtime
@@ -191,6 +192,36 @@ class Notes:
     def perform(self, effect: Effect) -> None:
         assert isinstance(effect, Noting)
         self.count += 1
+
+
+def test_the_machine_is_told_how_its_journal_is(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, encode=bytes, decode=bytes)
+    list(journal.replay())
+    recorder = JournalRecorder(journal, lambda: iter([[b"a"]]), tells=True)
+
+    def told(now: float) -> JournalState:
+        assert recorder.wake_at <= now
+        (state,) = recorder.tick(now)
+        assert isinstance(state, JournalState)
+        assert state.durability == "sync"
+        assert state.free_bytes > 0
+        return state
+
+    began = time.monotonic()
+    assert told(began).unsynced_bytes == 0
+    assert not recorder.tick(began), "told once"
+    recorder.write([b"a", b"b" * 1000], must_sync=False)
+    state = told(began + 11.0)
+    assert state.unsynced_records == 2
+    assert state.unsynced_bytes > 1000
+    assert state.size_bytes > 1000
+    assert recorder.begin_sync()
+    assert select.select([recorder], [], [], 10)[0]
+    assert recorder.has_synced()
+    state = told(began + 30.0)
+    assert (state.unsynced_records, state.unsynced_bytes) == (0, 0)
+    assert state.lag > 0.0
+    recorder.close()
 
 
 def test_on_a_full_disk_all_stands_still_and_goes_on_when_there_is_room(

@@ -8,6 +8,7 @@ import pytest
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.steering import Snapshot
 from actors.logic.block_errors import BadState
+from actors.logic.journal_state import JournalState
 from actors.logic.liveness import Tempo
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
@@ -384,3 +385,14 @@ def test_a_worker_that_has_finished_is_shown_idle(desk: Desk) -> None:
     desk.tell(Report(1, [], [worker]), MANAGER)
     desk.tell(Finished([outcome("t1")]), MANAGER)
     assert only(only(desk.status().managers).workers).task_id == ""
+
+
+def test_the_picture_tells_how_far_the_disk_is_behind(desk: Desk) -> None:
+    assert desk.status().journal is None, "nobody has told yet"
+    desk.tell(JournalState("sync", 0.25, 3, 400, 5000, 6000, compacted_at=90.0), "")
+    desk.now = 100.0
+    journal = desk.status().journal
+    assert journal is not None
+    assert (journal.lag, journal.unsynced_records) == (0.25, 3)
+    assert (journal.size_bytes, journal.free_bytes) == (5000, 6000)
+    assert journal.compacted == 10.0

@@ -97,6 +97,9 @@ def test_a_picture_becomes_numbers(figures: Figures) -> None:
     assert values["actors_workers{state=busy}"] + values["actors_workers{state=idle}"]
     assert values["actors_service_cpu_seconds_total{service=interchange}"] == 1.5
     assert values["actors_journal_size_bytes"] == 4096
+    assert status.journal is not None
+    assert values["actors_journal_lag_seconds"] == status.journal.lag > 0
+    assert values["actors_journal_disk_free_bytes"] == status.journal.free_bytes
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.api.observer import Changed, ConnectionState, Heard, Told
-from actors.endpoint.steering import Relayed, Snapshot, WorkerPicture
+from actors.endpoint.steering import JournalPicture, Relayed, Snapshot, WorkerPicture
 from actors.messages import (
     ActorRestarted,
     Answer,
@@ -14,6 +14,7 @@ from actors.messages import (
     BlockId,
     BlockLoad,
     Command,
+    JournalStalled,
     LoadReported,
     Notice,
     Published,
@@ -39,9 +40,9 @@ def hear(chronicle: Chronicle, body: AnyEvent, missed: int = 0) -> None:
     chronicle.take(Heard(event, missed), NOW)
 
 
-def tell(chronicle: Chronicle, status: Snapshot) -> None:
+def tell(chronicle: Chronicle, status: Snapshot, now: float = NOW) -> None:
     answer = Answer("1", True, "", msgspec.json.encode(status))
-    chronicle.take(Told(Command("", "status"), answer), NOW)
+    chronicle.take(Told(Command("", "status"), answer), now)
 
 
 def status(ended: int, uptime: float, epoch: str = "epoch-1") -> Snapshot:
@@ -153,6 +154,47 @@ def test_trouble_of_our_own_is_told_too(chronicle: Chronicle) -> None:
 def alerts(whole: Snapshot, restarts: tuple[Moment, ...] = ()) -> str:
     found = find_alerts(UP, whole, restarts, NOW)
     return "\n".join(f"{alert.level} {alert.text}" for alert in found)
+
+
+@pytest.mark.parametrize("is_told_so", [True, False])
+def test_a_full_disk_is_said_until_there_is_room(
+    chronicle: Chronicle, is_told_so: bool
+) -> None:
+    tell(chronicle, status(1, 10.0))
+    hear(chronicle, JournalStalled("No room for 99 more bytes"))
+    tell(chronicle, status(1, 10.5))
+    (alert,) = chronicle.view(NOW).alerts
+    assert "All stands still: No room for 99" in alert.text
+    if is_told_so:
+        hear(chronicle, JournalStalled("", is_over=True))
+    else:
+        tell(chronicle, status(1, 70.0), NOW + 60)
+    assert "stands still" not in str(chronicle.view(NOW).alerts)
+
+
+def test_the_journals_lag_is_remembered(chronicle: Chronicle) -> None:
+    journal = JournalPicture("sync", 0.5, 1, 1, 1, 1)
+    tell(chronicle, msgspec.structs.replace(status(1, 1.0), journal=journal))
+    assert chronicle.view(NOW).history.lag == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("lag", "interval", "free", "words"),
+    [
+        (0.9, 0.0, 1 << 40, ""),
+        (1.1, 0.0, 1 << 40, "warning The journal is 1.1 s behind: its disk is slow"),
+        (1.1, 1.0, 1 << 40, ""),
+        (0.0, 0.0, 8 << 20, "warning 8 MiB free on the journal's disk"),
+    ],
+)
+def test_a_slow_and_a_filling_disk_are_said(
+    lag: float, interval: float, free: int, words: str
+) -> None:
+    journal = JournalPicture("sync", lag, 1, 1, 1, free, interval)
+    whole = snapshot((0,) * 6, [], [])
+    text = alerts(msgspec.structs.replace(whole, journal=journal))
+    assert text.startswith(words)
+    assert bool(text) == bool(words)
 
 
 def test_nothing_is_the_matter_with_an_endpoint_that_works() -> None:

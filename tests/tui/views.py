@@ -9,6 +9,7 @@ from actors.cli.log_files import Line
 from actors.endpoint.steering import (
     BlockPicture,
     ClientPicture,
+    JournalPicture,
     ManagerPicture,
     MemberPicture,
     Snapshot,
@@ -108,6 +109,7 @@ def snapshot(
     managers: list[ManagerPicture],
     *,
     services: list[str] | None = None,
+    journal: JournalPicture | None = None,
 ) -> Snapshot:
     names = ("waiting-for-nodes", "waiting-for-launch", "running")
     ends = ("success", "failed", "cancelled")
@@ -127,7 +129,13 @@ def snapshot(
             MemberPicture("strategy", "strategy", "", 0, 1.0),
             MemberPicture("provider", "provider", "", 0, 1.0),
         ],
+        journal=journal,
     )
+
+
+GIB = 1 << 30
+JOURNAL = JournalPicture("sync", 0.0021, 12, 9 << 10, 61 * MIB, 212 * GIB, 0.0, 754.0)
+SLOW_DISK = JournalPicture("sync", 3.2, 4711, 3 * MIB, 900 * MIB, 310 * MIB)
 
 
 def history(scale: float) -> History:
@@ -139,6 +147,7 @@ def history(scale: float) -> History:
         tuple(8.0 if n > 20 else 4.0 for n in range(60)),
         tuple(0.1 + x / 10 for x in wave),
         tuple(4 * x for x in wave),
+        tuple(x / 500 for x in wave),
     )
 
 
@@ -198,7 +207,10 @@ def normal() -> View:
     return _view(
         connection=UP,
         status=snapshot(
-            (20, 0, 8, 4711, 3, 1), [block(1), block(2)], [manager(1), manager(2)]
+            (20, 0, 8, 4711, 3, 1),
+            [block(1), block(2)],
+            [manager(1), manager(2)],
+            journal=JOURNAL,
         ),
         tasks=TaskList(tasks, False),
         latency=Latency(0.0123, 0.25, 40),
@@ -230,6 +242,7 @@ def busy() -> View:
             (98_765, 120, 240, 1_234_567, 12, 0),
             [block(n) for n in many],
             [manager(n) for n in many],
+            journal=JOURNAL,
         ),
         tasks=TaskList(tasks, True),
         latency=Latency(12.5, 0.004, 90),
@@ -276,6 +289,7 @@ def failing() -> View:
             [block(1, is_held=True), block(2, is_draining=True), failed],
             [manager(1, "held"), manager(2, "away")],
             services=["supervisor", "provider"],
+            journal=SLOW_DISK,
         ),
         tasks=TaskList(tasks, False),
         history=history(1),

@@ -8,6 +8,7 @@ from actors.messages import (
     ActorRestarted,
     BlockChanged,
     FrameRefused,
+    JournalStalled,
     MemberLeft,
     MemberRefused,
     Notice,
@@ -51,6 +52,8 @@ def _name(moment: Moment) -> str:
 def _look(moment: Moment) -> str:
     match moment.body:
         case MemberLeft(is_lost=True) | Notice(level="error"):
+            return "error"
+        case JournalStalled(is_over=False):
             return "error"
         case TaskEnded(state=TaskState.FAILED):
             return "error"

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.steering import JournalPicture, Snapshot
 from tui.panes.base import Card, Pane
 from tui.text import amount, duration, number, plain, size, sparkline
 from tui.view import View
@@ -26,6 +26,8 @@ _STATE_LOOKS = {
     "unknown": "$text-warning",
     "held": "$text-warning",
 }
+# The journal has a card of its own from so many columns on; else a line in another one.
+_WIDE = 100
 _NOTHING = Content.styled("not known yet", "$text-disabled")
 
 
@@ -37,6 +39,8 @@ class Overview(Pane[View]):
     Overview Horizontal { height: 1fr; }
     Overview #numbers { height: 8; }
     Overview #alerts { height: 1fr; min-height: 6; }
+    Overview #journal { display: none; }
+    Overview.-wide #journal { display: block; }
     """
 
     def compose(self) -> ComposeResult:
@@ -48,6 +52,7 @@ class Overview(Pane[View]):
             yield Card("Tasks", id="states")
             yield Card("Blocks", id="blocks")
             yield Card("Load", id="load")
+            yield Card("Journal", id="journal")
         yield Card("Alerts", id="alerts")
 
     def show(self, view: View) -> None:
@@ -57,7 +62,11 @@ class Overview(Pane[View]):
         self._draw("latency", _latency(view), history.took)
         waiting = history.waiting[-1] if history.waiting else 0
         self._draw("queue", f"{amount(int(waiting), 'task')} waiting", history.waiting)
+        is_wide = self.size.width >= _WIDE
+        self.set_class(is_wide, "-wide")
         cards = {"states": _states, "blocks": _blocks, "load": _load}
+        if is_wide:
+            cards["journal"] = _journal
         for name, draw in cards.items():
             text = draw(view, status) if status else _NOTHING
             self.query_one(f"#{name}", Card).update(text)
@@ -100,10 +109,15 @@ def _table(rows: Sequence[tuple[str, str, str]]) -> Content:
 def _states(_view: View, status: Snapshot) -> Content:
     return _table(
         [
-            (state.replace("-", " "), f"{count:,}", _look(state, count))
+            (_short(state), f"{count:,}", _look(state, count))
             for state, count in status.tasks.items()
         ]
     )
+
+
+def _short(state: str) -> str:
+    # On 80 columns there is no room for more beside a large number.
+    return state.replace("waiting-for-", "wait for ")
 
 
 def _look(state: str, count: int) -> str:
@@ -131,12 +145,36 @@ def _load(view: View, status: Snapshot) -> Content:
     rows = [
         ("worker cores", number(cpu), ""),
         ("worker memory", size(memory), ""),
-        ("clients here", str(there), ""),
+        ("client here" if there == 1 else "clients here", str(there), ""),
     ]
     if view.services:
         rows.append(("service cores", number(sum(s.cpu for s in view.services)), ""))
         used = sum(service.rss_bytes for service in view.services)
         rows.append(("service memory", size(used), ""))
+    if status.journal is not None:
+        rows.append(("journal lag", _lag(status.journal), ""))
+    return _table(rows)
+
+
+def _lag(journal: JournalPicture) -> str:
+    if journal.durability == "off":
+        return "no"
+    return duration(journal.lag) if journal.lag else "0"
+
+
+def _journal(view: View, status: Snapshot) -> Content:
+    journal = status.journal
+    if journal is None:
+        return _NOTHING
+    longest = max(view.history.lag, default=0.0)
+    rows = [
+        ("longest lag of late", duration(longest) if longest else "0", ""),
+        ("not synced yet", size(journal.unsynced_bytes), ""),
+        ("on disk", size(journal.size_bytes), ""),
+        ("free there", size(journal.free_bytes), ""),
+    ]
+    if journal.compacted is not None:
+        rows.append(("since compaction", duration(journal.compacted), ""))
     return _table(rows)
 
 
