@@ -20,6 +20,7 @@ has waited, a pid cannot be given to somebody else.
 import atexit
 import contextlib
 import faulthandler
+import functools
 import gc
 import importlib
 import os
@@ -37,6 +38,7 @@ from typing import TextIO
 
 import msgspec
 
+from actors.forked import ChildProcess, ForkedChild
 from actors.process import die_with_parent, kill_group, name_process
 from actors.worker import Progress
 
@@ -155,6 +157,8 @@ class ForkServer:
         log: a descriptor for what the server itself writes, its last words perhaps;
             default: standard output and error of this process.
         program: what workers usually run.
+        is_copy: made by fork instead of anew, which takes no imports; sound only in a
+            process's first moments, see `actors.forked`. `sys_path` is then ours.
     """
 
     def __init__(
@@ -162,28 +166,37 @@ class ForkServer:
         sys_path: Sequence[str] | None = None,
         log: int | None = None,
         program: str = WORKER_PROGRAM,
+        *,
+        is_copy: bool = False,
     ) -> None:
         path = sys.path if sys_path is None else sys_path
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: ChildProcess
         with theirs:
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-c",
-                    _BOOT,
-                    str(theirs.fileno()),
-                    str(os.getpid()),
-                    program,
-                    # The current folder stands in sys.path as "".
-                    *(entry or os.getcwd() for entry in path),
-                ],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                # Signals of a terminal go to the owner, who knows what they mean.
-                process_group=0,
-            )
+            if is_copy:
+                be_server = functools.partial(
+                    _be_copy, ours, theirs, os.getpid(), program, log
+                )
+                self._process = ForkedChild(be_server)
+            else:
+                self._process = subprocess.Popen(
+                    [
+                        sys.executable,
+                        "-c",
+                        _BOOT,
+                        str(theirs.fileno()),
+                        str(os.getpid()),
+                        program,
+                        # The current folder stands in sys.path as "".
+                        *(entry or os.getcwd() for entry in path),
+                    ],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    # Signals of a terminal go to the owner, who knows what they mean.
+                    process_group=0,
+                )
         ours.setblocking(False)
         self._socket = ours
         # Requests that found no room, with the descriptors to send along.
@@ -328,6 +341,23 @@ def main(descriptor: int, owner_pid: int, program: str) -> None:
     if worker is not None:
         # Here we are in the worker, and on a shallow stack.
         worker()
+
+
+def _be_copy(
+    ours: socket.socket,
+    theirs: socket.socket,
+    owner_pid: int,
+    program: str,
+    log: int | None,
+) -> int:
+    """Be it in a copy of the owner."""
+    ours.close()
+    if log is not None:
+        os.dup2(log, _STDOUT)
+        os.dup2(log, _STDERR)
+        os.close(log)
+    main(theirs.detach(), owner_pid, program)
+    return 0
 
 
 class _Server:

@@ -127,6 +127,7 @@ class Pool:
             task. If it fails the worker runs nothing and dies.
         sys_path: where workers import from; default: as this process.
         program: what workers run, as `forkserver.Program` says.
+        starts_as_copy: make the fork server now, by fork; see `ForkServer.is_copy`.
     """
 
     def __init__(
@@ -136,6 +137,7 @@ class Pool:
         initializer: tuple[bytes, bytes] | None = None,
         sys_path: Sequence[str] | None = None,
         program: str = WORKER_PROGRAM,
+        starts_as_copy: bool = False,
     ) -> None:
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
@@ -143,9 +145,14 @@ class Pool:
         self._initializer = initializer
         self._sys_path = sys_path
         self._program = program
-        self._epoll = select.epoll()
-        self._server: ForkServer | None = None
         self._server_log: WorkerLog | None = None
+        self._server: ForkServer | None = None
+        if starts_as_copy:
+            # Before there is anything that it should not have.
+            self._server = self._make_server(is_copy=True)
+        self._epoll = select.epoll()
+        if self._server is not None:
+            self._epoll.register(self._server.fileno(), select.EPOLLIN)
         self._workers: dict[WorkerId, _Worker] = {}
         # {descriptor of a main or control pipe, or a death watch: its worker}
         self._by_descriptor: dict[int, _Worker] = {}
@@ -618,15 +625,18 @@ class Pool:
 
     def _running_server(self) -> ForkServer:
         if self._server is None:
-            if self._server_log is None:
-                self._server_log = self._log("forkserver")
-            log = self._server_log.open_to_write()
-            try:
-                self._server = ForkServer(self._sys_path, log, self._program)
-            finally:
-                os.close(log)
+            self._server = self._make_server(is_copy=False)
             self._epoll.register(self._server.fileno(), select.EPOLLIN)
         return self._server
+
+    def _make_server(self, *, is_copy: bool) -> ForkServer:
+        if self._server_log is None:
+            self._server_log = self._log("forkserver")
+        log = self._server_log.open_to_write()
+        try:
+            return ForkServer(self._sys_path, log, self._program, is_copy=is_copy)
+        finally:
+            os.close(log)
 
     def _watch_server(self) -> None:
         assert self._server is not None

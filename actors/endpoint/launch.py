@@ -15,6 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from actors.endpoint.pulse import Pulse
 from actors.endpoint.surroundings import Surroundings
@@ -24,7 +25,7 @@ from actors.log_lines import log_to_stderr
 from actors.messages import BlockId
 from actors.process import die_with_parent, name_process
 
-__all__ = ["EXIT_CONFIG_ERROR", "main"]
+__all__ = ["EXIT_CONFIG_ERROR", "main", "preload"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         die_with_parent(options.parent)
     name_process(f"actors-{options.actor}")
     log_to_stderr("text")
-    # Each actor imports what it needs and no more: an endpoint's first result waits
-    # for these imports.
-    process = importlib.import_module(f"actors.endpoint.{options.actor}_process")
+    process = preload(options.actor)
     code: int
     try:
         around = Surroundings.of(options.folder)
@@ -77,6 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logger.error("%s", error)
         return EXIT_CONFIG_ERROR
     return code
+
+
+def preload(actor: str) -> Any:
+    """Import what an actor needs and no more: an endpoint's first result waits for it.
+
+    Returns:
+        Its module, whose `run` it is.
+    """
+    return importlib.import_module(f"actors.endpoint.{actor}_process")
 
 
 def _pulse(descriptor: int, around: Surroundings) -> Pulse:

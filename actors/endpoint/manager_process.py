@@ -106,7 +106,7 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
     logs = around.paths.blocks / block_id / "workers"
-    with Pool(logs, program=_WORKER_PROGRAM) as pool:
+    with Pool(logs, program=_WORKER_PROGRAM, starts_as_copy=True) as pool:
         shell = ManagerShell(Inbox(), pool)
         machine = Manager(settings, random.Random(manager_id), time.monotonic())
         runtime = Runtime(

@@ -22,6 +22,7 @@ import filelock
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
 from actors.endpoint.launch import EXIT_CONFIG_ERROR
 from actors.endpoint.overseer import (
+    ACTORS,
     PATIENCE,
     ChildBeat,
     KillSilent,
@@ -30,6 +31,7 @@ from actors.endpoint.overseer import (
     overseer_hello,
 )
 from actors.endpoint.pulse import PulseReader
+from actors.endpoint.spares import Spares
 from actors.endpoint.surroundings import (
     RunStatus,
     Surroundings,
@@ -37,6 +39,7 @@ from actors.endpoint.surroundings import (
     python_version,
 )
 from actors.errors import ActorsError, ConfigError
+from actors.forked import ChildProcess
 from actors.log_lines import log_to_stderr, read_record
 from actors.logic.turn import Effect
 from actors.messages import to_member
@@ -86,20 +89,21 @@ def run_endpoint(
         ConfigError: the configuration is wrong.
         AlreadyRunning: the folder is in use.
     """
-    config = load_config(path)
-    if config.log.format == "json":
-        log_to_stderr("json", level=logging.getLogger().level, actor="supervisor")
-    paths = EndpointPaths.of(path, config.transport.socket_dir)
-    paths.make_folders()
-    with _locked(paths):
-        paths.make_token()
-        around = Surroundings.of(paths.folder)
-        status = _make_status(config, around)
-        around.write_status(status)
-        try:
-            return _Root(around, status, command, ready).run()
-        finally:
-            _clean_sockets(paths)
+    with Spares(ACTORS) as spares:
+        config = load_config(path)
+        if config.log.format == "json":
+            log_to_stderr("json", level=logging.getLogger().level, actor="supervisor")
+        paths = EndpointPaths.of(path, config.transport.socket_dir)
+        paths.make_folders()
+        with _locked(paths):
+            paths.make_token()
+            around = Surroundings.of(paths.folder)
+            status = _make_status(config, around)
+            around.write_status(status)
+            try:
+                return _Root(around, status, command, ready, spares).run()
+            finally:
+                _clean_sockets(paths)
 
 
 @contextlib.contextmanager
@@ -155,13 +159,15 @@ class _Root:
         status: RunStatus,
         command: Sequence[str],
         ready: Callable[[RunStatus], None],
+        spares: Spares,
     ) -> None:
         self._around = around
+        self._spares = spares
         self._status = status
         self._command = command
         self._ready = ready
         self._inbox = Inbox()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: dict[str, ChildProcess] = {}
         self._starts: dict[str, int] = {}  # {actor: how often it was started}
         self._user: subprocess.Popen[bytes] | None = None
         self._is_interrupted = False
@@ -227,48 +233,39 @@ class _Root:
         restarts = self._starts.get(name, 0)
         self._starts[name] = restarts + 1
         folder = str(self._around.paths.folder)
-        if name in _MODULES:
-            child = self._spawn(name, [_MODULES[name], folder])
-        else:
-            words = [
-                "actors.endpoint.launch",
-                name,
-                folder,
-                "--restarts",
-                str(restarts),
-            ]
-            ours, theirs = os.pipe()
-            child = self._spawn(name, [*words, "--pulse", str(theirs)], theirs)
-            os.close(theirs)
-            # The actor's end closes it.
-            pulse = PulseReader(ours, ChildBeat(name), self._runtime.remove_source)
-            self._runtime.add_source(pulse)
+        parent = ["--parent", str(os.getpid())]
+        log = self._around.paths.logs / f"{name}.log"
+        with log.open("ab") as output:
+            if name in _MODULES:
+                words = [_MODULES[name], folder, *parent]
+                child: ChildProcess = _spawn(words, output.fileno())
+            else:
+                words = [name, folder, "--restarts", str(restarts), *parent]
+                child = self._start_actor(name, words, output.fileno())
         self._children[name] = child
         self._watch(child, lambda: self._ended(name, child))
         self._inbox.put(ChildStarted(name, child.pid))
 
-    def _spawn(
-        self, name: str, words: list[str], *descriptors: int
-    ) -> subprocess.Popen[bytes]:
-        log = self._around.paths.logs / f"{name}.log"
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", *words, "--parent", str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                # Not Ctrl-C's business: the root decides who stops when.
-                process_group=0,
-                pass_fds=descriptors,
-            )
+    def _start_actor(self, name: str, words: list[str], log: int) -> ChildProcess:
+        ours, theirs = os.pipe()
+        child: ChildProcess | None = self._spares.begin(name, words, log, theirs)
+        if child is None:
+            words = ["actors.endpoint.launch", *words, "--pulse", str(theirs)]
+            child = _spawn(words, log, theirs)
+        os.close(theirs)
+        # The actor's end closes it.
+        pulse = PulseReader(ours, ChildBeat(name), self._runtime.remove_source)
+        self._runtime.add_source(pulse)
+        return child
 
-    def _ended(self, name: str, child: subprocess.Popen[bytes]) -> None:
-        how = _how(child.wait())
-        if child.returncode > 0:
+    def _ended(self, name: str, child: ChildProcess) -> None:
+        code = child.wait()
+        how = _how(code)
+        if code > 0:
             how += self._last_words(name)
         del self._children[name]
         logger.info("%s ended: %s", name, how)
-        is_hopeless = child.returncode == EXIT_CONFIG_ERROR
+        is_hopeless = code == EXIT_CONFIG_ERROR
         self._inbox.put(ChildEnded(name, how, is_hopeless))
 
     def _last_words(self, name: str) -> str:
@@ -280,7 +277,7 @@ class _Root:
         record = read_record(lines[-1])
         return f": {record.message if record else lines[-1].rpartition(' ERROR ')[2]}"
 
-    def _watch(self, child: subprocess.Popen[bytes], ended: Callable[[], None]) -> None:
+    def _watch(self, child: ChildProcess, ended: Callable[[], None]) -> None:
         watch = _EndWatch(child.pid, self._runtime, ended)
         self._runtime.add_source(watch)
 
@@ -344,6 +341,18 @@ class _Root:
                 return
             self._user.send_signal(signal.SIGKILL if hurry else signal.SIGTERM)
         self._inbox.put(StopAll(hurry=hurry))
+
+
+def _spawn(words: list[str], log: int, *descriptors: int) -> ChildProcess:
+    return subprocess.Popen(
+        [sys.executable, "-m", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        # Not Ctrl-C's business: the root decides who stops when.
+        process_group=0,
+        pass_fds=descriptors,
+    )
 
 
 class _EndWatch:

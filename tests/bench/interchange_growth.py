@@ -24,17 +24,16 @@ from actors.endpoint.surroundings import Surroundings
 WAVE = 5_000
 WAVES_UNDER_WAY = 4
 PICTURE = Path(__file__).with_suffix(".svg")
+# As much of a process's name as the kernel keeps, in bytes.
+LONGEST_NAME = 15
 # What is there at once, and what a first burst takes, is no growth.
 WARM_SHARE = 0.1
 
 
 def find(root: psutil.Process, actor: str) -> psutil.Process:
     """Find the process of an endpoint's actor."""
-    return next(
-        process
-        for process in root.children(recursive=True)
-        if actor in process.cmdline() and "actors.endpoint.launch" in process.cmdline()
-    )
+    name = f"actors-{actor}"[:LONGEST_NAME]
+    return next(p for p in root.children(recursive=True) if p.name() == name)
 
 
 def main() -> None:
