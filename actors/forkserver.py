@@ -43,12 +43,15 @@ from actors.process import die_with_parent, kill_group, name_process
 from actors.worker import Progress
 
 __all__ = [
+    "FORK_PROTOCOL",
     "WORKER_PROGRAM",
     "Exited",
     "ForkServer",
     "Forked",
     "NotForked",
     "Program",
+    "Report",
+    "come_in",
     "main",
 ]
 
@@ -87,7 +90,10 @@ WORKER_PROGRAM = "actors.worker:run_worker"
 
 
 # What the owner and the server say to each other. Both are of one version and one
-# machine, always: these are no messages of the protocol.
+# machine: these are no messages of the protocol. Where a server runs in an environment
+# with an `actors` of its own (`actors.environment`), this number must be the same:
+# raise it with any change to a packet or to what workers and their owner share.
+FORK_PROTOCOL = 1
 
 
 class _Packet(msgspec.Struct, frozen=True, array_like=True, tag=True, gc=False):
@@ -202,6 +208,7 @@ class ForkServer:
         # Requests that found no room, with the descriptors to send along.
         self._waiting: deque[tuple[bytes, Sequence[int]]] = deque()
         self.is_lost = False
+        self.has_forked = False  # set by the owner: it works
 
     @property
     def pid(self) -> int:
@@ -328,6 +335,19 @@ def _close_all(descriptors: Sequence[int]) -> None:
 
 def main(descriptor: int, owner_pid: int, program: str) -> None:
     """Be the fork server until the owner ends, or closes its end of the socket."""
+    channel = socket.socket(fileno=descriptor)
+    os.set_inheritable(descriptor, False)
+    _be_server(channel, owner_pid, program)
+
+
+def come_in(path: str, program: str) -> None:
+    """Be the fork server of an environment, of who listens at a path."""
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    channel.connect(path)
+    _be_server(channel, 0, program)
+
+
+def _be_server(channel: socket.socket, owner_pid: int, program: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("actors-forks")
     _find_program(program)
@@ -335,8 +355,6 @@ def main(descriptor: int, owner_pid: int, program: str) -> None:
     gc.disable()
     gc.collect()
     gc.freeze()
-    channel = socket.socket(fileno=descriptor)
-    os.set_inheritable(descriptor, False)
     worker = _Server(channel, owner_pid).serve()
     if worker is not None:
         # Here we are in the worker, and on a shallow stack.
@@ -373,12 +391,14 @@ class _Server:
         self._timeout: float | None = None
         self._owner: int | None = None
         try:
-            self._owner = os.pidfd_open(owner_pid)
+            # Of an owner whose pid means nothing here, the end of its socket tells.
+            self._owner = os.pidfd_open(owner_pid) if owner_pid else None
         except OSError:
             # No such call here, or no such process: the latter shows at once.
             self._timeout = _LOOK_FOR_OWNER * 1000
         else:
-            self._poller.register(self._owner, select.POLLIN)
+            if self._owner is not None:
+                self._poller.register(self._owner, select.POLLIN)
         # A byte in this pipe for each SIGCHLD makes poll() return.
         self._wake_out, self._wake_in = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poller.register(self._wake_out, select.POLLIN)
@@ -387,7 +407,7 @@ class _Server:
 
     def serve(self) -> Callable[[], None] | None:
         """Serve until the owner is gone: None. In a new worker: what to do there."""
-        while os.getppid() == self._owner_pid:
+        while self._owner_pid in (0, os.getppid()):
             ready = dict(self._poller.poll(self._timeout))
             if self._owner in ready:
                 break

@@ -109,6 +109,7 @@ class _Worker:
     pid: int = 0  # 0: not known yet
     is_orphan: bool = False  # its fork server is lost
     death_watch: int = -1  # a pidfd, if it is an orphan
+    is_impossible: bool = False  # its fork server never made any
     fault: str = ""  # what the death's report should say besides its last output
     is_stopping: bool = False
     is_main_open: bool = True
@@ -128,6 +129,9 @@ class Pool:
         sys_path: where workers import from; default: as this process.
         program: what workers run, as `forkserver.Program` says.
         starts_as_copy: make the fork server now, by fork; see `ForkServer.is_copy`.
+        make_server: makes a fork server, given a descriptor for its log and the
+            program; None: one as this process.
+        server_name: of the fork server's log, without its ending.
     """
 
     def __init__(
@@ -138,6 +142,8 @@ class Pool:
         sys_path: Sequence[str] | None = None,
         program: str = WORKER_PROGRAM,
         starts_as_copy: bool = False,
+        make_server: Callable[[int, str], ForkServer] | None = None,
+        server_name: str = "forkserver",
     ) -> None:
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
@@ -145,6 +151,8 @@ class Pool:
         self._initializer = initializer
         self._sys_path = sys_path
         self._program = program
+        self._new_server = make_server
+        self._server_name = server_name
         self._server_log: WorkerLog | None = None
         self._server: ForkServer | None = None
         if starts_as_copy:
@@ -592,6 +600,7 @@ class Pool:
                 begun_seq=worker.progress.read()[0],
                 stderr_tail=tail,
                 begun_direct=worker.progress.begun_direct,
+                is_impossible=worker.is_impossible,
             )
         )
         self._forget(worker)
@@ -631,9 +640,11 @@ class Pool:
 
     def _make_server(self, *, is_copy: bool) -> ForkServer:
         if self._server_log is None:
-            self._server_log = self._log("forkserver")
+            self._server_log = self._log(self._server_name)
         log = self._server_log.open_to_write()
         try:
+            if self._new_server is not None:
+                return self._new_server(log, self._program)
             return ForkServer(self._sys_path, log, self._program, is_copy=is_copy)
         finally:
             os.close(log)
@@ -651,6 +662,7 @@ class Pool:
                 continue
             match report:
                 case Forked(_, pid):
+                    server.has_forked = True
                     worker.pid = pid
                     self._events.append(WorkerStarted(worker.worker_id, pid))
                 case NotForked(_, reason):
@@ -659,23 +671,31 @@ class Pool:
                 case Exited():
                     self._bury(worker, report)
         if server.is_lost:
-            self._lose_server(server)
+            self._lose_server(server, "")
         else:
             self._watch_server()
 
-    def _lose_server(self, server: ForkServer) -> None:
+    def give_up(self, why: str) -> None:
+        """End the fork server and all workers; `WorkerDied` of each says why."""
+        if self._server is not None:
+            self._lose_server(self._server, why)
+
+    def _lose_server(self, server: ForkServer, why: str) -> None:
         """Bury its workers as they die: the kernel kills each with the server."""
         self._epoll.unregister(server.fileno())
         self._server = None
         server.close()
         words = self._server_log.tail() if self._server_log else ""
         fault = f"The fork server ended with {server.exit_code}: {words}"
+        if why:
+            fault = f"{fault}\n{why}"
         logger.error("%s", fault)
         for worker in list(self._workers.values()):
             if worker.is_orphan:
                 continue  # of an earlier server
             worker.is_orphan = True
             worker.fault = fault
+            worker.is_impossible = not server.has_forked
             if not worker.pid:
                 # It was never made, or dies before we could know it: its end of the
                 # pipe closes.

@@ -23,6 +23,7 @@ __all__ = [
     "ProcessWatch",
     "become_subreaper",
     "die_with_parent",
+    "find_outer_pid",
     "kill_group",
     "kill_session",
     "name_process",
@@ -289,6 +290,31 @@ def read_usage(pid: int) -> ProcessUsage | None:
         return None
     ticks = int(stat[_USER_TICKS]) + int(stat[_SYSTEM_TICKS])
     return ProcessUsage(int(stat[_RSS_PAGES]) * _PAGE_BYTES, ticks / _TICKS_PER_SECOND)
+
+
+def find_outer_pid(parent_pid: int, inner_pid: int) -> int:
+    """Find a process by the pid that it has for its parent, in a container perhaps.
+
+    Args:
+        parent_pid: of its parent, as we see it.
+        inner_pid: its own, in the innermost namespace that it is in.
+
+    Returns:
+        Its pid for us; 0: it is gone, or the kernel does not tell.
+    """
+    try:
+        with open(f"/proc/{parent_pid}/task/{parent_pid}/children", "rb") as file:
+            children = file.read().split()
+        for child in children:
+            with open(f"/proc/{int(child)}/status", "rb") as file:
+                for line in file:
+                    if line.startswith(b"NSpid:"):
+                        if int(line.split()[-1]) == inner_pid:
+                            return int(child)
+                        break
+    except (OSError, ValueError):
+        pass
+    return 0
 
 
 def read_oom_kills() -> int:

@@ -150,6 +150,7 @@ class WorkerDied:
     begun_seq: int  # 0: none has
     stderr_tail: str  # the last 2,048 characters that it wrote, or why it is unknown
     begun_direct: int = 0  # of the calls that came from others; 0: none has
+    is_impossible: bool = False  # nothing can start such a worker; stderr_tail says why
 
 
 WorkerEvent = (
