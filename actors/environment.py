@@ -29,7 +29,7 @@ from pathlib import Path
 
 from actors.forkserver import FORK_PROTOCOL, Forked, ForkServer, Report
 from actors.messages import PROTOCOL
-from actors.process import find_outer_pid
+from actors.process import find_outer_pid, kill_group
 
 __all__ = ["FOLDER_FIELD", "Environment", "HousedForkServer"]
 
@@ -188,7 +188,7 @@ class HousedForkServer(ForkServer):
         """End the server and all its workers, and wait for it; twice is once."""
         if not self._is_in:
             # It would wait for what starts it, such as the download of an image.
-            self._process.kill()
+            kill_group(self._process.pid)
         super().close()
         self._release()
 

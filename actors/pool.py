@@ -235,6 +235,10 @@ class Pool:
         if self._initializer is not None:
             self.assign(worker_id, [Run(INITIALIZER_SEQ, *self._initializer)])
 
+    def __contains__(self, worker_id: object) -> bool:
+        """Tell whether a worker is ours and its death has not been told."""
+        return worker_id in self._workers
+
     def preload(self, module: str) -> None:
         """Have a module imported once for all workers that are made from now on."""
         self._running_server().preload(module)
@@ -687,6 +691,8 @@ class Pool:
         server.close()
         words = self._server_log.tail() if self._server_log else ""
         fault = f"The fork server ended with {server.exit_code}: {words}"
+        if words and not server.has_forked:
+            fault = words  # of what was to start it: they say it best
         if why:
             fault = f"{fault}\n{why}"
         logger.error("%s", fault)

@@ -10,6 +10,7 @@ endpoint's folder.
 """
 
 from actors.config.commented_file import render_config
+from actors.config.container_command import container_words
 from actors.config.endpoint_paths import CONFIG_NAME, SOCKET_NAME_BYTES, EndpointPaths
 from actors.config.launch_command import bind_launch, expand_launch
 from actors.config.listen import (
@@ -65,6 +66,7 @@ __all__ = [
     "WorkersConfig",
     "bind_launch",
     "certificate_hosts",
+    "container_words",
     "dialled_url",
     "examine_config",
     "examine_table",

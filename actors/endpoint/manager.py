@@ -15,19 +15,20 @@ the link; meanwhile the workers go on.
 import math
 import random
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from actors.endpoint.hosts import Host, Hosts
 from actors.errors import BrokenInvariant
+from actors.logic.allotment import share_out
 from actors.logic.backoff import Backoff
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.prefetch import Prefetch
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
-from actors.logic.worker_types import not_to_be_had
+from actors.logic.worker_types import no_such_type, not_to_be_had
 from actors.logic.workers import (
     AssignTasks,
     ExpectCalls,
@@ -80,9 +81,12 @@ from actors.messages import (
 )
 
 __all__ = [
+    "TYPE_IDLE_PERIOD",
+    "AbandonType",
     "Manager",
     "ManagerSettings",
     "MeasureWorkers",
+    "ReleaseType",
     "WorkerUsage",
     "WorkersMeasured",
 ]
@@ -115,6 +119,9 @@ MAX_WORKERS = 512
 # A worker beyond the usual number is stopped when it was idle for so long. Chosen: the
 # next call of a task that nests calls comes sooner.
 SPARE_PERIOD = 1.0
+# A worker that is not plain makes room for a plain one when it was idle for so long,
+# and when nobody of its type is left, its environment is released. As in funcX.
+TYPE_IDLE_PERIOD = 60.0
 # Room for the other fields of a frame that carries one result.
 FRAME_OVERHEAD_BYTES = 4096
 
@@ -122,6 +129,21 @@ FRAME_OVERHEAD_BYTES = 4096
 @dataclass(frozen=True, slots=True)
 class MeasureWorkers(Effect):
     """Measure memory and CPU time; answered with `WorkersMeasured`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonType(Effect):
+    """End what starts workers of a type, and so all of them."""
+
+    worker_type: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseType(Effect):
+    """There is no worker of a type, nor need for one: let go what starts them."""
+
+    worker_type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +175,8 @@ class ManagerSettings:
         pid: its own.
         heartbeat_period: seconds between reports.
         wall_offset: seconds since 1970 = now + wall_offset.
+        start_timeouts: {type of worker, besides plain ones: seconds that the first one
+            of them has to start}.
     """
 
     manager_id: ManagerId
@@ -165,6 +189,7 @@ class ManagerSettings:
     pid: int
     heartbeat_period: float = 30.0
     wall_offset: float = 0.0
+    start_timeouts: Mapping[str, float] = field(default_factory=dict)
 
 
 _LeaseKey = tuple[TaskId, int]
@@ -176,6 +201,7 @@ class _Worker:
     __slots__ = (
         "backlog",
         "head_since",
+        "idle_since",
         "is_killed",
         "is_recalled",
         "is_started",
@@ -183,11 +209,16 @@ class _Worker:
         "next_seq",
         "pid",
         "reported",
+        "start_by",
         "worker_id",
+        "worker_type",
     )
 
-    def __init__(self, worker_id: WorkerId) -> None:
+    def __init__(self, worker_id: WorkerId, worker_type: str) -> None:
         self.worker_id = worker_id
+        self.worker_type = worker_type  # "": plain
+        self.start_by = math.inf  # if not, its type cannot be had
+        self.idle_since = 0.0  # unless it has a head
         self.pid = 0
         self.is_started = False
         self.is_killed = False  # or told to end
@@ -212,6 +243,14 @@ class Manager:
         self.settings = settings
         self.membership = Membership(DOOR, self._hello, chance)
         self.queue: deque[Leased] = deque()
+        self.typed: dict[str, deque[Leased]] = {}  # {type of worker: tasks that wait}
+        self._typed_workers = 0  # that are not plain
+        self._has_types = False  # there is something to look after
+        self._retry_types: dict[str, float] = {}  # {type: when to start one again}
+        # {type without workers: when to let its environment go}
+        self._release_types: dict[str, float] = {}
+        self._served: dict[str, int] = {}  # {type: when a task of it was given last}
+        self._services = 0
         self.outbox: dict[TaskId, Outcome] = {}
         self.workers: dict[WorkerId, _Worker] = {}
         self.hosts = Hosts(settings.manager_id)
@@ -334,7 +373,10 @@ class Manager:
         due = [at for at in self._starts_due if at <= now]
         self._starts_due = [at for at in self._starts_due if at > now]
         for _ in due:
-            self._start_worker(turn)
+            if self._spares() < 0:
+                self._start_worker(now, turn)
+        if self._has_types and self._types_at() <= now:
+            self._care_for_types(now, turn)
         if self._recall_at() <= now:
             self._recall_stuck(now, turn)
         if self._spares_at <= now:
@@ -355,6 +397,7 @@ class Manager:
             self._report_at(),
             self._spares_at,
             self._timeout_at() if self._has_timeouts else math.inf,
+            self._types_at() if self._has_types else math.inf,
             self._quit_by,
             math.inf if self.membership.is_in else self._alone_since + ABANDONED_AFTER,
         )
@@ -363,7 +406,7 @@ class Manager:
 
     def _hello(self) -> Hello:
         settings = self.settings
-        held = [Holding(t.task_id, t.attempt) for t in self.queue]
+        held = [Holding(t.task_id, t.attempt) for t in self._queued()]
         for worker in self.workers.values():
             # What is dropped must not be adopted: nobody would ever end it.
             held += [
@@ -405,9 +448,9 @@ class Manager:
     def _adopted(self, leases: list[Holding], turn: Turn) -> None:
         """Keep what the interchange still wants from us, drop the rest."""
         attempts = {lease.task_id: lease.attempt for lease in leases}
-        self.queue = deque(
+        self._set_queued(
             _under_attempt(task, attempts[task.task_id])
-            for task in self.queue
+            for task in self._queued()
             if task.task_id in attempts
         )
         for task_id in [t for t in self.outbox if t not in attempts]:
@@ -439,33 +482,53 @@ class Manager:
             held = [Holding(t.task_id, t.attempt) for t in tasks]
             self.membership.send(Returned(held), now, turn)
             return
-        if any(task.worker_type for task in tasks):
-            tasks = self._without_types(tasks, now, turn)
+        is_typed = any(task.worker_type for task in tasks)
+        if is_typed:
+            tasks = self._of_known_types(tasks, now, turn)
         if self._dropped or self._cancelled:
             tasks = self._without_namesakes(tasks, now, turn)
-        self.queue.extend(tasks)
+        if is_typed:
+            for task in tasks:
+                self._queue_of(task.worker_type).append(task)
+        else:
+            self.queue.extend(tasks)
         self._assign(now, turn)
 
-    def _without_types(
+    # What waits: plain tasks in one queue, those of each other type in one of its own
+
+    def _queue_of(self, worker_type: str) -> deque[Leased]:
+        if not worker_type:
+            return self.queue
+        return self.typed.setdefault(worker_type, deque())
+
+    def _queued(self) -> Iterator[Leased]:
+        yield from self.queue
+        for queue in self.typed.values():
+            yield from queue
+
+    def _set_queued(self, tasks: Iterable[Leased]) -> None:
+        """Let these wait, and no others."""
+        tasks = list(tasks)
+        self.queue = deque()
+        self.typed.clear()
+        for task in tasks:
+            self._queue_of(task.worker_type).append(task)
+
+    def _of_known_types(
         self, tasks: list[Leased], now: float, turn: Turn
     ) -> list[Leased]:
-        """Let tasks fail that ask for workers which we cannot start."""
-        at = now + self.settings.wall_offset
-        where = f"{self.settings.manager_id} on {self.settings.host}"
-        outcomes = [
-            Outcome(
-                task.task_id,
-                task.attempt,
-                TaskState.FAILED,
-                b"",
-                not_to_be_had(task.worker_type, where, "it starts plain ones only"),
-                at,
-            )
-            for task in tasks
-            if task.worker_type
-        ]
-        self._finish(outcomes, now, turn)
-        return [task for task in tasks if not task.worker_type]
+        """Let tasks fail whose type is not in our endpoint.toml, and return the rest.
+
+        The interchange knows the types, too; but tasks may be older than a change.
+        """
+        types = self.settings.start_timeouts
+        strays = [t for t in tasks if t.worker_type and t.worker_type not in types]
+        for task in strays:
+            failure = no_such_type(task.worker_type, types)
+            self._finish([self._refused_outcome(task, failure, now)], now, turn)
+        if not strays:
+            return tasks
+        return [t for t in tasks if not t.worker_type or t.worker_type in types]
 
     def _without_namesakes(
         self, tasks: list[Leased], now: float, turn: Turn
@@ -482,33 +545,53 @@ class Manager:
 
     def _assign(self, now: float, turn: Turn) -> None:
         """Give every idle worker a task, then let short ones queue up behind."""
-        queue = self.queue
-        if not queue:
-            return
-        ready = [w for w in self.workers.values() if w.is_started and not w.is_killed]
-        places = self._places
+        if self._is_typed:
+            self._assign_by_type(now, turn)
+        elif self.queue:
+            ready = [
+                w for w in self.workers.values() if w.is_started and not w.is_killed
+            ]
+            self._deal(self.queue, ready, self._places, now, turn)
+
+    def _deal(
+        self,
+        queue: deque[Leased],
+        ready: list[_Worker],
+        places: int,
+        now: float,
+        turn: Turn,
+    ) -> None:
+        """Give what waits in a queue to workers, so many of them at most."""
         if places < len(ready):
             busy = [w for w in ready if w.backlog]
             idle = [w for w in ready if not w.backlog]
-            ready = [*busy, *idle[: max(0, places - len(busy))]]
+            ready = [*busy[:places], *idle[: max(0, places - len(busy))]]
             if not ready:
                 return
         for worker in ready:
             if not worker.backlog and queue:
                 # The idle get their share of what is there, as far as it may wait.
                 part = -(-len(queue) // len(ready))
-                self._give(worker, min(1 + self._depth.depth, part), now, turn)
+                count = min(1 + self._depth.depth, part)
+                self._give(worker, queue, count, now, turn)
         for worker in ready:
             room = 1 + self._depth.depth - len(worker.backlog)
             if room > 0 and queue and not worker.is_recalled:
                 part = -(-len(queue) // len(ready))
-                self._give(worker, min(room, part), now, turn)
+                self._give(worker, queue, min(room, part), now, turn)
 
-    def _give(self, worker: _Worker, count: int, now: float, turn: Turn) -> None:
+    def _give(
+        self,
+        worker: _Worker,
+        queue: deque[Leased],
+        count: int,
+        now: float,
+        turn: Turn,
+    ) -> None:
         runs = []
         was_idle = not worker.backlog
-        for _ in range(min(count, len(self.queue))):
-            task = self.queue.popleft()
+        for _ in range(min(count, len(queue))):
+            task = queue.popleft()
             seq = worker.next_seq
             worker.next_seq = seq + 1
             worker.backlog.append((seq, task))
@@ -523,9 +606,9 @@ class Manager:
         self, task_ids: Iterable[TaskId], now: float, turn: Turn, *, if_running: bool
     ) -> None:
         wanted = set(task_ids)
-        ended = [t for t in self.queue if t.task_id in wanted]
+        ended = [t for t in self._queued() if t.task_id in wanted]
         if ended:
-            self.queue = deque(t for t in self.queue if t.task_id not in wanted)
+            self._set_queued([t for t in self._queued() if t.task_id not in wanted])
             self._finish([self._cancelled_outcome(t, now) for t in ended], now, turn)
         for worker in self.workers.values():
             for index, (_, task) in enumerate(worker.backlog):
@@ -549,18 +632,29 @@ class Manager:
         self._hand_back(now, turn)
 
     def _hand_back(self, now: float, turn: Turn) -> None:
-        if self.queue:
-            held = [Holding(t.task_id, t.attempt) for t in self.queue]
-            self.queue.clear()
+        held = [Holding(t.task_id, t.attempt) for t in self._queued()]
+        if held:
+            self._set_queued([])
             self.membership.send(Returned(held), now, turn)
 
     # Workers
 
-    def _start_worker(self, turn: Turn) -> None:
+    def _start_worker(self, now: float, turn: Turn, worker_type: str = "") -> None:
         self._started_workers += 1
         worker_id = WorkerId(f"{self.settings.manager_id}-w{self._started_workers}")
-        self.workers[worker_id] = _Worker(worker_id)
-        turn.effects.append(StartWorker(worker_id))
+        worker = self.workers[worker_id] = _Worker(worker_id, worker_type)
+        worker.idle_since = now
+        if worker_type:
+            self._typed_workers += 1
+            self._has_types = True
+            self._release_types.pop(worker_type, None)
+            worker.start_by = now + self.settings.start_timeouts[worker_type]
+        turn.effects.append(StartWorker(worker_id, worker_type=worker_type))
+
+    def _stop(self, worker: _Worker, turn: Turn) -> None:
+        """Let an idle worker end."""
+        worker.is_killed = True
+        turn.effects.append(StopWorker(worker.worker_id))
 
     def _kill(self, worker: _Worker, turn: Turn) -> None:
         if not worker.is_killed:
@@ -595,6 +689,7 @@ class Manager:
                 continue
             outcomes.append(self._outcome(task, ran, worker.worker_id, limit))
         worker.head_since = now if backlog else math.inf
+        worker.idle_since = now
         self._depth.observed(busy, len(results))
         self._ahead.observed(busy, len(results))
         self._finish(outcomes, now, turn)
@@ -624,7 +719,8 @@ class Manager:
         """Put unstarted tasks back, except those that nobody wants any more."""
         cancelled = [t for t in tasks if _key(t) in self._cancelled]
         wanted = [t for t in tasks if not self._is_unwanted(t)]
-        self.queue.extendleft(reversed(wanted))
+        for task in reversed(wanted):
+            self._queue_of(task.worker_type).appendleft(task)
         for task in tasks:
             self._cancelled.pop(_key(task), None)
             self._dropped.discard(_key(task))
@@ -663,6 +759,8 @@ class Manager:
             self._timed_out.discard(_key(task))
         self._requeue(unstarted, now, turn)
         self._finish(outcomes, now, turn)
+        if worker.worker_type:
+            self._typed_worker_died(worker, death, now, turn)
         if self._spares() + len(self._starts_due) >= 0:
             self._spares_at = min(self._spares_at, now + SPARE_PERIOD)
         elif worker.is_started:
@@ -677,9 +775,13 @@ class Manager:
 
     def _recall_at(self) -> float:
         """When the followers of a stuck head should be recalled, if ever."""
-        if self.queue or not any(
-            w.is_started and not w.backlog and not w.is_killed
-            for w in self.workers.values()
+        if (
+            self.queue
+            or self.typed
+            or not any(
+                w.is_started and not w.backlog and not w.is_killed
+                for w in self.workers.values()
+            )
         ):
             return math.inf
         return min(
@@ -752,9 +854,9 @@ class Manager:
         if len(worker.backlog) > 1:
             self._recall(worker, turn)
         if self._spares() + len(self._starts_due) < 0 and (
-            len(self.workers) < MAX_WORKERS
+            len(self.workers) < MAX_WORKERS and not self.typed
         ):
-            self._start_worker(turn)
+            self._start_worker(now, turn)
         self._report(now, turn)
         self._assign(now, turn)
 
@@ -772,10 +874,138 @@ class Manager:
         spares = self._spares()
         idle = [w for w in self.workers.values() if not w.backlog and not w.is_killed]
         for worker in idle[: max(0, spares)]:
-            worker.is_killed = True
-            turn.effects.append(StopWorker(worker.worker_id))
+            self._stop(worker, turn)
         if spares > len(idle):
             self._spares_at = now + SPARE_PERIOD
+
+    # Types of workers
+
+    @property
+    def _is_typed(self) -> bool:
+        """Whether there is work for workers that are not plain, or such a worker."""
+        return bool(self.typed) or self._typed_workers > 0
+
+    def _assign_by_type(self, now: float, turn: Turn) -> None:
+        """Share the places out among types, change workers, and deal tasks."""
+        demand = {name: len(self._queue_of(name)) for name in ("", *self.typed)}
+        alive: dict[str, list[_Worker]] = {}
+        for worker in self.workers.values():
+            if not worker.is_killed and not worker.is_waiting:
+                alive.setdefault(worker.worker_type, []).append(worker)
+                if worker.backlog:
+                    name = worker.worker_type
+                    demand[name] = demand.get(name, 0) + len(worker.backlog)
+        # Where there are fewer places than types, each has its turn.
+        names = sorted(demand, key=lambda name: self._served.get(name, 0))
+        shares = share_out(self._places, {name: demand[name] for name in names})
+        for name in names:
+            queue = self._queue_of(name)
+            if not queue:
+                continue
+            waiting = len(queue)
+            self._change_workers(name, shares, alive, now, turn)
+            ready = [w for w in alive.get(name, ()) if w.is_started]
+            if ready and shares[name]:
+                self._deal(queue, ready, shares[name], now, turn)
+            if len(queue) < waiting:
+                self._services += 1
+                self._served[name] = self._services
+        self.typed = {name: queue for name, queue in self.typed.items() if queue}
+
+    def _change_workers(
+        self,
+        name: str,
+        shares: Mapping[str, int],
+        alive: dict[str, list[_Worker]],
+        now: float,
+        turn: Turn,
+    ) -> None:
+        """Start workers of a type that lacks some, in the place of others perhaps."""
+        mine = alive.setdefault(name, [])
+        lack = min(shares[name] - len(mine), len(self._queue_of(name)))
+        if self._retry_types.get(name, 0.0) > now:
+            return
+        for _ in range(lack):
+            usable = sum(map(len, alive.values()))
+            if usable >= self.settings.slots:
+                victim = _find_idle(alive, shares)
+                if victim is None:
+                    return
+                alive[victim.worker_type].remove(victim)
+                self._stop(victim, turn)
+            if len(self.workers) >= MAX_WORKERS:
+                return
+            self._start_worker(now, turn, name)
+            mine.append(next(reversed(self.workers.values())))
+
+    def _typed_worker_died(
+        self, worker: _Worker, death: WorkerDied, now: float, turn: Turn
+    ) -> None:
+        name = worker.worker_type
+        self._typed_workers -= 1
+        if not worker.is_started and not worker.is_killed:
+            if death.is_impossible:
+                where = f"{self.settings.manager_id} on {self.settings.host}"
+                failure = not_to_be_had(name, where, death.stderr_tail)
+                outcomes = [
+                    self._refused_outcome(task, failure, now)
+                    for task in self.typed.pop(name, ())
+                ]
+                self._finish(outcomes, now, turn)
+            else:
+                self._retry_types[name] = now + self._start_backoff.next()
+        if all(w.worker_type != name for w in self.workers.values()):
+            self._release_types[name] = now + TYPE_IDLE_PERIOD
+
+    def _types_at(self) -> float:
+        """When to look after types."""
+        at = min(
+            (
+                w.idle_since + TYPE_IDLE_PERIOD if w.is_started else w.start_by
+                for w in self.workers.values()
+                if w.worker_type and not w.backlog and not w.is_killed
+            ),
+            default=math.inf,
+        )
+        retries, releases = self._retry_types.values(), self._release_types.values()
+        return min([at, *retries, *releases])
+
+    def _care_for_types(self, now: float, turn: Turn) -> None:
+        """Give up what does not start, and let go what nobody wants."""
+        late = {
+            worker.worker_type
+            for worker in self.workers.values()
+            if not worker.is_started and worker.start_by <= now
+        }
+        for name in sorted(late):
+            limit = self.settings.start_timeouts[name]
+            why = f"it has not started within its start_timeout of {limit:g} s"
+            turn.effects.append(AbandonType(name, why))
+        for worker in self.workers.values():
+            if worker.worker_type in late:
+                worker.start_by = math.inf
+        idle = [
+            worker
+            for worker in self.workers.values()
+            if worker.worker_type
+            and worker.is_started
+            and not worker.backlog
+            and not worker.is_killed
+            and worker.idle_since + TYPE_IDLE_PERIOD <= now
+        ]
+        for worker in idle:
+            self._stop(worker, turn)
+            if self._spares() < 0:
+                self._start_worker(now, turn)
+        for name in [n for n, at in self._retry_types.items() if at <= now]:
+            del self._retry_types[name]
+            self._assign(now, turn)
+        for name in [n for n, at in self._release_types.items() if at <= now]:
+            del self._release_types[name]
+            turn.effects.append(ReleaseType(name))
+        self._has_types = bool(
+            self._typed_workers or self._retry_types or self._release_types
+        )
 
     # Actors
 
@@ -859,6 +1089,12 @@ class Manager:
         at = now + self.settings.wall_offset
         return Outcome(
             task.task_id, task.attempt, TaskState.CANCELLED, b"", ended_at=at
+        )
+
+    def _refused_outcome(self, task: Leased, failure: Failure, now: float) -> Outcome:
+        at = now + self.settings.wall_offset
+        return Outcome(
+            task.task_id, task.attempt, TaskState.FAILED, b"", failure, ended_at=at
         )
 
     def _death_outcome(
@@ -960,7 +1196,8 @@ class Manager:
         """Hand back what has not begun, then leave; what runs is lost."""
         self._quit_reason = reason
         self._quit_by = now
-        if self.queue or any(worker.backlog for worker in self.workers.values()):
+        is_busy = any(worker.backlog for worker in self.workers.values())
+        if self.queue or self.typed or is_busy:
             self._quit_by += QUIT_PATIENCE
             self._drain(now, turn)
             # Answered with `Drain`: what was leased to us before has come by then.
@@ -985,16 +1222,35 @@ class Manager:
     def check(self) -> None:
         """Raise AssertionError if a task is in two places, or in a wrong one."""
         self.hosts.check()
-        places = [_key(t) for t in self.queue]
+        places = [_key(t) for t in self._queued()]
+        assert all(self.typed.values()), "an empty queue was kept"
+        typed = sum(bool(w.worker_type) for w in self.workers.values())
+        assert typed == self._typed_workers
         for worker in self.workers.values():
             places += [_key(t) for _, t in worker.backlog]
             seqs = [seq for seq, _ in worker.backlog]
             assert seqs == sorted(seqs), "a backlog is out of order"
             assert all(seq < worker.next_seq for seq in seqs)
+            for _, task in worker.backlog:
+                assert task.worker_type == worker.worker_type, "at a wrong worker"
         assert len(places) == len(set(places)), "a task is in two places"
         marked = self._cancelled.keys() | self._dropped | self._timed_out
         stray = marked - set(places)
         assert not stray, f"marked but not here: {stray}"
+
+
+def _find_idle(
+    alive: Mapping[str, list[_Worker]], shares: Mapping[str, int]
+) -> _Worker | None:
+    """Find the worker that is idle longest, of a type that has more than its share."""
+    idle = [
+        worker
+        for name, workers in alive.items()
+        if len(workers) > shares.get(name, 0)
+        for worker in workers
+        if worker.is_started and not worker.backlog
+    ]
+    return min(idle, key=lambda worker: worker.idle_since, default=None)
 
 
 def _key(task: Leased) -> _LeaseKey:

@@ -1,15 +1,24 @@
 """The manager as a process: a pool of workers behind a link."""
 
+import contextlib
+import errno
+import importlib
 import logging
 import os
 import random
+import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 from actors.address import WITHIN_VARIABLE
 from actors.endpoint.manager import (
+    AbandonType,
     Manager,
     ManagerSettings,
     MeasureWorkers,
+    ReleaseType,
     WorkersMeasured,
     WorkerUsage,
 )
@@ -26,13 +35,16 @@ from actors.logic.workers import (
     TellWorker,
     WorkerDied,
 )
-from actors.messages import BlockId, HostActor, ManagerId, WorkerId, to_member
+from actors.messages import BlockId, ManagerId, WorkerId, to_member
 from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
 
 __all__ = ["ManagerShell", "run"]
 
 logger = logging.getLogger(__name__)
+
+# What does not change by waiting: there is no such file, or it may not be run.
+_IMPOSSIBLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC})
 
 # What workers and actors' processes run; by name, as they import what we must not.
 _WORKER_PROGRAM = "actors.api.endpoint_worker:run_worker"
@@ -43,47 +55,102 @@ _CALLING = "actors.api.on_endpoint"
 
 
 class ManagerShell(ActorShell):
-    """Drives a pool of workers."""
+    """Drives a pool of workers, and one more for each type that tasks ask for.
 
-    def __init__(self, inbox: Inbox, pool: Pool) -> None:
+    Args:
+        inbox: where it puts what it has to say.
+        pool: of plain workers.
+        open_pool: makes the pool of a type; raises OSError with the reason why not.
+    """
+
+    def __init__(
+        self, inbox: Inbox, pool: Pool, open_pool: Callable[[str], Pool]
+    ) -> None:
         super().__init__(inbox)
         self._pool = pool
+        self._open_pool = open_pool
+        self._pools: dict[str, Pool] = {}  # {type: its pool}
+        self.runtime: Runtime | None = None  # whose sources the pools are
 
     def perform(self, effect: Effect) -> None:
         match effect:
             case AssignTasks(worker_id, runs):
-                self._pool.assign(worker_id, runs)
+                self._home(worker_id).assign(worker_id, runs)
             case RecallTasks(worker_id):
-                self._pool.recall(worker_id)
-            case StartWorker(worker_id, become):
-                self._start(worker_id, become)
+                self._home(worker_id).recall(worker_id)
+            case StartWorker():
+                self._start(effect)
             case ExpectCalls():
-                self._pool.preload(_CALLING)
+                for pool in (self._pool, *self._pools.values()):
+                    pool.preload(_CALLING)
             case TellWorker(worker_id, message):
-                self._pool.tell(worker_id, message)
+                self._home(worker_id).tell(worker_id, message)
             case KillWorker(worker_id):
-                self._pool.kill(worker_id)
+                self._home(worker_id).kill(worker_id)
             case StopWorker(worker_id):
-                self._pool.stop(worker_id)
+                self._home(worker_id).stop(worker_id)
+            case AbandonType(worker_type, why):
+                self._pools[worker_type].give_up(why)
+            case ReleaseType(worker_type):
+                self._release(worker_type)
             case MeasureWorkers():
                 usage = {
                     worker_id: WorkerUsage(u.pid, u.rss_bytes, u.cpu_seconds)
-                    for worker_id, u in self._pool.usage().items()
+                    for pool in (self._pool, *self._pools.values())
+                    for worker_id, u in pool.usage().items()
                 }
                 self.inbox.put(WorkersMeasured(usage))
             case _:
                 super().perform(effect)
 
-    def _start(self, worker_id: WorkerId, become: HostActor | None) -> None:
+    def close(self) -> None:
+        """Kill the workers of all types but the plain, and wait for their end."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def _home(self, worker_id: WorkerId) -> Pool:
+        for pool in self._pools.values():
+            if worker_id in pool:
+                return pool
+        return self._pool
+
+    def _start(self, order: StartWorker) -> None:
+        worker_id, become = order.worker_id, order.become
         try:
-            self._pool.start(worker_id, _HOST_PROGRAM if become else "")
+            pool = self._pool_of(order.worker_type)
+            pool.start(worker_id, _HOST_PROGRAM if become else "")
             if become:
-                self._pool.assign(worker_id, [become])
+                pool.assign(worker_id, [become])
         except OSError as error:
             # No descriptors, no disk: the machine waits before it tries another.
             logger.error("%s could not be started: %s", worker_id, error)
-            text = f"it could not be started: {error}"
-            self.inbox.put(WorkerDied(worker_id, None, None, 0, 0.0, 0, text))
+            named = f": {error.filename}" if error.filename else ""
+            text = f"{error.strerror or error}{named}"
+            is_impossible = error.errno in _IMPOSSIBLE
+            self.inbox.put(
+                WorkerDied(
+                    worker_id, None, None, 0, 0.0, 0, text, is_impossible=is_impossible
+                )
+            )
+
+    def _pool_of(self, worker_type: str) -> Pool:
+        if not worker_type:
+            return self._pool
+        pool = self._pools.get(worker_type)
+        if pool is None:
+            pool = self._pools[worker_type] = self._open_pool(worker_type)
+            assert self.runtime is not None
+            self.runtime.add_source(pool)
+        return pool
+
+    def _release(self, worker_type: str) -> None:
+        """Let the environment of a type go, which has no workers."""
+        pool = self._pools.pop(worker_type, None)
+        if pool is not None:
+            assert self.runtime is not None
+            self.runtime.remove_source(pool)
+            # A container may take its time.
+            threading.Thread(target=pool.close, daemon=True).start()
 
 
 def run(around: Surroundings, block_id: BlockId, node: int) -> int:
@@ -102,12 +169,17 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
         pid=os.getpid(),
         heartbeat_period=around.config.heartbeat.period,
         wall_offset=around.wall_offset,
+        start_timeouts={
+            name: type_.start_timeout
+            for name, type_ in around.config.worker_types.items()
+        },
     )
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
     logs = around.paths.blocks / block_id / "workers"
     with Pool(logs, program=_WORKER_PROGRAM, starts_as_copy=True) as pool:
-        shell = ManagerShell(Inbox(), pool)
+        open_pool = partial(_open_pool, around, logs)
+        shell = ManagerShell(Inbox(), pool, open_pool)
         machine = Manager(settings, random.Random(manager_id), time.monotonic())
         runtime = Runtime(
             machine,
@@ -115,13 +187,30 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
             dialing={"interchange": around.dialing(to_member["manager"])},
             sources=[shell.inbox, pool],
         )
+        shell.runtime = runtime
         if status is not None and status.is_here:
-            runtime.add_source(RootWatch(status.root, lambda: _end_at_once(pool)))
-        return run_actor(shell, runtime, None)
+            watch = RootWatch(status.root, lambda: _end_at_once(shell, pool))
+            runtime.add_source(watch)
+        with contextlib.closing(shell):
+            return run_actor(shell, runtime, None)
 
 
-def _end_at_once(pool: Pool) -> None:
+def _open_pool(around: Surroundings, logs: Path, worker_type: str) -> Pool:
+    # Most managers need none of it.
+    housing = importlib.import_module("actors.endpoint.housing")
+    pool: Pool = housing.open_pool(
+        worker_type,
+        around.config.worker_types[worker_type],
+        around.paths.folder,
+        logs,
+        _WORKER_PROGRAM,
+    )
+    return pool
+
+
+def _end_at_once(shell: ManagerShell, pool: Pool) -> None:
     """End with all workers: the endpoint is gone, nobody wants their work."""
     logger.error("the endpoint's root process is gone")
+    shell.close()
     pool.close()
     os._exit(1)

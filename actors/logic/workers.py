@@ -49,6 +49,7 @@ class StartWorker(Effect):
 
     worker_id: WorkerId
     become: HostActor | None = None  # the actor whose process it is; None: nobody's
+    worker_type: str = ""  # its environment; "": plain
 
 
 @dataclass(frozen=True, slots=True)
