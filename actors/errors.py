@@ -37,6 +37,7 @@ Messages name the value, the limit and the next step: sentence case, no full sto
 
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
+from typing import ClassVar
 
 __all__ = [
     "ActorAlreadyExistsError",
@@ -50,6 +51,7 @@ __all__ = [
     "BrokenInvariant",
     "ConfigError",
     "DeadlockError",
+    "DiskFull",
     "GetTimeoutError",
     "InitializerFailedError",
     "MalformedFrame",
@@ -73,7 +75,12 @@ __all__ = [
 
 
 class ActorsError(Exception):
-    """Be the base of every error of this package."""
+    """Be the base of every error of this package.
+
+    `may_pass` tells whether the same may succeed in another process, started later.
+    """
+
+    may_pass: ClassVar[bool] = False
 
 
 class ConfigError(ActorsError, ValueError):
@@ -94,6 +101,10 @@ class AddressError(ActorsError, ConnectionError):
 
 class AdmissionRefused(ActorsError, ConnectionError):
     """Tell that an endpoint answered and refused, with its reason."""
+
+
+class DiskFull(ActorsError):
+    """Tell that there was no room to write: the same may succeed later."""
 
 
 class ObjectStoreFullError(ActorsError):

@@ -25,8 +25,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from actors.address import Address
-from actors.errors import ConfigError, MalformedFrame, TransportClosed
-from actors.journal import JournalFull
+from actors.errors import ConfigError, DiskFull, MalformedFrame, TransportClosed
 from actors.logic.liveness import Tempo
 from actors.logic.turn import (
     Answered,
@@ -154,8 +153,8 @@ class Recorder(Protocol):
         """Append records; return at once, or once they are safe.
 
         Raises:
-            JournalFull: nothing was written; try the same again.
-            JournalFailed: the disk failed: end this process.
+            DiskFull: nothing was written; try the same again.
+            ActorsError: the disk failed: end this process.
         """
         ...
 
@@ -172,7 +171,7 @@ class Recorder(Protocol):
         """Tell, once per `begin_sync`, that it is done.
 
         Raises:
-            JournalFailed: the disk failed: end this process.
+            ActorsError: the disk failed: end this process.
         """
         ...
 
@@ -182,7 +181,7 @@ class Recorder(Protocol):
         A sync that was begun is over then; nothing more is told of it.
 
         Raises:
-            JournalFailed: the disk failed: end this process.
+            ActorsError: the disk failed: end this process.
         """
         ...
 
@@ -548,7 +547,7 @@ class Runtime:
             try:
                 recorder.write(records, must_sync=must_sync)
                 break
-            except JournalFull as error:
+            except DiskFull as error:
                 if not is_waiting:
                     logger.error("all stands still: %s", error)
                     self._publish([JournalStalled(str(error))])

@@ -6,7 +6,7 @@ import time
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.pulse import Pulse
-from actors.endpoint.recorder import JournalRecorder
+from actors.endpoint.recorder import JournalRecorder, journal_config
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.journal import Journal
@@ -53,7 +53,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         around.paths.journals / "interchange",
         encode=encode_record,
         decode=decode_record,
-        config=around.journal_config,
+        config=journal_config(config),
     ) as journal:
         machine.restore(pulse.along(journal.replay()), time.monotonic())
         if machine.ledger.entries or machine.clients:

@@ -20,7 +20,6 @@ from typing import Any
 from actors.endpoint.pulse import Pulse
 from actors.endpoint.surroundings import Surroundings
 from actors.errors import ActorsError
-from actors.journal import JournalFailed
 from actors.log_lines import log_to_stderr
 from actors.messages import BlockId
 from actors.process import die_with_parent, name_process
@@ -68,13 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     code = process.run(around, pulse, is_restart=options.restarts > 0)
                 case _:
                     code = process.run(around, pulse)
-    except JournalFailed as error:
-        # The next process reads what the disk holds, if it holds anything.
-        logger.error("%s", error)
-        return 1
     except ActorsError as error:
         logger.error("%s", error)
-        return EXIT_CONFIG_ERROR
+        return 1 if error.may_pass else EXIT_CONFIG_ERROR
     return code
 
 

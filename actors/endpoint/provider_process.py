@@ -36,7 +36,7 @@ from actors.endpoint.provider import (
     SubmitUnanswered,
 )
 from actors.endpoint.pulse import Pulse
-from actors.endpoint.recorder import JournalRecorder
+from actors.endpoint.recorder import JournalRecorder, journal_config
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
@@ -254,7 +254,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         around.paths.journals / "provider",
         encode=msgspec.msgpack.Encoder().encode,
         decode=decoder.decode,
-        config=around.journal_config,
+        config=journal_config(config),
     ) as journal:
         for record in pulse.along(journal.replay()):
             machine.replay(record)

@@ -16,16 +16,18 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 from typing import Generic, TypeVar
 
+from actors.config import EndpointConfig
 from actors.journal import (
     Compaction,
     Journal,
+    JournalConfig,
     JournalFailed,
     JournalFull,
 )
 from actors.logic.journal_state import JournalState, LagMeter
 from actors.runtime import Bell
 
-__all__ = ["JournalRecorder"]
+__all__ = ["JournalRecorder", "journal_config"]
 
 logger = logging.getLogger(__name__)
 Record = TypeVar("Record")
@@ -36,6 +38,12 @@ _COMPACT_BYTES = 64 << 20
 # Portions of a snapshot follow each other so slowly. Chosen: one takes about a
 # millisecond, so a fifth of the loop's time.
 _PORTION_PERIOD = 0.005
+
+
+def journal_config(config: EndpointConfig) -> JournalConfig:
+    """Say how an endpoint's actors keep their journals."""
+    journal = config.journal
+    return JournalConfig(durability=journal.durability, interval=journal.interval)
 
 
 class JournalRecorder(Generic[Record]):

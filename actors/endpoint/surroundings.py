@@ -15,7 +15,6 @@ import msgspec
 
 from actors.address import Address
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
-from actors.journal import JournalConfig
 from actors.logic.liveness import Tempo
 from actors.messages import Decoder
 from actors.process import ProcessIdentity
@@ -97,12 +96,6 @@ class Surroundings:
     def tempo(self) -> Tempo:
         beat = self.config.heartbeat
         return Tempo(beat.period, beat.threshold, beat.reconnect_grace)
-
-    @property
-    def journal_config(self) -> JournalConfig:
-        """How the actors' journals are kept."""
-        journal = self.config.journal
-        return JournalConfig(durability=journal.durability, interval=journal.interval)
 
     @property
     def local_address(self) -> Address:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from actors.endpoint.recorder import JournalRecorder
+from actors.config import parse_config
+from actors.endpoint.recorder import JournalRecorder, journal_config
 from actors.journal import Durability, Journal, JournalConfig
 from actors.logic.journal_state import JournalState
 from actors.logic.turn import Admission, Effect, Turn
@@ -27,6 +28,13 @@ def open_journal(
 ) -> Journal[bytes]:
     config = JournalConfig(durability=durability, interval=interval)
     return Journal(FOLDER, encode=bytes, decode=bytes, config=config, files=disk)
+
+
+def test_the_journals_are_kept_as_the_configuration_says() -> None:
+    assert journal_config(parse_config("")) == JournalConfig()
+    said = parse_config('[journal]\ndurability = "interval"\ninterval = 0.25')
+    kept = JournalConfig(durability="interval", interval=0.25)
+    assert journal_config(said) == kept
 
 
 def safe_records(desk: "Desk") -> list[bytes]:
