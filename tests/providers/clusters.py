@@ -5,6 +5,8 @@ A test that needs one is skipped unless a variable says where it is:
     ACTORS_TEST_SLURM       folder of a cluster; has etc/slurm.conf and run/*.pid
     ACTORS_TEST_GRIDENGINE  folder of a cell: has root/, a file port, spool/
     ACTORS_TEST_AWS_BATCH   folder of moto's server; has port, and moto.pid
+    ACTORS_TEST_CONTAINERS  folder of a podman's own storage: has containers.conf,
+                            storage.conf and an image localhost/hostroot:1
     ACTORS_TEST_KUBERNETES  folder of a cluster of one node; has kubeconfig, run/*.pid
     ACTORS_TEST_DASK, ACTORS_TEST_RAY
                             anything: the tests start clusters of their own
@@ -28,6 +30,7 @@ from tests.support import eventually
 
 __all__ = [
     "AWS_BATCH",
+    "CONTAINERS",
     "DASK",
     "GRIDENGINE",
     "KUBERNETES",
@@ -53,6 +56,7 @@ _REPOSITORY = Path(__file__).parents[2]
 SLURM = "ACTORS_TEST_SLURM"
 GRIDENGINE = "ACTORS_TEST_GRIDENGINE"
 AWS_BATCH = "ACTORS_TEST_AWS_BATCH"
+CONTAINERS = "ACTORS_TEST_CONTAINERS"
 KUBERNETES = "ACTORS_TEST_KUBERNETES"
 DASK = "ACTORS_TEST_DASK"
 RAY = "ACTORS_TEST_RAY"
