@@ -187,6 +187,10 @@ class Pool:
         del self._callbacks[descriptor]
         self._epoll.unregister(descriptor)
 
+    def prepare(self) -> None:
+        """Start the fork server now: it imports what workers need meanwhile."""
+        self._running_server()
+
     def start(self, worker_id: WorkerId, program: str = "") -> None:
         """Make a worker; `WorkerStarted` follows, or `WorkerDied` if it cannot be.
 

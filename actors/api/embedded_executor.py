@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from actors.api.embedding import embed
 from actors.api.executors import Executor
 from actors.api.initializer import Initializer, is_for_bars
 from actors.embedded.outcomes import load
-from actors.embedded.runtime import Embedded
 from actors.embedded.tasks import CallSpec, TaskStage
 from actors.errors import (
     InitializerFailedError,
@@ -21,12 +21,14 @@ from actors.messages import FailureKind, TaskOptions
 from actors.payload import CallDumper, dump_call, dump_function, is_reference
 from actors.refs import ObjectRef, Promise, Settled
 
+if TYPE_CHECKING:
+    from actors.embedded.runtime import Embedded
+
 __all__ = ["EmbeddedExecutor"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_PROGRAM = "actors.api.worker:run_borrower"
 _MAX_WORKERS = 512
 _ENDED = frozenset({CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED})
 
@@ -40,7 +42,7 @@ class _LocalFuture(Future[Any]):
 
     _outcome: bytes | Settled | None = None  # came, and nobody has asked yet
 
-    def __init__(self, runtime: Embedded) -> None:
+    def __init__(self, runtime: "Embedded") -> None:
         super().__init__()
         # Typeshed does not know of these.
         self._state: str
@@ -186,11 +188,10 @@ class EmbeddedExecutor(Executor):
             first = dump_call(initializer, initargs, {})
             if not is_reference(first[0], initializer):
                 first, self._rider = None, Initializer(initializer, initargs)
-        self._runtime = Embedded(
+        self._runtime = embed(
             self._max_workers,
             {},
             max(_MAX_WORKERS, self._max_workers),
-            program=_PROGRAM,
             initializer=first,
         )
         self._begin(self._runtime)

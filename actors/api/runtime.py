@@ -8,7 +8,6 @@ from typing import Protocol
 
 from actors.address import ADDRESS_VARIABLE
 from actors.api.dashboard import Dashboard, require_dashboard
-from actors.embedded.runtime import Embedded
 from actors.errors import ConfigError
 from actors.refs import Context, context, known, set_context
 
@@ -17,9 +16,8 @@ __all__ = ["init", "is_initialized", "runtime", "shutdown"]
 # Each takes some 10 MB of its own. Chosen: what a large machine bears.
 _MAX_WORKERS = 512
 
-# What workers run; by name, as it imports this.
-_PROGRAM = "actors.api.worker:run_borrower"
-
+# By name: workers, which have a context of another kind, need not import it.
+_EMBEDDING = "actors.api.embedding"
 # By name, too: who stays at home need not pay for nng's import, and must not have it
 # before workers fork.
 _ON_ENDPOINT = "actors.api.on_endpoint"
@@ -105,15 +103,8 @@ def init(
                 f"{max_workers}"
             )
         amounts = {**(resources or {}), **({"GPU": num_gpus} if num_gpus else {})}
-        _have(
-            Embedded(
-                count,
-                amounts,
-                max_workers,
-                program=_PROGRAM,
-                log_to_driver=log_to_driver,
-            )
-        )
+        embedding = importlib.import_module(_EMBEDDING)
+        _have(embedding.embed(count, amounts, max_workers, log_to_driver=log_to_driver))
         if dashboard:
             _dashboards.append(Dashboard())
 

@@ -150,7 +150,7 @@ class Embedded:
             processor.
         resources: further amounts that tasks may ask for, GPU among them.
         max_workers: processes that there may be while tasks wait for each other.
-        program: what workers run; one that imports more before it forks.
+        pool: of no workers yet, closed with the runtime; default: one of our own.
         initializer: a pickled function and its arguments, called in each worker first.
         log_to_driver: whether what workers print appears on our standard error.
     """
@@ -161,7 +161,7 @@ class Embedded:
         resources: dict[str, float],
         max_workers: int,
         *,
-        program: str = _PROGRAM,
+        pool: Pool | None = None,
         initializer: tuple[bytes, bytes] | None = None,
         log_to_driver: bool = True,
     ) -> None:
@@ -185,7 +185,7 @@ class Embedded:
             self._directory, self._requests, self._lines_folder
         )
         self.actors = DriverActors(self, self._directory)
-        self._pool = Pool(None, program=program)
+        self._pool = pool or Pool(None, program=_PROGRAM)
         self._inbox: deque[Task | Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_rung = False
