@@ -34,6 +34,7 @@ from actors.errors import (
     TaskFailed,
     TaskLost,
     TaskTimeoutError,
+    WorkDirLimitError,
     WorkerCrashed,
     WorkerTypeError,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "TaskFailed",
     "TaskLost",
     "TaskTimeoutError",
+    "WorkDirLimitError",
     "WorkerCrashed",
     "WorkerTypeError",
     "as_completed",

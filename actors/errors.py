@@ -13,6 +13,7 @@
     │   ├── BadStateError       the world's: no block of the endpoint comes up
     │   ├── TaskLost            the world's: the endpoint no longer knows the task
     │   ├── TaskTimeoutError    yours: the task ran longer than its `timeout`
+    │   ├── WorkDirLimitError   yours: the task wrote more than its folder may hold
     │   ├── WorkerTypeError     yours: no workers of the type that the task asks for
     │   ├── InitializerFailedError  yours: a worker could not be initialized
     │   ├── TaskCancelledError  yours: the task was cancelled
@@ -69,6 +70,7 @@ __all__ = [
     "TaskLost",
     "TaskTimeoutError",
     "TransportClosed",
+    "WorkDirLimitError",
     "WorkerCrashed",
     "WorkerTypeError",
 ]
@@ -161,7 +163,7 @@ class TaskLost(TaskFailed):
 
 
 class OutOfMemoryError(WorkerCrashed, MemoryError):
-    """Tell that the kernel killed the worker because memory ran out."""
+    """Tell that the worker was killed because memory, or its share of it, ran out."""
 
 
 class TaskTimeoutError(TaskFailed, TimeoutError):
@@ -170,6 +172,10 @@ class TaskTimeoutError(TaskFailed, TimeoutError):
 
 class TaskCancelledError(TaskFailed, CancelledError):
     """Tell that the task was cancelled."""
+
+
+class WorkDirLimitError(TaskFailed, OSError):
+    """Tell that the task wrote more into its work folder than that may hold."""
 
 
 class WorkerTypeError(TaskFailed):

@@ -33,7 +33,7 @@ import sys
 import traceback
 import types
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TextIO
 
 import msgspec
@@ -105,6 +105,14 @@ class Fork(_Packet, frozen=True, array_like=True, tag=True, gc=False):
 
     worker_id: str
     program: str
+    cores: list[int] = []  # that it may use; empty: all that the server may
+    variables: dict[str, str] = {}  # of its environment, beyond the server's
+
+
+class Terminate(_Packet, frozen=True, array_like=True, tag=True, gc=False):
+    """SIGTERM a worker with its process group; nothing if it is gone already."""
+
+    worker_id: str
 
 
 class KillGroup(_Packet, frozen=True, array_like=True, tag=True, gc=False):
@@ -145,8 +153,8 @@ class Exited(_Packet, frozen=True, array_like=True, tag=True, gc=False):
 
 Report = Forked | NotForked | Exited
 
-_requests: msgspec.msgpack.Decoder[Fork | KillGroup | Preload] = (
-    msgspec.msgpack.Decoder(Fork | KillGroup | Preload)
+_requests: msgspec.msgpack.Decoder[Fork | Terminate | KillGroup | Preload] = (
+    msgspec.msgpack.Decoder(Fork | Terminate | KillGroup | Preload)
 )
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 _encode: Callable[[_Packet], bytes] = msgspec.msgpack.Encoder().encode
@@ -237,6 +245,9 @@ class ForkServer:
         progress: int,
         log: int,
         program: str = WORKER_PROGRAM,
+        *,
+        cores: Sequence[int] = (),
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         """Ask for a worker; answered by `Forked` or `NotForked`.
 
@@ -248,8 +259,15 @@ class ForkServer:
             progress: the shared cell.
             log: standard output and error.
             program: what it runs.
+            cores: that it may use; empty: all that this process may.
+            variables: of its environment.
         """
-        self._send(Fork(worker_id, program), (main, control, progress, log))
+        fork = Fork(worker_id, program, list(cores), dict(variables or {}))
+        self._send(fork, (main, control, progress, log))
+
+    def terminate(self, worker_id: str) -> None:
+        """Ask to SIGTERM a worker and its process group."""
+        self._send(Terminate(worker_id), ())
 
     def kill(self, worker_id: str) -> None:
         """Ask to SIGKILL a worker and its process group; `Exited` follows."""
@@ -442,8 +460,13 @@ class _Server:
         if not packet:
             raise EOFError("The owner has closed its end")
         match _requests.decode(packet):
-            case Fork(worker_id, program):
-                return self._fork(worker_id, program, descriptors)
+            case Fork() as order:
+                return self._fork(order, descriptors)
+            case Terminate(worker_id):
+                if worker_id in self._pids:
+                    # Not permitted: as in `_kill_group`.
+                    with contextlib.suppress(PermissionError, ProcessLookupError):
+                        os.killpg(self._pids[worker_id], signal.SIGTERM)
             case KillGroup(worker_id):
                 if worker_id in self._pids:
                     _kill_group(self._pids[worker_id])
@@ -451,9 +474,8 @@ class _Server:
                 importlib.import_module(module)
         return None
 
-    def _fork(
-        self, worker_id: str, program: str, descriptors: list[int]
-    ) -> Callable[[], None] | None:
+    def _fork(self, order: Fork, descriptors: list[int]) -> Callable[[], None] | None:
+        worker_id = order.worker_id
         server_pid = os.getpid()
         try:
             pid = os.fork()
@@ -465,7 +487,7 @@ class _Server:
             die_with_parent(server_pid)
             self._leave()
             main, control, progress, log = descriptors
-            return lambda: _become_worker(program, main, control, progress, log)
+            return lambda: _become_worker(order, main, control, progress, log)
         # Both sides do this: whoever comes first, it holds from now on.
         with contextlib.suppress(PermissionError, ProcessLookupError):
             os.setpgid(pid, pid)
@@ -545,7 +567,7 @@ def _find_program(program: str) -> Program:
 
 
 def _become_worker(
-    program: str, main: int, control: int, progress: int, log: int
+    order: Fork, main: int, control: int, progress: int, log: int
 ) -> None:
     """Run as a worker on these descriptors; the process ends here."""
     code = _EXIT_ERROR
@@ -556,7 +578,10 @@ def _become_worker(
         _prepare_interpreter()
         cell = Progress(progress)
         os.close(progress)
-        code = _find_program(program)(
+        os.environ.update(order.variables)
+        if order.cores:
+            os.sched_setaffinity(0, order.cores)
+        code = _find_program(order.program)(
             socket.socket(fileno=main), socket.socket(fileno=control), cell
         )
         # What user code has asked for at its end; threads of it are not waited for.

@@ -76,6 +76,8 @@ class FailureKind(enum.StrEnum):
     REFUSED = "refused"  # the endpoint does not take the task
     LOST = "lost"  # the endpoint was restarted and knows the task no more
     OUT_OF_MEMORY = "out_of_memory"  # the worker died of it
+    MEMORY_LIMIT = "memory_limit"  # the worker took more than it may
+    WORK_DIR_LIMIT = "work_dir_limit"  # the task wrote more than it may
     WORKER_TYPE = "worker_type"  # there are no workers of the type it asks for
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"

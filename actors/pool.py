@@ -18,9 +18,10 @@ import logging
 import os
 import select
 import shutil
+import signal
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -56,7 +57,12 @@ from actors.messages import (
     from_worker,
 )
 from actors.pipe import MAX_FRAME_BYTES, FrameReader, FrameWriter
-from actors.process import kill_group, read_usage
+from actors.process import (
+    kill_group,
+    read_descendants_rss,
+    read_oom_kills,
+    read_usage,
+)
 from actors.worker import PROGRESS_BYTES, Progress
 from actors.worker_log import TAIL_CHARACTERS, WorkerLog
 
@@ -171,6 +177,7 @@ class Pool:
         self._last_output: list[tuple[WorkerId, int, bytes]] = []
         # Whoever was asked last had answered when we looked.
         self._is_answered_at_once = False
+        self._oom_kills = read_oom_kills()  # when we looked last
         self._is_closed = False
 
     def fileno(self) -> int:
@@ -191,7 +198,14 @@ class Pool:
         """Start the fork server now: it imports what workers need meanwhile."""
         self._running_server()
 
-    def start(self, worker_id: WorkerId, program: str = "") -> None:
+    def start(
+        self,
+        worker_id: WorkerId,
+        program: str = "",
+        *,
+        cores: Sequence[int] = (),
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         """Make a worker; `WorkerStarted` follows, or `WorkerDied` if it cannot be.
 
         Tasks may be assigned at once.
@@ -199,6 +213,8 @@ class Pool:
         Args:
             worker_id: also the name of its log file; never used before in this pool.
             program: what it runs; default: as all the pool's workers.
+            cores: that it may use; empty: all that this process may.
+            variables: of its environment, beyond this process's.
 
         Raises:
             ValueError: such a worker exists, or the name cannot be that of a file.
@@ -234,6 +250,8 @@ class Pool:
             memory,
             log_file,
             program or self._program,
+            cores=cores,
+            variables=variables,
         )
         self._watch_server()
         if self._initializer is not None:
@@ -321,21 +339,32 @@ class Pool:
             worker.is_stopping = True
             self._flush(worker)
 
+    def terminate(self, worker_id: WorkerId) -> None:
+        """SIGTERM a worker and its process group: its task may end in order."""
+        if worker_id in self._workers and self._server is not None:
+            self._server.terminate(worker_id)
+            self._watch_server()
+
     def kill(self, worker_id: WorkerId) -> None:
         """SIGKILL a worker and its process group; `WorkerDied` follows."""
         if worker_id in self._workers and self._server is not None:
             self._server.kill(worker_id)
             self._watch_server()
 
-    def usage(self) -> dict[WorkerId, WorkerUsage]:
-        """Return what the living workers take, and how far they are."""
+    def usage(self, *, of_all: bool = False) -> dict[WorkerId, WorkerUsage]:
+        """Return what the living workers take, and how far they are.
+
+        Args:
+            of_all: whether the memory of what they have started counts, too.
+        """
         usages = {}
         for worker in self._workers.values():
             usage = read_usage(worker.pid) if worker.pid else None
             if usage is not None:
+                started = read_descendants_rss(worker.pid) if of_all else 0
                 usages[worker.worker_id] = WorkerUsage(
                     worker.pid,
-                    usage.rss_bytes,
+                    usage.rss_bytes + started,
                     usage.cpu_seconds,
                     *worker.progress.read(),
                 )
@@ -609,9 +638,18 @@ class Pool:
                 stderr_tail=tail,
                 begun_direct=worker.progress.begun_direct,
                 is_impossible=worker.is_impossible,
+                has_memory_run_out=self._has_memory_run_out(exited),
             )
         )
         self._forget(worker)
+
+    def _has_memory_run_out(self, exited: Exited | None) -> bool:
+        """Tell whether the kernel killed somebody for want of memory meanwhile."""
+        if exited is None or exited.signal != signal.SIGKILL:
+            return False
+        kills, before = read_oom_kills(), self._oom_kills
+        self._oom_kills = kills
+        return kills > before
 
     def _forget(self, worker: _Worker) -> None:
         if worker.is_main_open:

@@ -27,6 +27,7 @@ __all__ = [
     "kill_group",
     "kill_session",
     "name_process",
+    "read_descendants_rss",
     "read_oom_kills",
     "read_usage",
 ]
@@ -292,6 +293,34 @@ def read_usage(pid: int) -> ProcessUsage | None:
     return ProcessUsage(int(stat[_RSS_PAGES]) * _PAGE_BYTES, ticks / _TICKS_PER_SECOND)
 
 
+def _children(pid: int) -> list[int]:
+    """Return the living children of a process, of all its threads."""
+    found: list[int] = []
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
+                found += map(int, file.read().split())
+    except OSError:
+        pass  # it is gone, or a thread of it
+    return found
+
+
+def read_descendants_rss(pid: int) -> int:
+    """Return the resident bytes of what a process has started, without itself.
+
+    Memory that several share counts for each.
+    """
+    total = 0
+    waiting = _children(pid)
+    while waiting:
+        child = waiting.pop()
+        usage = read_usage(child)
+        if usage is not None:
+            total += usage.rss_bytes
+            waiting += _children(child)
+    return total
+
+
 def find_outer_pid(parent_pid: int, inner_pid: int) -> int:
     """Find a process by the pid that it has for its parent, in a container perhaps.
 
@@ -302,18 +331,14 @@ def find_outer_pid(parent_pid: int, inner_pid: int) -> int:
     Returns:
         Its pid for us; 0: it is gone, or the kernel does not tell.
     """
-    try:
-        with open(f"/proc/{parent_pid}/task/{parent_pid}/children", "rb") as file:
-            children = file.read().split()
-        for child in children:
-            with open(f"/proc/{int(child)}/status", "rb") as file:
-                for line in file:
-                    if line.startswith(b"NSpid:"):
-                        if int(line.split()[-1]) == inner_pid:
-                            return int(child)
-                        break
-    except (OSError, ValueError):
-        pass
+    for child in _children(parent_pid):
+        try:
+            with open(f"/proc/{child}/status", "rb") as file:
+                inner = [line for line in file if line.startswith(b"NSpid:")]
+        except OSError:
+            continue
+        if inner and int(inner[0].split()[-1]) == inner_pid:
+            return child
     return 0
 
 

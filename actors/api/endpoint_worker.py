@@ -1,10 +1,12 @@
 """What an endpoint's workers run: tasks that may call others on the same endpoint."""
 
+import os
 import socket
 
 from actors.api.within import go_within
 from actors.messages import TaskWaits
 from actors.worker import Progress, Worker
+from actors.workplace import find_workplace
 
 __all__ = ["run_worker"]
 
@@ -20,4 +22,4 @@ def run_worker(main: socket.socket, control: socket.socket, progress: Progress) 
         worker.say(TaskWaits(is_waiting), _MESSAGE_BYTES, now=True)
 
     go_within(waits, hosts_actor=False)
-    return worker.run()
+    return worker.run(find_workplace(os.environ))

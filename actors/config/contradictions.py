@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from actors.config.affinity import parse_list
 from actors.config.container_command import find_container_problems
 from actors.config.launch_command import find_launch_problems
 from actors.config.listen import dialled_url, parse_listen, parse_web_listen
@@ -43,8 +44,7 @@ def find_contradictions(config: EndpointConfig) -> Iterator[Contradiction]:
     yield from _in_environment(("blocks", "environment"), config.blocks.environment)
     yield from _in_worker_types(config)
     yield from _in_metrics(config)
-    if _NUL in config.workers.init:
-        yield Contradiction(("workers", "init"), "must not contain the character NUL")
+    yield from _in_workers(config)
 
 
 def _in_transport(config: EndpointConfig) -> Iterator[Contradiction]:
@@ -113,6 +113,34 @@ def _in_environment(key: Key, environment: dict[str, str]) -> Iterator[Contradic
             )
         if _NUL in value:
             yield Contradiction(key, "must not contain the character NUL", item=name)
+
+
+def _in_workers(config: EndpointConfig) -> Iterator[Contradiction]:
+    workers = config.workers
+    for key, value in (("init", workers.init), ("work_root", workers.work_root)):
+        if _NUL in value:
+            yield Contradiction(("workers", key), "must not contain the character NUL")
+    if workers.accelerators and workers.accelerator_count:
+        yield Contradiction(
+            ("workers", "accelerator_count"),
+            "must be left out where accelerators names them",
+            (("workers", "accelerators"),),
+        )
+    if workers.work_dir_limit_bytes and workers.work_dirs == "none":
+        yield Contradiction(
+            ("workers", "work_dir_limit_bytes"),
+            'must be 0 unless work_dirs is "task" or "worker": there is no folder',
+            (("workers", "work_dirs"),),
+        )
+    if workers.cpu_affinity.startswith("list:"):
+        count = len(parse_list(workers.cpu_affinity))
+        if workers.workers_per_node > count:
+            yield Contradiction(
+                ("workers", "cpu_affinity"),
+                f"must have cores for workers_per_node {workers.workers_per_node} "
+                f"workers, not {count}",
+                (("workers", "workers_per_node"),),
+            )
 
 
 def _in_worker_types(config: EndpointConfig) -> Iterator[Contradiction]:

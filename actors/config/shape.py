@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from actors.config.affinity import AFFINITY_PATTERN
+
 __all__ = [
     "NAME_PATTERN",
     "BlocksConfig",
@@ -36,7 +38,7 @@ _LONGEST_DURATION = 10 * 365 * 86_400.0  # ten years
 _MOST = 1_000_000  # blocks, nodes, workers
 _MOST_TASKS = 1_000_000_000
 _LARGEST_FRAME_BYTES = 2**31 - 1
-_MOST_UNREAD_BYTES = 2**50
+_MOST_BYTES = 2**50
 # A manager's report on a thousand workers fits.
 _SMALLEST_FRAME_BYTES = 2**20
 
@@ -66,6 +68,10 @@ def _duration(description: str) -> msgspec.Meta:
 
 def _count(description: str, least: int = 0) -> msgspec.Meta:
     return _says(description, ge=least, le=_MOST)
+
+
+def _bytes(description: str) -> msgspec.Meta:
+    return _says(description, ge=0, le=_MOST_BYTES)
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -195,6 +201,98 @@ class WorkersConfig(_Section, frozen=True, kw_only=True):
             "virtual environment; not a template"
         ),
     ] = ""
+    max_tasks_per_worker: Annotated[
+        int,
+        _says(
+            "Tasks that a worker process runs before another one takes its place; "
+            "0: any number",
+            ge=0,
+            le=_MOST_TASKS,
+        ),
+    ] = 0
+    max_worker_growth_bytes: Annotated[
+        int,
+        _bytes(
+            "Bytes that a worker process may grow by before another one takes its "
+            "place; 0: any number"
+        ),
+    ] = 0
+    memory_limit_bytes: Annotated[
+        int,
+        _bytes(
+            "Bytes of memory that a worker process may take, with what it starts; a "
+            "task that takes more is ended, and fails with an OutOfMemoryError; 0: any "
+            "number"
+        ),
+    ] = 0
+    cpu_affinity: Annotated[
+        str,
+        _says(
+            'Which cores a worker has for itself: "none", "block" (neighbours), '
+            '"block-reverse", "alternating" (every nth), or "list:0-1:2,3", the cores '
+            "of each worker",
+            must='be "none", "block", "block-reverse", "alternating", or a list such '
+            'as "list:0-1:2,3"',
+            pattern=AFFINITY_PATTERN,
+        ),
+    ] = "none"
+    accelerators: Annotated[
+        list[str],
+        _says(
+            "Names of a node's accelerators, one for each worker in turn; it learns "
+            "its own by CUDA_VISIBLE_DEVICES and the like"
+        ),
+    ] = []
+    accelerator_count: Annotated[
+        int,
+        _count(
+            "The same, where they have no names: how many a node has. Those that the "
+            "batch system has chosen, or 0, 1, and so on"
+        ),
+    ] = 0
+    work_dirs: Annotated[
+        Literal["none", "task", "worker"],
+        _says(
+            "Whose folder is a task's current one, made empty and removed after it: "
+            '"task", "worker"; "none": no folder is made'
+        ),
+    ] = "none"
+    work_root: Annotated[
+        str, _says('Folder in which these are made; "": the one for temporary files')
+    ] = ""
+    work_dir_limit_bytes: Annotated[
+        int,
+        _bytes(
+            "Bytes that a work folder may hold; a task that writes more fails with a "
+            "WorkDirLimitError; 0: any number"
+        ),
+    ] = 0
+    idle_timeout: Annotated[
+        float,
+        _duration(
+            "Seconds without a task after which a manager ends, and with its last one "
+            "the block; 0: never"
+        ),
+    ] = 0.0
+    max_tasks: Annotated[
+        int,
+        _says(
+            "Tasks that a manager runs; then it ends; 0: any number",
+            ge=0,
+            le=_MOST_TASKS,
+        ),
+    ] = 0
+    exit_on_exception: Annotated[
+        bool, _says("Whether a manager ends after a task that raised an exception")
+    ] = False
+    termination_grace: Annotated[
+        float,
+        _duration(
+            "Seconds that running tasks have to end in order when their block is "
+            "ended: they get SIGTERM (a SystemExit, if they do not handle it), and run "
+            "elsewhere again if they raise; 0: they are not told"
+        ),
+    ] = 0.0
 
 
 class WorkerTypeConfig(_Section, frozen=True, kw_only=True):
@@ -312,7 +410,7 @@ class LimitsConfig(_Section, frozen=True, kw_only=True):
             "Bytes of results in memory that one client may leave unread; until it "
             "reads, its other tasks wait, and new ones stay with it",
             ge=_SMALLEST_FRAME_BYTES,
-            le=_MOST_UNREAD_BYTES,
+            le=_MOST_BYTES,
         ),
     ] = 2**30
 

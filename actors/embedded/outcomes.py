@@ -19,6 +19,7 @@ from actors.errors import (
     TaskFailed,
     TaskLost,
     TaskTimeoutError,
+    WorkDirLimitError,
     WorkerCrashed,
     WorkerTypeError,
 )
@@ -36,6 +37,8 @@ _PICKLE = b"\x80"
 _CLASSES: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.WORKER_DIED: WorkerCrashed,
     FailureKind.OUT_OF_MEMORY: OutOfMemoryError,
+    FailureKind.MEMORY_LIMIT: OutOfMemoryError,
+    FailureKind.WORK_DIR_LIMIT: WorkDirLimitError,
     FailureKind.WORKER_TYPE: WorkerTypeError,
     FailureKind.TIMED_OUT: TaskTimeoutError,
     FailureKind.CANCELLED: TaskCancelledError,

@@ -79,7 +79,12 @@ __all__ = ["Exchange", "InterchangeSettings"]
 _FAILED_TOGETHER = 500
 # Failures that cost an infrastructure attempt instead of ending the task.
 _INFRASTRUCTURE = frozenset(
-    {FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST, FailureKind.BLOCK_FAILED}
+    {
+        FailureKind.WORKER_DIED,
+        FailureKind.OUT_OF_MEMORY,
+        FailureKind.MANAGER_LOST,
+        FailureKind.BLOCK_FAILED,
+    }
 )
 
 

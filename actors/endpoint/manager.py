@@ -25,6 +25,7 @@ from actors.endpoint.hosts import Host, Hosts
 from actors.errors import BrokenInvariant
 from actors.logic.allotment import share_out
 from actors.logic.backoff import Backoff
+from actors.logic.care import EXIT_OVER_LIMIT, CareSettings, Place, over_memory
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.prefetch import Prefetch
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
@@ -38,6 +39,7 @@ from actors.logic.workers import (
     StopWorker,
     TasksRan,
     TasksRecalled,
+    TerminateWorker,
     WorkerDied,
     WorkerSaid,
     WorkerStarted,
@@ -87,6 +89,7 @@ __all__ = [
     "ManagerSettings",
     "MeasureWorkers",
     "ReleaseType",
+    "RemoveWorkDirs",
     "WorkerUsage",
     "WorkersMeasured",
 ]
@@ -122,6 +125,9 @@ SPARE_PERIOD = 1.0
 # A worker that is not plain makes room for a plain one when it was idle for so long,
 # and when nobody of its type is left, its environment is released. As in funcX.
 TYPE_IDLE_PERIOD = 60.0
+# Memory is measured so often where it is limited. Chosen: a task that takes ten
+# gigabytes a second is ended five above its limit; a look costs some 50 µs per worker.
+MEASURE_PERIOD = 0.5
 # Room for the other fields of a frame that carries one result.
 FRAME_OVERHEAD_BYTES = 4096
 
@@ -129,6 +135,15 @@ FRAME_OVERHEAD_BYTES = 4096
 @dataclass(frozen=True, slots=True)
 class MeasureWorkers(Effect):
     """Measure memory and CPU time; answered with `WorkersMeasured`."""
+
+    of_all: bool = False  # with the memory of what workers have started
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveWorkDirs(Effect):
+    """Remove what a dead worker has left of its work folders."""
+
+    worker_id: WorkerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +192,7 @@ class ManagerSettings:
         wall_offset: seconds since 1970 = now + wall_offset.
         start_timeouts: {type of worker, besides plain ones: seconds that the first one
             of them has to start}.
+        care: of the workers, and of the manager itself.
     """
 
     manager_id: ManagerId
@@ -190,6 +206,7 @@ class ManagerSettings:
     heartbeat_period: float = 30.0
     wall_offset: float = 0.0
     start_timeouts: Mapping[str, float] = field(default_factory=dict)
+    care: CareSettings = CareSettings()
 
 
 _LeaseKey = tuple[TaskId, int]
@@ -200,14 +217,22 @@ class _Worker:
 
     __slots__ = (
         "backlog",
+        "first_rss_bytes",
         "head_since",
         "idle_since",
         "is_killed",
+        "is_open",
         "is_recalled",
+        "is_retiring",
         "is_started",
+        "is_terminated",
         "is_waiting",
         "next_seq",
+        "over_bytes",
         "pid",
+        "place",
+        "ran",
+        "replaces",
         "reported",
         "start_by",
         "worker_id",
@@ -222,6 +247,14 @@ class _Worker:
         self.pid = 0
         self.is_started = False
         self.is_killed = False  # or told to end
+        self.is_open = False  # it may be given tasks
+        self.is_retiring = False  # it has been given its last task
+        self.is_terminated = False  # its task was asked to end in order
+        self.place = 0  # among the node's workers
+        self.ran = 0  # tasks that have ended there
+        self.first_rss_bytes = 0  # what it took when it was measured first
+        self.replaces: WorkerId | None = None  # who shall end once this one is up
+        self.over_bytes = 0  # of memory, for which it is killed; 0: it is not
         self.is_recalled = False  # a recall is under way
         self.is_waiting = False  # its head waits for other tasks
         self.backlog: deque[tuple[int, Leased]] = deque()
@@ -278,6 +311,12 @@ class Manager:
         self._spares_at = math.inf  # when to look for workers that nobody needs
         self._is_drain_told = False  # the interchange leases us no more
         self._is_over = False
+        self._measure_at = now if settings.care.measures else math.inf
+        self._given = 0  # tasks that were given to workers, and not taken back
+        self._retiring = 0  # workers that run their last tasks
+        self._busy_at = now  # when there was something to do last
+        self._idle_at = now + (settings.care.idle_timeout or math.inf)
+        self._leaves = ""  # why we drain by ourselves
 
     # The loop's calls
 
@@ -327,6 +366,7 @@ class Manager:
                 self._is_drain_told = True
                 self._drain(now, turn)
             case Stop(reason):
+                reason = self._leaves or reason
                 self.membership.send(Goodbye(reason), now, turn)
                 self._exit(0, reason, turn)
             case Quit(reason):
@@ -350,6 +390,9 @@ class Manager:
             case WorkerStarted(worker_id, pid):
                 worker = self.workers[worker_id]
                 worker.is_started, worker.pid = True, pid
+                worker.is_open = not worker.is_killed
+                if worker.replaces is not None:
+                    self._retire_replaced(worker, turn)
                 self._start_backoff.reset()
                 self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
                 self._assign(now, turn)
@@ -361,6 +404,8 @@ class Manager:
                 if usage.keys() - self._usage.keys():
                     self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
                 self._usage = usage
+                if self.settings.care.measures:
+                    self._judge(now, turn)
         self._quit_if_ready(now, turn)
         return turn
 
@@ -385,6 +430,11 @@ class Manager:
             self._end_late(now, turn)
         if self._report_at() <= now:
             self._report(now, turn)
+        if self._measure_at <= now:
+            self._measure_at = now + MEASURE_PERIOD
+            turn.effects.append(MeasureWorkers(of_all=True))
+        if self._idle_at <= now:
+            self._leave_if_idle(now, turn)
         self._quit_if_ready(now, turn)
         return turn
 
@@ -395,6 +445,8 @@ class Manager:
             min(self._starts_due, default=math.inf),
             self._recall_at(),
             self._report_at(),
+            self._measure_at,
+            self._idle_at,
             self._spares_at,
             self._timeout_at() if self._has_timeouts else math.inf,
             self._types_at() if self._has_types else math.inf,
@@ -482,6 +534,7 @@ class Manager:
             held = [Holding(t.task_id, t.attempt) for t in tasks]
             self.membership.send(Returned(held), now, turn)
             return
+        self._busy_at = now
         is_typed = any(task.worker_type for task in tasks)
         if is_typed:
             tasks = self._of_known_types(tasks, now, turn)
@@ -548,10 +601,8 @@ class Manager:
         if self._is_typed:
             self._assign_by_type(now, turn)
         elif self.queue:
-            ready = [
-                w for w in self.workers.values() if w.is_started and not w.is_killed
-            ]
-            self._deal(self.queue, ready, self._places, now, turn)
+            ready = [w for w in self.workers.values() if w.is_open]
+            self._deal(self.queue, ready, self._places - self._retiring, now, turn)
 
     def _deal(
         self,
@@ -588,6 +639,10 @@ class Manager:
         now: float,
         turn: Turn,
     ) -> None:
+        if self.settings.care.counts:
+            count = min(count, self._room_at(worker))
+            if count <= 0:
+                return
         runs = []
         was_idle = not worker.backlog
         for _ in range(min(count, len(queue))):
@@ -601,6 +656,11 @@ class Manager:
         if was_idle:
             worker.head_since = now
         turn.effects.append(AssignTasks(worker.worker_id, runs))
+        if self.settings.care.counts:
+            self._given += len(runs)
+            limit = self.settings.care.max_tasks_per_worker
+            if limit and worker.ran + len(worker.backlog) >= limit:
+                self._retire(worker, now, turn)
 
     def _cancel(
         self, task_ids: Iterable[TaskId], now: float, turn: Turn, *, if_running: bool
@@ -639,26 +699,41 @@ class Manager:
 
     # Workers
 
-    def _start_worker(self, now: float, turn: Turn, worker_type: str = "") -> None:
+    def _start_worker(
+        self, now: float, turn: Turn, worker_type: str = "", place: int | None = None
+    ) -> _Worker:
         self._started_workers += 1
         worker_id = WorkerId(f"{self.settings.manager_id}-w{self._started_workers}")
-        worker = self.workers[worker_id] = _Worker(worker_id, worker_type)
+        worker = _Worker(worker_id, worker_type)
         worker.idle_since = now
         if worker_type:
             self._typed_workers += 1
             self._has_types = True
             self._release_types.pop(worker_type, None)
             worker.start_by = now + self.settings.start_timeouts[worker_type]
-        turn.effects.append(StartWorker(worker_id, worker_type=worker_type))
+        worker.place = self._free_place() if place is None else place
+        places = self.settings.care.places
+        what = places[worker.place] if places else Place()
+        self.workers[worker_id] = worker
+        start = StartWorker(worker_id, worker_type=worker_type, place=what)
+        turn.effects.append(start)
+        return worker
+
+    def _free_place(self) -> int:
+        """Return the place that the fewest workers have."""
+        taken = [0] * self.settings.slots
+        for worker in self.workers.values():
+            taken[worker.place] += 1
+        return taken.index(min(taken))
 
     def _stop(self, worker: _Worker, turn: Turn) -> None:
         """Let an idle worker end."""
-        worker.is_killed = True
+        worker.is_killed, worker.is_open = True, False
         turn.effects.append(StopWorker(worker.worker_id))
 
     def _kill(self, worker: _Worker, turn: Turn) -> None:
         if not worker.is_killed:
-            worker.is_killed = True
+            worker.is_killed, worker.is_open = True, False
             turn.effects.append(KillWorker(worker.worker_id))
 
     def _recall(self, worker: _Worker, turn: Turn) -> None:
@@ -687,13 +762,22 @@ class Manager:
             if self._dropped and _key(task) in self._dropped:
                 self._dropped.discard(_key(task))
                 continue
+            if worker.is_terminated and not ran.is_success:
+                outcomes.append(self._terminated_outcome(task, worker, now))
+                continue
             outcomes.append(self._outcome(task, ran, worker.worker_id, limit))
+        worker.ran += len(results)
+        self._busy_at = now
         worker.head_since = now if backlog else math.inf
         worker.idle_since = now
         self._depth.observed(busy, len(results))
         self._ahead.observed(busy, len(results))
         self._finish(outcomes, now, turn)
         self._end_head(worker, turn)
+        if not (backlog or worker.is_open):
+            self._stop_if_retired(worker, turn)
+        if self._limits_itself:
+            self._leave_if_due(results, now, turn)
         self._assign(now, turn)
 
     def _recalled(
@@ -705,6 +789,7 @@ class Manager:
         worker.backlog = deque(x for x in worker.backlog if x[0] not in back)
         if not worker.backlog:
             worker.head_since = math.inf
+            self._stop_if_retired(worker, turn)
         self._requeue(tasks, now, turn)
         self._end_head(worker, turn)
         if any(self._is_unwanted(task) for _, task in list(worker.backlog)[1:]):
@@ -717,6 +802,7 @@ class Manager:
 
     def _requeue(self, tasks: list[Leased], now: float, turn: Turn) -> None:
         """Put unstarted tasks back, except those that nobody wants any more."""
+        self._given -= len(tasks) if self.settings.care.counts else 0
         cancelled = [t for t in tasks if _key(t) in self._cancelled]
         wanted = [t for t in tasks if not self._is_unwanted(t)]
         for task in reversed(wanted):
@@ -729,7 +815,12 @@ class Manager:
 
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
         worker = self.workers.pop(death.worker_id)
+        self._busy_at = now
         self._usage.pop(death.worker_id, None)
+        if worker.is_retiring:
+            self._retiring -= 1
+        if self.settings.care.has_work_dirs:
+            turn.effects.append(RemoveWorkDirs(death.worker_id))
         self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
         # What had begun may have had effects; what had not is as good as new.
         begun = [t for seq, t in worker.backlog if seq <= death.begun_seq]
@@ -754,6 +845,8 @@ class Manager:
                     death.stderr_tail,
                 )
                 outcomes.append(self._lost_outcome(task, failure, worker, now))
+            elif worker.is_terminated and not worker.over_bytes:
+                outcomes.append(self._terminated_outcome(task, worker, now))
             else:
                 outcomes.append(self._death_outcome(task, death, worker, now))
             self._timed_out.discard(_key(task))
@@ -768,6 +861,8 @@ class Manager:
         else:
             # It never came up: something is wrong that a quick retry will not heal.
             self._starts_due.append(now + self._start_backoff.next())
+        if self._limits_itself:
+            self._leave_if_due([], now, turn)
         if self.is_draining:
             self._hand_back(now, turn)
         else:
@@ -863,7 +958,7 @@ class Manager:
     def _spares(self) -> int:
         """How many workers there are beyond those that may run tasks; < 0: lacking."""
         usable = sum(
-            not worker.is_waiting and not worker.is_killed
+            not (worker.is_waiting or worker.is_killed or worker.is_retiring)
             for worker in self.workers.values()
         )
         return usable - self.settings.slots
@@ -878,6 +973,123 @@ class Manager:
         if spares > len(idle):
             self._spares_at = now + SPARE_PERIOD
 
+    # Care
+
+    @property
+    def _limits_itself(self) -> bool:
+        care = self.settings.care
+        return bool(care.max_tasks or care.exit_on_exception)
+
+    @property
+    def _runs_anything(self) -> bool:
+        return any(worker.backlog for worker in self.workers.values())
+
+    def _room_at(self, worker: _Worker) -> int:
+        """Return how many more tasks a worker may be given."""
+        care, room = self.settings.care, WINDOW_AHEAD_LIMIT
+        if care.max_tasks:
+            room = min(room, care.max_tasks - self._given)
+        if care.max_tasks_per_worker:
+            done = worker.ran + len(worker.backlog)
+            room = min(room, care.max_tasks_per_worker - done)
+        return room
+
+    def _retire(self, worker: _Worker, now: float, turn: Turn) -> None:
+        """Give a worker nothing more, and start who takes its place at once."""
+        worker.is_open, worker.is_retiring = False, True
+        self._retiring += 1
+        if not self.is_draining and len(self.workers) < MAX_WORKERS:
+            self._start_worker(now, turn, worker.worker_type, worker.place)
+
+    def _retire_replaced(self, successor: _Worker, turn: Turn) -> None:
+        """Let the worker go whose successor is up."""
+        old = self.workers.get(successor.replaces or WorkerId(""))
+        successor.replaces = None
+        if old is None or not old.is_open:
+            return
+        old.is_open, old.is_retiring = False, True
+        self._retiring += 1
+        if len(old.backlog) > 1:
+            self._recall(old, turn)
+        self._stop_if_retired(old, turn)
+
+    def _stop_if_retired(self, worker: _Worker, turn: Turn) -> None:
+        if worker.is_retiring and not worker.backlog and not worker.is_killed:
+            self._stop(worker, turn)
+            worker.is_retiring = False
+            self._retiring -= 1
+
+    def _judge(self, now: float, turn: Turn) -> None:
+        """End workers that take too much memory, replace those that grew too much."""
+        care = self.settings.care
+        replaced = {worker.replaces for worker in self.workers.values()}
+        for worker in list(self.workers.values()):
+            usage = self._usage.get(worker.worker_id)
+            if usage is None or worker.is_killed:
+                continue
+            rss_bytes = usage.rss_bytes
+            worker.first_rss_bytes = worker.first_rss_bytes or rss_bytes
+            growth = rss_bytes - worker.first_rss_bytes
+            if care.memory_limit_bytes and rss_bytes > care.memory_limit_bytes:
+                worker.over_bytes = rss_bytes
+                self._kill(worker, turn)
+            elif (
+                0 < care.max_worker_growth_bytes < growth
+                and worker.is_open
+                and worker.worker_id not in replaced
+                and len(self.workers) < MAX_WORKERS
+            ):
+                successor = self._start_worker(
+                    now, turn, worker.worker_type, worker.place
+                )
+                successor.replaces = worker.worker_id
+
+    def _terminate(self, turn: Turn) -> None:
+        """Ask the tasks that run to end in order."""
+        for worker in self.workers.values():
+            if worker.backlog and not worker.is_killed:
+                worker.is_terminated = True
+                turn.effects.append(TerminateWorker(worker.worker_id))
+
+    def _leave_if_due(self, results: list[Ran], now: float, turn: Turn) -> None:
+        """Leave after the last task, or after one that raised."""
+        care = self.settings.care
+        has_raised = care.exit_on_exception and any(
+            ran.failure is not None and ran.failure.kind is FailureKind.EXCEPTION
+            for ran in results
+        )
+        if has_raised:
+            self._leave("a task raised an exception (exit_on_exception)", now, turn)
+        elif 0 < care.max_tasks <= self._given and not self._runs_anything:
+            self._leave(f"it has run {care.max_tasks} tasks (max_tasks)", now, turn)
+
+    def _leave_if_idle(self, now: float, turn: Turn) -> None:
+        timeout = self.settings.care.idle_timeout
+        self._idle_at = now + timeout
+        is_busy = (
+            self.queue
+            or self.typed
+            or self.outbox
+            or self.hosts.by_worker
+            or self._runs_anything
+        )
+        if is_busy or not self.membership.is_in:
+            return
+        if self._busy_at + timeout > now:
+            self._idle_at = self._busy_at + timeout
+            return
+        self._leave(f"it was idle for {timeout:g} s (idle_timeout)", now, turn)
+
+    def _leave(self, reason: str, now: float, turn: Turn) -> None:
+        """Drain by ourselves: the interchange stops us when we have nothing left."""
+        if self._leaves:
+            return
+        self._leaves = reason
+        self._idle_at = math.inf
+        self._drain(now, turn)
+        # Who hears it gives us nothing more.
+        self._report(now, turn)
+
     # Types of workers
 
     @property
@@ -890,7 +1102,11 @@ class Manager:
         demand = {name: len(self._queue_of(name)) for name in ("", *self.typed)}
         alive: dict[str, list[_Worker]] = {}
         for worker in self.workers.values():
-            if not worker.is_killed and not worker.is_waiting:
+            if worker.is_retiring:
+                # It has its place until it has ended, and gets nothing more.
+                name = worker.worker_type
+                demand[name] = demand.get(name, 0) + 1
+            elif not worker.is_killed and not worker.is_waiting:
                 alive.setdefault(worker.worker_type, []).append(worker)
                 if worker.backlog:
                     name = worker.worker_type
@@ -904,9 +1120,12 @@ class Manager:
                 continue
             waiting = len(queue)
             self._change_workers(name, shares, alive, now, turn)
-            ready = [w for w in alive.get(name, ()) if w.is_started]
-            if ready and shares[name]:
-                self._deal(queue, ready, shares[name], now, turn)
+            ready = [w for w in alive.get(name, ()) if w.is_open]
+            retiring = sum(
+                w.is_retiring and w.worker_type == name for w in self.workers.values()
+            )
+            if ready and shares[name] > retiring:
+                self._deal(queue, ready, shares[name] - retiring, now, turn)
             if len(queue) < waiting:
                 self._services += 1
                 self._served[name] = self._services
@@ -935,8 +1154,7 @@ class Manager:
                 self._stop(victim, turn)
             if len(self.workers) >= MAX_WORKERS:
                 return
-            self._start_worker(now, turn, name)
-            mine.append(next(reversed(self.workers.values())))
+            mine.append(self._start_worker(now, turn, name))
 
     def _typed_worker_died(
         self, worker: _Worker, death: WorkerDied, now: float, turn: Turn
@@ -1100,15 +1318,38 @@ class Manager:
     def _death_outcome(
         self, task: Leased, death: WorkerDied, worker: _Worker, now: float
     ) -> Outcome:
-        settings = self.settings
+        care = self.settings.care
+        if worker.over_bytes:
+            peak_bytes = max(worker.over_bytes, death.peak_rss_bytes)
+            title = f"worker {self._name(worker)}"
+            failure = over_memory(title, peak_bytes, care.memory_limit_bytes)
+        elif death.exit_code == EXIT_OVER_LIMIT and care.has_work_dirs:
+            last = death.stderr_tail.strip().rpartition("\n")[2]
+            failure = Failure(FailureKind.WORK_DIR_LIMIT, last)
+        else:
+            kind, more = FailureKind.WORKER_DIED, ""
+            if death.has_memory_run_out and not worker.is_killed:
+                kind = FailureKind.OUT_OF_MEMORY
+                more = "; the kernel killed a process because memory ran out"
+            failure = Failure(
+                kind,
+                f"worker {self._name(worker)} {how_it_died(death)} while it ran the "
+                f"task; peak memory {death.peak_rss_bytes / 2**20:.0f} MiB{more}",
+                death.stderr_tail,
+            )
+        return self._lost_outcome(task, failure, worker, now)
+
+    def _terminated_outcome(self, task: Leased, worker: _Worker, now: float) -> Outcome:
+        """Tell that a task ended as its manager was asked to."""
         failure = Failure(
             FailureKind.WORKER_DIED,
-            f"worker {death.worker_id} (pid {worker.pid} on {settings.host}) "
-            f"{how_it_died(death)} while it ran the task; peak memory "
-            f"{death.peak_rss_bytes / 2**20:.0f} MiB",
-            death.stderr_tail,
+            f"worker {self._name(worker)} was asked to end while it ran the task: "
+            f"{self._quit_reason}",
         )
         return self._lost_outcome(task, failure, worker, now)
+
+    def _name(self, worker: _Worker) -> str:
+        return f"{worker.worker_id} (pid {worker.pid} on {self.settings.host})"
 
     def _lost_outcome(
         self, task: Leased, failure: Failure, worker: _Worker, now: float
@@ -1132,7 +1373,12 @@ class Manager:
         """Leases that we want to have at most; none while we drain."""
         if self.is_draining:
             return 0
-        return self._places * (1 + self._ahead.depth)
+        window = self._places * (1 + self._ahead.depth)
+        most = self.settings.care.max_tasks
+        if most:
+            running = sum(len(worker.backlog) for worker in self.workers.values())
+            return min(window, running + max(0, most - self._given))
+        return window
 
     @property
     def _places(self) -> int:
@@ -1188,7 +1434,7 @@ class Manager:
             )
         report = Report(self._reported_window, deltas, reports, self.is_draining)
         self.membership.send(report, now, turn)
-        turn.effects.append(MeasureWorkers())
+        turn.effects.append(MeasureWorkers(of_all=self.settings.care.measures))
 
     # The end
 
@@ -1196,9 +1442,11 @@ class Manager:
         """Hand back what has not begun, then leave; what runs is lost."""
         self._quit_reason = reason
         self._quit_by = now
-        is_busy = any(worker.backlog for worker in self.workers.values())
-        if self.queue or self.typed or is_busy:
-            self._quit_by += QUIT_PATIENCE
+        if self.queue or self.typed or self._runs_anything:
+            grace = self.settings.care.termination_grace
+            self._quit_by += max(QUIT_PATIENCE, grace)
+            if grace:
+                self._terminate(turn)
             self._drain(now, turn)
             # Answered with `Drain`: what was leased to us before has come by then.
             self._report(now, turn)
@@ -1207,8 +1455,11 @@ class Manager:
         if self._quit_by == math.inf:
             return
         is_ready = self._is_drain_told and not any(
-            worker.is_recalled for worker in self.workers.values()
+            worker.is_recalled or (worker.is_terminated and worker.backlog)
+            for worker in self.workers.values()
         )
+        if self.settings.care.termination_grace:
+            is_ready = is_ready and not self.outbox
         if is_ready or now >= self._quit_by or not self.membership.is_in:
             self._quit_by = math.inf
             self.membership.send(Goodbye(self._quit_reason), now, turn)
@@ -1226,6 +1477,11 @@ class Manager:
         assert all(self.typed.values()), "an empty queue was kept"
         typed = sum(bool(w.worker_type) for w in self.workers.values())
         assert typed == self._typed_workers
+        retiring = sum(worker.is_retiring for worker in self.workers.values())
+        assert retiring == self._retiring
+        for worker in self.workers.values():
+            is_closed = worker.is_killed or worker.is_retiring or not worker.is_started
+            assert worker.is_open != is_closed, "open and closed"
         for worker in self.workers.values():
             places += [_key(t) for _, t in worker.backlog]
             seqs = [seq for seq, _ in worker.backlog]

@@ -6,6 +6,8 @@ import importlib
 import logging
 import os
 import random
+import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -13,17 +15,22 @@ from functools import partial
 from pathlib import Path
 
 from actors.address import WITHIN_VARIABLE
+from actors.config import WorkersConfig
+from actors.config.affinity import accelerator_variables, cores_of
 from actors.endpoint.manager import (
     AbandonType,
     Manager,
     ManagerSettings,
     MeasureWorkers,
     ReleaseType,
+    RemoveWorkDirs,
     WorkersMeasured,
     WorkerUsage,
 )
 from actors.endpoint.shell import ActorShell, RootWatch, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
+from actors.errors import ConfigError
+from actors.logic.care import CareSettings, Place
 from actors.logic.turn import Effect
 from actors.logic.workers import (
     AssignTasks,
@@ -33,11 +40,13 @@ from actors.logic.workers import (
     StartWorker,
     StopWorker,
     TellWorker,
+    TerminateWorker,
     WorkerDied,
 )
 from actors.messages import BlockId, ManagerId, WorkerId, to_member
 from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
+from actors.workplace import WorkplaceSettings, make_work_root
 
 __all__ = ["ManagerShell", "run"]
 
@@ -61,14 +70,20 @@ class ManagerShell(ActorShell):
         inbox: where it puts what it has to say.
         pool: of plain workers.
         open_pool: makes the pool of a type; raises OSError with the reason why not.
+        workplaces: of the workers.
     """
 
     def __init__(
-        self, inbox: Inbox, pool: Pool, open_pool: Callable[[str], Pool]
+        self,
+        inbox: Inbox,
+        pool: Pool,
+        open_pool: Callable[[str], Pool],
+        workplaces: "Workplaces",
     ) -> None:
         super().__init__(inbox)
         self._pool = pool
         self._open_pool = open_pool
+        self._workplaces = workplaces
         self._pools: dict[str, Pool] = {}  # {type: its pool}
         self.runtime: Runtime | None = None  # whose sources the pools are
 
@@ -85,6 +100,8 @@ class ManagerShell(ActorShell):
                     pool.preload(_CALLING)
             case TellWorker(worker_id, message):
                 self._home(worker_id).tell(worker_id, message)
+            case TerminateWorker(worker_id):
+                self._home(worker_id).terminate(worker_id)
             case KillWorker(worker_id):
                 self._home(worker_id).kill(worker_id)
             case StopWorker(worker_id):
@@ -93,11 +110,13 @@ class ManagerShell(ActorShell):
                 self._pools[worker_type].give_up(why)
             case ReleaseType(worker_type):
                 self._release(worker_type)
-            case MeasureWorkers():
+            case RemoveWorkDirs(worker_id):
+                _remove(self._workplaces.root / worker_id)
+            case MeasureWorkers(of_all):
                 usage = {
                     worker_id: WorkerUsage(u.pid, u.rss_bytes, u.cpu_seconds)
                     for pool in (self._pool, *self._pools.values())
-                    for worker_id, u in pool.usage().items()
+                    for worker_id, u in pool.usage(of_all=of_all).items()
                 }
                 self.inbox.put(WorkersMeasured(usage))
             case _:
@@ -118,9 +137,13 @@ class ManagerShell(ActorShell):
         worker_id, become = order.worker_id, order.become
         try:
             pool = self._pool_of(order.worker_type)
-            pool.start(worker_id, _HOST_PROGRAM if become else "")
             if become:
+                pool.start(worker_id, _HOST_PROGRAM)
                 pool.assign(worker_id, [become])
+            else:
+                place = order.place
+                variables = {**place.variables, **self._workplaces.of(worker_id)}
+                pool.start(worker_id, cores=place.cores, variables=variables)
         except OSError as error:
             # No descriptors, no disk: the machine waits before it tries another.
             logger.error("%s could not be started: %s", worker_id, error)
@@ -153,15 +176,54 @@ class ManagerShell(ActorShell):
             threading.Thread(target=pool.close, daemon=True).start()
 
 
+class Workplaces:
+    """Where the workers' folders are, and what workers are told of them.
+
+    Args:
+        config: as endpoint.toml has it.
+    """
+
+    def __init__(self, config: WorkersConfig) -> None:
+        self._config = config
+        self.root = Path()
+        if config.work_dirs != "none":
+            parent = Path(config.work_root or tempfile.gettempdir())
+            self.root = make_work_root(parent)
+
+    def of(self, worker_id: WorkerId) -> dict[str, str]:
+        """Return the variables that tell a worker of its own; perhaps none."""
+        config = self._config
+        if config.work_dirs == "none" and not config.termination_grace:
+            return {}
+        return WorkplaceSettings(
+            config.work_dirs,
+            str(self.root / worker_id),
+            config.work_dir_limit_bytes,
+            config.termination_grace > 0,
+        ).variables()
+
+    def close(self) -> None:
+        """Remove them all."""
+        if self._config.work_dirs != "none":
+            shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, in a thread: it may hold much."""
+    threading.Thread(
+        target=shutil.rmtree, args=(folder, True), name="actors-remove", daemon=True
+    ).start()
+
+
 def run(around: Surroundings, block_id: BlockId, node: int) -> int:
     """Run the manager of one node until it ends; return its exit code."""
     status = around.read_status()
-    workers = around.config.workers.workers_per_node or len(os.sched_getaffinity(0))
+    slots, care = _care(around.config.workers)
     manager_id = ManagerId(f"{block_id}.{node}")
     settings = ManagerSettings(
         manager_id=manager_id,
         block_id=block_id,
-        slots=workers,
+        slots=slots,
         instance=around.instance,
         token=around.token,
         python=python_version(),
@@ -173,13 +235,21 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
             name: type_.start_timeout
             for name, type_ in around.config.worker_types.items()
         },
+        care=care,
     )
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
     logs = around.paths.blocks / block_id / "workers"
-    with Pool(logs, program=_WORKER_PROGRAM, starts_as_copy=True) as pool:
+    try:
+        workplaces = Workplaces(around.config.workers)
+    except OSError as error:
+        raise ConfigError(f"[workers] work_root cannot be used: {error}") from error
+    with (
+        contextlib.closing(workplaces),
+        Pool(logs, program=_WORKER_PROGRAM, starts_as_copy=True) as pool,
+    ):
         open_pool = partial(_open_pool, around, logs)
-        shell = ManagerShell(Inbox(), pool, open_pool)
+        shell = ManagerShell(Inbox(), pool, open_pool, workplaces)
         machine = Manager(settings, random.Random(manager_id), time.monotonic())
         runtime = Runtime(
             machine,
@@ -193,6 +263,42 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
             runtime.add_source(watch)
         with contextlib.closing(shell):
             return run_actor(shell, runtime, None)
+
+
+def _care(config: WorkersConfig) -> tuple[int, CareSettings]:
+    """Read what there is to care for.
+
+    Returns:
+        How many workers the node has, and the rest.
+
+    Raises:
+        ConfigError: the node does not have what the configuration asks for.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    # Where nothing is said, no accelerator is shared.
+    accelerators = len(config.accelerators) or config.accelerator_count
+    slots = config.workers_per_node or accelerators or len(cores)
+    places: tuple[Place, ...] = ()
+    if accelerators or config.cpu_affinity != "none":
+        try:
+            cores_of_each = cores_of(config.cpu_affinity, slots, cores)
+        except ValueError as error:
+            raise ConfigError(f"[workers] {error}") from error
+        variables = accelerator_variables(
+            config.accelerators, config.accelerator_count, slots, os.environ
+        )
+        places = tuple(map(Place, cores_of_each, variables))
+    return slots, CareSettings(
+        config.idle_timeout,
+        config.max_tasks,
+        config.exit_on_exception,
+        config.termination_grace,
+        config.memory_limit_bytes,
+        config.max_tasks_per_worker,
+        config.max_worker_growth_bytes,
+        places,
+        config.work_dirs != "none",
+    )
 
 
 def _open_pool(around: Surroundings, logs: Path, worker_type: str) -> Pool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from actors.logic.care import Place
 from actors.logic.turn import Effect
 from actors.messages import (
     Failure,
@@ -35,6 +36,7 @@ __all__ = [
     "TasksRan",
     "TasksRecalled",
     "TellWorker",
+    "TerminateWorker",
     "WorkerDied",
     "WorkerEvent",
     "WorkerSaid",
@@ -50,6 +52,7 @@ class StartWorker(Effect):
     worker_id: WorkerId
     become: HostActor | None = None  # the actor whose process it is; None: nobody's
     worker_type: str = ""  # its environment; "": plain
+    place: Place = Place()  # what it gets by its place on the node
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,13 @@ class RecallTasks(Effect):
 @dataclass(frozen=True, slots=True)
 class StopWorker(Effect):
     """End in order, after everything assigned has run; exit code 0."""
+
+    worker_id: WorkerId
+
+
+@dataclass(frozen=True, slots=True)
+class TerminateWorker(Effect):
+    """SIGTERM the worker and what it started: its task may end in order."""
 
     worker_id: WorkerId
 
@@ -151,6 +161,7 @@ class WorkerDied:
     begun_seq: int  # 0: none has
     stderr_tail: str  # the last 2,048 characters that it wrote, or why it is unknown
     begun_direct: int = 0  # of the calls that came from others; 0: none has
+    has_memory_run_out: bool = False  # the kernel killed somebody for that meanwhile
     is_impossible: bool = False  # nothing can start such a worker; stderr_tail says why
 
 
