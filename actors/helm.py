@@ -91,14 +91,17 @@ class Helm:
         """Run the loop until it is over, but for the time that callers do."""
         self._thread_id = threading.get_ident()
         while not self._loop.is_over:
-            if self._is_left_to_callers():
+            # Never wait for the lock: a caller may have come just now, and steer until
+            # it has what an errand of ours brings.
+            if self._is_left_to_callers() or not self._lock.acquire(blocking=False):
                 self._rest()
-                self._run_errands()
-                continue
-            with self._lock:
-                # Whoever was in the loop before us may have left some.
-                if not self._errands:
-                    self._loop.round(math.inf)
+            else:
+                try:
+                    # Whoever was in the loop before us may have left some.
+                    if not self._errands:
+                        self._loop.round(math.inf)
+                finally:
+                    self._lock.release()
             self._run_errands()
         # Nobody may be in the loop when its end is dealt with.
         with self._lock:

@@ -220,3 +220,49 @@ def test_an_inbox_can_be_woken_for_nothing() -> None:
     inbox.wake()
     assert inbox.read() == []
     inbox.close()
+
+
+class Hesitating(Counting):
+    """A loop whose thread is held up just before it takes the helm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hesitates, self.may_go_on = threading.Event(), threading.Event()
+        self.steerer = threading.get_ident()
+
+    @property
+    def is_idle(self) -> bool:
+        if threading.get_ident() != self.steerer and not self.may_go_on.is_set():
+            self.hesitates.set()
+            assert self.may_go_on.wait(60)
+        return True
+
+
+def test_who_comes_while_the_thread_is_about_to_take_the_helm_has_its_errands_run() -> (
+    None
+):
+    """What a caller waited for was left to a thread that waited for the caller."""
+    loop, is_done = Hesitating(), threading.Event()
+    helm = Helm(loop)
+    thread = threading.Thread(target=helm.run)
+    thread.start()
+    assert loop.hesitates.wait(60)
+
+    def is_steered() -> None:
+        loop.during = lambda: None
+        loop.may_go_on.set()
+        # By now it has found the helm taken.
+        threading.Timer(0.1, leave).start()
+
+    def leave() -> None:
+        helm.leave_to_thread(is_done.set)
+        eventually(is_done.is_set)
+        loop.wake()
+
+    loop.during = is_steered
+    loop.wake()
+    helm.steer(is_done.is_set, time.monotonic() + 60)
+    assert is_done.is_set()
+    loop.finish()
+    thread.join(60)
+    assert not thread.is_alive()
