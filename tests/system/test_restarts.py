@@ -36,6 +36,15 @@ def kill_interchange(endpoint: RunningEndpoint) -> None:
     )
 
 
+def await_accepted(endpoint: RunningEndpoint, count: int) -> None:
+    """Wait until the endpoint has so many tasks that have not ended."""
+    states = ("waiting-for-nodes", "waiting-for-launch", "running")
+    eventually(
+        lambda: sum(map(picture(endpoint).tasks.__getitem__, states)) == count,
+        what=f"{count} tasks to be at the endpoint",
+    )
+
+
 @pytest.mark.parametrize("durability", ["sync", "interval", "off"])
 def test_a_killed_interchange_costs_no_task_and_no_second_result(
     tmp_path: Path, durability: str
@@ -65,9 +74,7 @@ def test_an_interchange_is_restored_from_snapshots_too(tmp_path: Path) -> None:
     with RunningEndpoint() as endpoint, endpoint.executor() as executor:
         assert executor.submit(abs, -1).result(20) == 1
         mine = [executor.submit(tasks.wait_for, str(gate), n) for n in range(5)]
-        eventually(
-            lambda: all(len(f.history) >= 2 for f in mine), what="them to be sent"
-        )
+        await_accepted(endpoint, 5)
         kill_interchange(endpoint)
         endpoint.stop()
         command = [sys.executable, "-m", "actors", "journal", "compact"]
@@ -83,9 +90,7 @@ def test_the_quiesced_stays_so_until_it_is_resumed_whoever_dies(
     gate = tmp_path / "gate"
     with RunningEndpoint() as endpoint, endpoint.executor() as executor:
         mine = [executor.submit(tasks.wait_for, str(gate), n) for n in range(5)]
-        eventually(
-            lambda: all(len(f.history) >= 2 for f in mine), what="them to be sent"
-        )
+        await_accepted(endpoint, 5)
         order(endpoint, "quiesce")
         late = executor.submit(abs, -1)
         kill_interchange(endpoint)
