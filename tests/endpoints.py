@@ -38,12 +38,12 @@ _REPOSITORY = Path(__file__).parents[1]
 _MARK = "ACTORS_TEST_ENDPOINT"
 _SHM = Path("/dev/shm")
 # Imports of three actors on a busy machine.
-_START_TIMEOUT = 30.0
+_START_TIMEOUT = 60.0
 # The root gives its actors time to say goodbye; it must not need more.
-_STOP_TIMEOUT = 20.0
+_STOP_TIMEOUT = 30.0
 # Specified: a SIGKILL of `actors run` leaves no process behind within 2 s. The rest is
 # for machines that run more than this.
-_END_TIMEOUT = 5.0
+_END_TIMEOUT = 15.0
 _TAIL_LINES = 30
 # `actors` that dies with its parent: a test run that is killed leaves nothing, either.
 _BOOT = (

@@ -24,7 +24,7 @@ from tests.support import eventually
 __all__ = ["no_leaks"]
 
 # Workers that stood in for those that waited go after a second.
-_PATIENCE = 15.0
+_PATIENCE = 30.0
 # Those that the store keeps, and its locks.
 _MOST_OPEN_SEGMENTS = 32
 

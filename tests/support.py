@@ -11,13 +11,14 @@ _POLL_PERIOD = 0.005
 
 
 def eventually(
-    condition: Callable[[], object], within: float = 10, what: str = ""
+    condition: Callable[[], object], within: float = 30, what: str = ""
 ) -> None:
     """Wait until a condition holds, and fail if it never does.
 
     Args:
         condition: called again and again; any true value will do.
-        within: seconds.
+        within: seconds. What takes a moment may take many on a machine with a dozen
+            other tests; only who waits in vain waits so long.
         what: what is waited for, in the failure's message.
     """
     deadline = time.monotonic() + within

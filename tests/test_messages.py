@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors import messages
@@ -69,6 +69,8 @@ EVERY_WAY = [
     for direction, (union, decoder) in DIRECTIONS.items()
     for kind in typing.get_args(union)
 ]
+# There are many messages, and most have few fields.
+FEW = settings(max_examples=max(10, settings().max_examples // 4))
 EVERY_MESSAGE = {
     kind for union, _ in DIRECTIONS.values() for kind in typing.get_args(union)
 }
@@ -81,6 +83,7 @@ EVERY_MESSAGE = {
 def test_every_message_arrives_as_it_was_sent(
     kind: type[Message], decoder: Decoder[list[Any]]
 ) -> None:
+    @FEW
     @given(values(kind))
     def travels(message: Message) -> None:
         frame = encode_frame([message, message])
@@ -124,6 +127,7 @@ def test_every_way_is_tested() -> None:
 def test_what_may_not_come_this_way_is_refused(direction: str) -> None:
     union, decoder = DIRECTIONS[direction]
 
+    @FEW
     @given(st.data())
     def is_refused(data: st.DataObject) -> None:
         foreign = sorted(EVERY_MESSAGE - {*typing.get_args(union)}, key=str)
@@ -187,6 +191,7 @@ def test_no_bytes_do_anything_but_decode_or_be_refused(frame: bytes) -> None:
 def test_a_flipped_byte_does_no_more_than_change_or_refuse_a_frame(
     kind: type[Message], decoder: Decoder[list[Any]]
 ) -> None:
+    @FEW
     @given(values(kind), st.data())
     def is_survived(message: Message, data: st.DataObject) -> None:
         frame = bytearray(encode_frame([message]))
@@ -205,6 +210,7 @@ def test_a_flipped_byte_does_no_more_than_change_or_refuse_a_frame(
 def test_a_field_that_a_later_version_adds_is_tolerated(
     kind: type[Message], decoder: Decoder[list[Any]]
 ) -> None:
+    @FEW
     @given(values(kind))
     def is_tolerated(message: Message) -> None:
         raw = msgspec.msgpack.decode(encode_frame([message]))

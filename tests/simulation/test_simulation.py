@@ -17,8 +17,9 @@ from tests.simulation.world import World
 FIRST_SEED = int(os.environ.get("ACTORS_FIRST_SEED", "0"))
 # Chosen: some twenty seconds on one core, and few enough for every test run.
 SEEDS = int(os.environ.get("ACTORS_SEEDS", "1000"))
-# Small enough to see progress, large enough to cost nothing by themselves.
-CHUNK = 100
+# Small enough to see progress and to share among processes, large enough to cost
+# nothing by themselves.
+CHUNK = 50
 
 # Seeds that saw what few others see, be it a bug or one that was put in on purpose.
 # Their stories change with the world; each bug has a test at a lower storey, too.
