@@ -399,6 +399,7 @@ class Report(Message, frozen=True, array_like=True, tag=True, gc=False):
     workers: list["WorkerReport"] = []
     is_draining: bool = False  # it wants none any more
     types: list["TypeSlots"] = []  # of workers that are not plain
+    actors: list["ActorReport"] = []  # of clients, that have a process here
 
 
 class TypeSlots(Struct, frozen=True, array_like=True, gc=False):
@@ -413,6 +414,15 @@ class WorkerReport(Struct, frozen=True, array_like=True, gc=False):
     worker_id: WorkerId
     pid: int
     task_id: TaskId  # what it runs, or ""
+    rss_bytes: int = 0
+    cpu_seconds: float = 0.0
+
+
+class ActorReport(Struct, frozen=True, array_like=True, gc=False):
+    """The process of a client's actor."""
+
+    actor_id: str
+    pid: int
     rss_bytes: int = 0
     cpu_seconds: float = 0.0
 
@@ -495,6 +505,12 @@ class LeaseCalls(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 class Drain(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Take no new lease; hand back what has not begun."""
+
+
+class RestartManager(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Hand back what has not begun, end, and begin anew in the same block."""
+
+    reason: str
 
 
 class Stop(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -1235,6 +1251,7 @@ ToManager = (
     | AckEnded
     | LeaseCalls
     | Drain
+    | RestartManager
     | Stop
     | Heartbeat
     | Reregister

@@ -366,6 +366,7 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Reregister",
         "ReserveCall",
         "RestartActor",
+        "RestartManager",
         "Results",
         "RetireBlocks",
         "Returned",

@@ -52,7 +52,8 @@ In a list    arrows or j k, PgUp PgDn, Home End or g G
 Tasks        / search   f states   o order   Enter story
              c cancels the marked ones, or the one under the cursor
 Blocks       h hold   r resume   d drain, blocks or managers
-Actors       R restart the interchange, the strategy or the provider
+             R restart a manager
+Actors       R restart a service, a manager or a client's actor
 Logs, Events / filter   f follow again
 
 Every order is explained and asked for before it is given; how it

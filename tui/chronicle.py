@@ -194,19 +194,22 @@ class Chronicle:
     def _cpu(self, status: Snapshot) -> float:
         """Tell how many cores the workers use, as of their managers' last reports."""
         before, usage, uptime = self._usage, {}, status.uptime
-        for manager in status.managers:
-            for worker in manager.workers:
-                key = (manager.manager_id, worker.pid)
-                seconds = worker.cpu_seconds
-                was, since, cores = before.get(key, (seconds, uptime, 0.0))
-                # The same number again is the same report again.
-                if seconds != was:
-                    passed = uptime - since
-                    cores = max(0.0, (seconds - was) / passed) if passed > 0 else 0.0
-                    since = uptime
-                elif uptime - since > _LATELY:
-                    cores = 0.0
-                usage[key] = (seconds, since, cores)
+        used = [
+            ((manager.manager_id, worker.pid), worker.cpu_seconds)
+            for manager in status.managers
+            for worker in manager.workers
+        ]
+        used += [((a.manager_id, a.pid), a.cpu_seconds) for a in status.actors if a.pid]
+        for key, seconds in used:
+            was, since, cores = before.get(key, (seconds, uptime, 0.0))
+            # The same number again is the same report again.
+            if seconds != was:
+                passed = uptime - since
+                cores = max(0.0, (seconds - was) / passed) if passed > 0 else 0.0
+                since = uptime
+            elif uptime - since > _LATELY:
+                cores = 0.0
+            usage[key] = (seconds, since, cores)
         self._usage = usage
         return sum(cores for _, _, cores in usage.values())
 

@@ -88,12 +88,7 @@ def consequences(
                 title, f"{listed}\n{text}", "Cancel tasks", is_grave=True
             )
         case "restart":
-            text = (
-                "It is killed and started again, as after a crash. Nothing is lost; "
-                "tasks that run go on. With the interchange gone for a moment the "
-                "connection is lost, too, and comes back."
-            )
-            return Confirmation(f"Restart {listed}?", text, "Restart", is_grave=True)
+            return _restart("".join(names[:1]), view)
         case "stop":
             return _stop(view)
 
@@ -128,6 +123,46 @@ def _scale(number: int, view: View) -> Confirmation:
         text = "There are as many already: nothing happens."
     text += " The strategy goes on with its rules from there."
     return Confirmation(f"Scale to {amount(number, 'block')}?", text, "Scale")
+
+
+def _restart(name: str, view: View) -> Confirmation:
+    """Say what becomes of a service, a manager or a client's actor."""
+    status = view.status
+    managers = [m for m in status.managers if m.manager_id == name] if status else []
+    actors = [a for a in status.actors if a.actor_id == name] if status else []
+    title = shorten(name, 40)
+    if managers and status is not None:
+        hosted = [a for a in status.actors if a.manager_id == name]
+        text = (
+            "It begins anew in its block, with other workers. What they run "
+            f"({amount(managers[0].leases, 'task')} at most) begins again, there or "
+            "elsewhere, or fails if its retries are used up; what has not begun waits. "
+        )
+        if hosted:
+            dead = sum(actor.max_restarts == 0 for actor in hosted)
+            text += f"{amount(len(hosted), 'actor')} there begin again"
+            text += f"; {dead} of them, with max_restarts 0, die." if dead else "."
+    elif actors:
+        (actor,) = actors
+        title = shorten(f"{actor.class_name} {actor.name or name}", 40)
+        text = (
+            "Its process is killed, and it is started again with the arguments that it "
+            "was made with: its state is lost. Calls that have begun "
+            f"({actor.leased_calls} at most) fail, unless they may be retried; the "
+            "others wait and keep their order. It does not count as a crash."
+        )
+        if actor.max_restarts == 0:
+            text = (
+                "It has max_restarts 0: whoever made it wants no other incarnation of "
+                "it. The endpoint will refuse."
+            )
+    else:
+        text = (
+            "It is killed and started again, as after a crash. Nothing is lost; "
+            "tasks that run go on. With the interchange gone for a moment the "
+            "connection is lost, too, and comes back."
+        )
+    return Confirmation(f"Restart {title}?", text, "Restart", is_grave=True)
 
 
 def _stop(view: View) -> Confirmation:

@@ -83,8 +83,8 @@ class _Interchange(_Service):
     def scale(self, blocks: int) -> _Order:
         return "scale", [], blocks
 
-    def restart(self, *actors: str) -> _Order:
-        return "restart", list(actors), 0
+    def restart(self, *names: str) -> _Order:
+        return "restart", [*names], 0
 
     def quiesce(self) -> _Order:
         return "quiesce", [], 0
@@ -126,6 +126,9 @@ class _Manager(_Service):
 
     def drain(self) -> _Order:
         return "drain", [self._name], 0
+
+    def restart(self) -> _Order:
+        return "restart", [self._name], 0
 
     def read_status(self, snapshot: Snapshot) -> ManagerPicture:
         """Its picture, workers and all."""

@@ -51,6 +51,10 @@ def status(address: str | None, *, how: Asking) -> None:
                     rss_bytes, cpu_seconds
         clients     list: client_id, host, pid, is_connected, unfinished,
                     unacknowledged
+        actors      list, of clients: actor_id, class_name, name, namespace,
+                    state, incarnation, manager_id, waiting_calls, leased_calls,
+                    holders, is_detached, message, max_restarts, pid, rss_bytes,
+                    cpu_seconds
         members     list of services and operators: kind, member_id, host,
                     pid, silent
         relayed     list: age, event (scaling, restarts), oldest first

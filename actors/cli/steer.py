@@ -180,18 +180,29 @@ def cancel(words: tuple[str, ...], *, how: Asking) -> None:
 @click.argument("words", metavar="[ADDRESS] ACTOR...", nargs=-1)
 @asking()
 def restart(words: tuple[str, ...], *, how: Asking) -> None:
-    """Restart actors of the endpoint: interchange, strategy, provider.
+    """Restart what behaves oddly: a service, a manager, or a client's actor.
 
-    For one that behaves oddly. It is killed and started again, as after a crash:
-    nothing is lost, tasks that run go on, and clients and managers come back by
-    themselves. The supervisor gives up an endpoint whose actors end too often.
+    The interchange, the strategy or the provider is killed and started again, as after
+    a crash: nothing is lost, tasks that run go on, and clients and managers come back
+    by themselves. The supervisor gives up an endpoint whose services end too often.
+
+    A manager (block-1.0) begins anew in its block, with other workers: what they run
+    begins again, there or elsewhere, or fails if its retries are used up.
+
+    A client's actor, by its id or its name (or NAMESPACE/NAME), is killed and started
+    again with the arguments that it was made with; calls that had begun fail unless
+    they may be retried, the others wait and keep their order. That does not count
+    against its max_restarts; one with max_restarts 0 is not restarted.
 
     ADDRESS is an endpoint's folder, or wss://HOST:PORT with --credentials; left out, it
-    is what ACTORS_ADDRESS says. The exit code is 0 if it was begun and 1 if not.
+    is what ACTORS_ADDRESS says. The exit code is 0 if it was begun and 1 if not: all
+    that is named is restarted, or nothing.
 
     \b
-    Example:
+    Examples:
         actors restart lab strategy
+        actors restart lab block-1.0
+        actors restart lab counter
     """  # noqa: D301 (click wants the character backspace)
     address, names = split_address(words, "ACTOR...")
     how.steer(address, "restart", names)

@@ -422,7 +422,7 @@ class Interchange(Exchange):
                 self._finished(outcomes, manager, now, turn)
             case Report(window, deltas, workers, is_draining):
                 manager.window = max(0, window)
-                manager.workers = workers
+                manager.workers, manager.processes = workers, message.actors
                 if is_draining:
                     # It drains: perhaps it was told so before we had lost it.
                     self.drain(manager, now, turn)

@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log_to_stderr(style, actor=options.actor, block=options.block)
         if options.actor == "manager":
             code = process.run(around, BlockId(options.block), options.node)
+            if code == process.EXIT_AGAIN:
+                # The same process: whoever watches the block does not see its end.
+                os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
             return code
         with contextlib.closing(_pulse(options.pulse, around)) as pulse:
             match options.actor:

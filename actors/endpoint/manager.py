@@ -50,6 +50,7 @@ from actors.messages import (
     AckEnded,
     AckFinished,
     ActorExits,
+    ActorReport,
     ActorsStarted,
     Adopted,
     BlockId,
@@ -71,6 +72,7 @@ from actors.messages import (
     Outcome,
     Ran,
     Report,
+    RestartManager,
     Returned,
     Run,
     StartActors,
@@ -83,6 +85,7 @@ from actors.messages import (
 )
 
 __all__ = [
+    "EXIT_AGAIN",
     "TYPE_IDLE_PERIOD",
     "AbandonType",
     "Manager",
@@ -95,6 +98,8 @@ __all__ = [
 ]
 
 DOOR = "interchange"
+# The exit code that says: begin anew, in the same process. (EX_TEMPFAIL of sysexits.h)
+EXIT_AGAIN = 75
 
 # Work that waits at a worker, and work that waits at the manager for its workers: in
 # seconds, and in tasks at most. Measured by tests/bench: a quarter of the limits leaves
@@ -306,6 +311,7 @@ class Manager:
         self._usage: dict[WorkerId, WorkerUsage] = {}
         self._alone_since = now
         self._quit_reason = ""
+        self._exit_code = 0  # of an end that was asked for
         self._quit_by = math.inf  # we were asked to end, and do so by then
         self._has_nested = False  # a task here has waited for another one
         self._spares_at = math.inf  # when to look for workers that nobody needs
@@ -368,8 +374,12 @@ class Manager:
             case Stop(reason):
                 reason = self._leaves or reason
                 self.membership.send(Goodbye(reason), now, turn)
-                self._exit(0, reason, turn)
+                self._exit(self._exit_code, reason, turn)
+            case RestartManager(reason):
+                self._exit_code = EXIT_AGAIN
+                self._quit(reason, now, turn)
             case Quit(reason):
+                self._exit_code = 0
                 self._quit(reason, now, turn)
             case TasksRan(worker_id, results):
                 worker = self.workers.get(worker_id)
@@ -1432,9 +1442,24 @@ class Manager:
                     usage.cpu_seconds if usage else 0.0,
                 )
             )
-        report = Report(self._reported_window, deltas, reports, self.is_draining)
+        report = Report(
+            self._reported_window,
+            deltas,
+            reports,
+            self.is_draining,
+            actors=[self._actor_report(h) for h in self.hosts.by_worker.values()],
+        )
         self.membership.send(report, now, turn)
         turn.effects.append(MeasureWorkers(of_all=self.settings.care.measures))
+
+    def _actor_report(self, host: Host) -> ActorReport:
+        usage = self._usage.get(host.worker_id)
+        return ActorReport(
+            host.of.actor_id,
+            host.pid,
+            usage.rss_bytes if usage else 0,
+            usage.cpu_seconds if usage else 0.0,
+        )
 
     # The end
 
@@ -1442,7 +1467,8 @@ class Manager:
         """Hand back what has not begun, then leave; what runs is lost."""
         self._quit_reason = reason
         self._quit_by = now
-        if self.queue or self.typed or self._runs_anything:
+        # Who begins anew has the time to say that it wants no more.
+        if self._exit_code or self.queue or self.typed or self._runs_anything:
             grace = self.settings.care.termination_grace
             self._quit_by += max(QUIT_PATIENCE, grace)
             if grace:
@@ -1463,7 +1489,7 @@ class Manager:
         if is_ready or now >= self._quit_by or not self.membership.is_in:
             self._quit_by = math.inf
             self.membership.send(Goodbye(self._quit_reason), now, turn)
-            self._exit(0, self._quit_reason, turn)
+            self._exit(self._exit_code, self._quit_reason, turn)
 
     def _exit(self, code: int, reason: str, turn: Turn) -> None:
         if not self._is_over:

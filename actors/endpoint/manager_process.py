@@ -18,6 +18,7 @@ from actors.address import WITHIN_VARIABLE
 from actors.config import WorkersConfig
 from actors.config.affinity import accelerator_variables, cores_of
 from actors.endpoint.manager import (
+    EXIT_AGAIN,
     AbandonType,
     Manager,
     ManagerSettings,
@@ -48,7 +49,7 @@ from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
 from actors.workplace import WorkplaceSettings, make_work_root
 
-__all__ = ["ManagerShell", "run"]
+__all__ = ["EXIT_AGAIN", "ManagerShell", "run"]
 
 logger = logging.getLogger(__name__)
 

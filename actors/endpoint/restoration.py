@@ -26,6 +26,7 @@ from actors.logic.records import (
     InterchangeRecord,
     ManagerAdmitted,
     ManagerRemoved,
+    RestartsOrdered,
     TaskPutBack,
     TasksAccepted,
     TasksCancelling,
@@ -122,6 +123,7 @@ class Restoration:
                 | ActorHeld()
                 | ActorPlaced()
                 | ActorDoomed()
+                | RestartsOrdered()
                 | IncarnationEnded()
                 | ActorForgotten()
             ):

@@ -40,6 +40,7 @@ from actors.logic.records import (
     ActorPlaced,
     IncarnationEnded,
     InterchangeRecord,
+    RestartsOrdered,
     TasksAccepted,
     TasksLeased,
 )
@@ -426,6 +427,7 @@ class Roster:
             or not manager.is_connected
             or actor.life.state is not LifeState.ALIVE
             or actor.is_doomed
+            or actor.life.is_ordered
         ):
             # Whatever changes that says so.
             return True
@@ -477,9 +479,10 @@ class Roster:
             if (actor_id, actor.life.incarnation) in there:
                 kept.append(actor.incarnation)
                 self._callable[actor] = None
-                if actor.is_doomed or actor.is_released:
+                if actor.is_doomed or actor.is_released or actor.life.is_ordered:
                     # What it was told before may not have reached it.
-                    self._end_process(actor, turn, is_killed=actor.is_doomed)
+                    is_killed = actor.is_doomed or not actor.is_released
+                    self._end_process(actor, turn, is_killed=is_killed)
                 continue
             # It never heard of it: nothing has begun.
             self._move_out(actor, manager.idle_since)
@@ -536,6 +539,8 @@ class Roster:
             actor.message = "it was killed by actors.kill()"
         elif actor.is_released:
             reason, actor.message = DeathReason.EXITED, "nobody wants it"
+        elif life.is_ordered:
+            reason, actor.message = DeathReason.RESTARTED, "an operator restarted it"
         is_meant = reason is DeathReason.EXITED or actor.is_doomed
         delay = life.ended(reason, now, is_meant=is_meant)
         if life.reason is DeathReason.RESTARTS_EXCEEDED:
@@ -638,6 +643,50 @@ class Roster:
         else:
             self._die_homeless(actor, now, turn)
 
+    def find(self, name: str) -> list[Actor]:
+        """Return the actor of an id; or those of a name, or of `namespace/name`."""
+        if name in self.actors:
+            return [self.actors[name]]
+        return [
+            actor
+            for (namespace, own), actor in self._names.items()
+            if name in (own, f"{namespace}/{own}")
+        ]
+
+    def objection_to_restart(self, actor: Actor) -> str:
+        """Say why an operator cannot have an actor restarted; empty: it can be."""
+        if actor.is_dead or actor.is_doomed or actor.is_released:
+            return f"{actor.title} is dead, or about to end"
+        if not actor.life.may_restart:
+            return (
+                f"{actor.title} has max_restarts 0: whoever made it wants no other "
+                "incarnation of it"
+            )
+        if actor.life.state is not LifeState.RESTARTING and not actor.manager_id:
+            return f"{actor.title} waits for a manager, and has no process"
+        return ""
+
+    def restart(self, actor: Actor, now: float, turn: Turn) -> None:
+        """Kill an actor's process, and start the next; it does not count as a crash.
+
+        Args:
+            actor: one that nothing objects to, see `objection_to_restart`.
+            now: monotonic seconds.
+            turn: what follows goes in here.
+        """
+        if actor.life.state is LifeState.RESTARTING:
+            # Its delay is over.
+            actor.restart_at = now
+            return
+        if not actor.life.is_ordered:
+            self.note_ordered(actor, turn)
+        self._end_process(actor, turn, is_killed=True)
+
+    def note_ordered(self, actor: Actor, turn: Turn) -> None:
+        """Note that this incarnation ends by an operator's order."""
+        actor.life.order_restart()
+        turn.records.append(_ordered_record(actor))
+
     def _end_process(self, actor: Actor, turn: Turn, *, is_killed: bool) -> None:
         manager = self._endpoint.fleet.managers[actor.manager_id]
         message = EndActors([actor.incarnation], is_killed)
@@ -736,6 +785,8 @@ class Roster:
                 actor.manager_id = manager_id
             case ActorDoomed():
                 actor.is_doomed = True
+            case RestartsOrdered(_, incarnations):
+                life.ordered = set(incarnations)
             case IncarnationEnded() if record.incarnation >= life.incarnation:
                 reason = _reason(record.reason)
                 number = record.incarnation
@@ -788,6 +839,8 @@ class Roster:
                 ActorHeld(actor_id, sorted(actor.holders)),
                 ActorPlaced(actor_id, number, actor.manager_id),
             ]
+            if actor.life.ordered:
+                records.insert(2, _ordered_record(actor))
             if actor.is_doomed:
                 records.append(ActorDoomed(actor_id))
             if actor.life.state in (LifeState.RESTARTING, LifeState.DEAD):
@@ -818,6 +871,10 @@ class Roster:
                 for entry in lane:
                     known = ledger.entries.get(entry.task.task_id)
                     assert known is None or not known.manager_id, entry.task.task_id
+
+
+def _ordered_record(actor: Actor) -> RestartsOrdered:
+    return RestartsOrdered(actor.actor_id, sorted(actor.life.ordered))
 
 
 def _reason(text: str) -> DeathReason:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from actors.endpoint.restarting import restart
 from actors.endpoint.roster import Roster
 from actors.endpoint.roster_entry import Actor
 from actors.endpoint.task_pictures import list_tasks, tell_story
@@ -17,6 +18,7 @@ from actors.logic.ledger import Ledger
 from actors.logic.relayed import Relays
 from actors.logic.turn import Turn
 from actors.messages import (
+    ActorReport,
     Answer,
     AnyEvent,
     Block,
@@ -27,7 +29,6 @@ from actors.messages import (
     Hello,
     ManagerId,
     Message,
-    RestartActor,
     ScaleTo,
     StopEndpoint,
     TaskId,
@@ -53,8 +54,6 @@ __all__ = [
 _MOST_TASKS = 2000
 # What an endpoint needs besides its interchange.
 _SERVICES = ("supervisor", "strategy", "provider")
-# Actors that the supervisor starts again.
-_RESTARTABLE = ("interchange", "strategy", "provider")
 # {verb: what was done, for the answer}
 _DONE = {"hold": "held", "resume": "resumed", "drain": "draining"}
 
@@ -173,6 +172,11 @@ class HostedPicture(msgspec.Struct, frozen=True):
     holders: int  # clients, tasks and actors that have a handle
     is_detached: bool = False
     message: str = ""  # how its last incarnation ended
+    leased_calls: int = 0  # at its manager: they run, or wait there
+    max_restarts: int = 0  # -1: any number
+    pid: int = 0  # as its manager reported last; 0: not known
+    rss_bytes: int = 0
+    cpu_seconds: float = 0.0
 
 
 class JournalPicture(msgspec.Struct, frozen=True):
@@ -243,7 +247,7 @@ class Steering:
             case "stop":
                 done, text = self._stop(now, turn)
             case "restart":
-                done, text = self._restart(command.names, now, turn)
+                done, text = restart(self._interchange, command.names, now, turn)
             case "tasks":
                 return self._list_tasks(command)
             case "story":
@@ -278,7 +282,7 @@ class Steering:
             interchange.fleet.is_quiesced,
             bad_state.text if bad_state else "",
             bad_state.detail if bad_state else "",
-            [_draw_actor(actor) for actor in interchange.roster.actors.values()],
+            self._draw_actors(),
             _draw_journal(interchange.journal, now),
         )
 
@@ -357,6 +361,22 @@ class Steering:
             worker.rss_bytes,
             worker.cpu_seconds,
         )
+
+    def _draw_actors(self) -> list[HostedPicture]:
+        managers = self._interchange.fleet.managers
+        processes = {
+            (manager.manager_id, process.actor_id): process
+            for manager in managers.values()
+            for process in manager.processes
+        }
+        return [
+            _draw_actor(
+                actor,
+                managers.get(actor.manager_id),
+                processes.get((actor.manager_id, actor.actor_id)),
+            )
+            for actor in self._interchange.roster.actors.values()
+        ]
 
     def _draw_clients(self) -> list[ClientPicture]:
         interchange = self._interchange
@@ -487,23 +507,6 @@ class Steering:
             )
         return True, f"cancelled: {', '.join(asked)}"
 
-    def _restart(
-        self, names: Sequence[str], now: float, turn: Turn
-    ) -> tuple[bool, str]:
-        unknown = [name for name in names if name not in _RESTARTABLE]
-        if unknown or not names:
-            return False, (
-                f"{', '.join(unknown) or '(nothing)'} cannot be restarted; these can: "
-                f"{', '.join(_RESTARTABLE)}; of managers and workers, drain the block"
-            )
-        supervisors = self._interchange.services("supervisor")
-        if not supervisors:
-            return False, "the supervisor is not connected: try again in a moment"
-        for name in names:
-            order = RestartActor(name, "an operator asked for its restart")
-            self._interchange.send(supervisors[0], order, now, turn)
-        return True, f"restarting: {', '.join(names)}"
-
     def _stop(self, now: float, turn: Turn) -> tuple[bool, str]:
         supervisors = self._interchange.services("supervisor")
         if not supervisors:
@@ -535,7 +538,9 @@ def _draw_journal(journal: JournalState | None, now: float) -> JournalPicture | 
     )
 
 
-def _draw_actor(actor: Actor) -> HostedPicture:
+def _draw_actor(
+    actor: Actor, manager: ManagerEntry | None, process: ActorReport | None
+) -> HostedPicture:
     options, state = actor.options, actor.life.state
     is_homeless = state is LifeState.STARTING and not actor.manager_id
     return HostedPicture(
@@ -550,4 +555,9 @@ def _draw_actor(actor: Actor) -> HostedPicture:
         len(actor.holders),
         options.is_detached,
         actor.message,
+        sum(task_id in manager.calls for task_id in actor.sent) if manager else 0,
+        options.max_restarts,
+        process.pid if process else 0,
+        process.rss_bytes if process else 0,
+        process.cpu_seconds if process else 0.0,
     )

@@ -6,6 +6,7 @@
 
 Pure. What the first constructor raises is final; what it raises during a restart counts
 as one more crash. An end that was meant (killed, exited, nobody left) is final, too.
+One that an operator has ordered, to have another incarnation, is no crash.
 """
 
 import enum
@@ -35,6 +36,7 @@ class DeathReason(enum.StrEnum):
     CONSTRUCTOR_FAILED = "constructor_failed"
     OWNER_DIED = "owner_died"
     NODE_LOST = "node_lost"
+    RESTARTED = "restarted"  # by an operator; another incarnation follows
     RESTARTS_EXCEEDED = "restarts_exceeded"
     UNPICKLABLE = "unpicklable"  # its class cannot be loaded in its process
 
@@ -85,6 +87,7 @@ class ActorLife:
         self.reason: DeathReason | None = None  # of its last end
         self._backoff = Backoff(chance, first=_FIRST_DELAY, limit=_LONGEST_DELAY)
         self._recent: deque[float] = deque()  # crashes within the period
+        self.ordered: set[int] = set()  # incarnations whose end was ordered
         self._crashed_at = 0.0
 
     @property
@@ -107,7 +110,9 @@ class ActorLife:
         self.reason = reason
         self.state = LifeState.RESTARTING if is_over else LifeState.STARTING
         if self.max_restarts > 0:
-            crashes = min(self.restarts + is_over, self.max_restarts)
+            ended = self.restarts + is_over
+            ended -= sum(number <= ended for number in self.ordered)
+            crashes = min(ended, self.max_restarts)
             self._recent = deque([now] * crashes)
             self._crashed_at = now
 
@@ -122,6 +127,16 @@ class ActorLife:
         self.state = LifeState.STARTING
         self.incarnation += 1
         self.restarts += 1
+
+    def order_restart(self) -> None:
+        """Have the end of this incarnation followed by another, and not counted."""
+        assert self.may_restart
+        self.ordered.add(self.incarnation)
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether this incarnation ends, or has ended, by an operator's order."""
+        return self.incarnation in self.ordered
 
     def ended(
         self, reason: DeathReason, now: float, *, is_meant: bool = False
@@ -141,6 +156,10 @@ class ActorLife:
         if is_meant or not self.may_restart or self._is_hopeless(reason):
             self.state = LifeState.DEAD
             return None
+        if self.is_ordered:
+            self.reason = DeathReason.RESTARTED
+            self.state = LifeState.RESTARTING
+            return 0.0
         # As in OTP's add_restart: forget restarts older than the period.
         while self.period and self._recent and self._recent[0] <= now - self.period:
             self._recent.popleft()

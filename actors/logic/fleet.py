@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator
 
 from actors.logic.block_errors import BadState
 from actors.logic.ledger import Entry
-from actors.messages import BlockId, BlockLoad, ManagerId, TaskId, WorkerReport
+from actors.messages import (
+    ActorReport,
+    BlockId,
+    BlockLoad,
+    ManagerId,
+    TaskId,
+    WorkerReport,
+)
 
 __all__ = ["Fleet", "ManagerEntry"]
 
@@ -30,6 +37,7 @@ class ManagerEntry:
         "leases",
         "manager_id",
         "pid",
+        "processes",
         "reserved",
         "slots",
         "window",
@@ -55,6 +63,7 @@ class ManagerEntry:
         self.host = ""
         self.pid = 0
         self.workers: list[WorkerReport] = []
+        self.processes: list[ActorReport] = []  # of actors
 
     @property
     def peer(self) -> str:

@@ -46,6 +46,7 @@ __all__ = [
     "InterchangeRecord",
     "ManagerAdmitted",
     "ManagerRemoved",
+    "RestartsOrdered",
     "TaskPutBack",
     "TasksAccepted",
     "TasksCancelling",
@@ -177,6 +178,13 @@ class ActorDoomed(Record, frozen=True, array_like=True, tag=True, gc=False):
     actor_id: str
 
 
+class RestartsOrdered(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """Incarnations ended, or shall, as an operator wanted; the newest record counts."""
+
+    actor_id: str
+    incarnations: list[int]
+
+
 class IncarnationEnded(Record, frozen=True, array_like=True, tag=True, gc=False):
     """An incarnation is over; the actor, too, unless another one follows."""
 
@@ -211,6 +219,7 @@ InterchangeRecord = (
     | ActorHeld
     | ActorPlaced
     | ActorDoomed
+    | RestartsOrdered
     | IncarnationEnded
     | ActorForgotten
 )

@@ -8,6 +8,7 @@ import pytest
 
 from actors.endpoint.manager import (
     ABANDONED_AFTER,
+    EXIT_AGAIN,
     RECALL_AFTER,
     REPORT_RUNNING_AFTER,
     Manager,
@@ -49,6 +50,7 @@ from actors.messages import (
     Refused,
     Report,
     Reregister,
+    RestartManager,
     Returned,
     Run,
     Stop,
@@ -625,6 +627,45 @@ def test_it_says_goodbye_and_ends_in_order(
     turn = node.tell(message, sender)
     assert turn.sends == [(DOOR, Goodbye("x"))]
     assert turn.effects == [Exit(0, "x")]
+
+
+def test_a_restart_hands_back_what_has_not_begun_and_begins_anew(
+    prefetched: Node,
+) -> None:
+    node = prefetched
+    turn = node.tell(RestartManager("an operator"), DOOR)
+    assert turn.effects[:1] == [RecallTasks(W1)]
+    assert only(sent_to(turn, DOOR, Report)).is_draining
+    node.tell(Drain(), DOOR)
+    turn = node.tell(TasksRecalled(W1, [3]))
+    assert sent_to(turn, DOOR, Returned) == [Returned([Holding(T2, 1)])]
+    assert turn.sends[-1] == (DOOR, Goodbye("an operator"))
+    assert turn.effects == [Exit(EXIT_AGAIN, "an operator")]
+
+
+def test_an_idle_manager_that_restarts_refuses_what_is_under_way(node: Node) -> None:
+    turn = node.tell(RestartManager("x"), DOOR)
+    assert not all_of(turn.effects, Exit)
+    turn = node.lease("t1")
+    assert sent_to(turn, DOOR, Returned) == [Returned([Holding(T1, 1)])]
+    assert node.tell(Drain(), DOOR).effects == [Exit(EXIT_AGAIN, "x")]
+
+
+@pytest.mark.parametrize("stop", [Stop("drained"), RestartManager("again")])
+def test_whoever_restarts_does_so_whatever_it_is_told_next(
+    node: Node, stop: Any
+) -> None:
+    node.tell(RestartManager("x"), DOOR)
+    ends = all_of(node.tell(stop, DOOR).effects, Exit)
+    ends += all_of(node.tell(Drain(), DOOR).effects, Exit)
+    assert [end.code for end in ends] == [EXIT_AGAIN]
+
+
+def test_a_signal_ends_a_manager_that_was_about_to_restart(node: Node) -> None:
+    node.tell(RestartManager("x"), DOOR)
+    node.tell(Quit("y"))
+    ends = all_of(node.tell(Drain(), DOOR).effects, Exit)
+    assert all(end.code == 0 for end in ends)
 
 
 # Reports

@@ -5,6 +5,7 @@ import pickle
 from typing import Any
 
 import msgspec
+import pytest
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.steering import Steering
@@ -18,6 +19,7 @@ from actors.messages import (
     ActorsStarted,
     ActorWork,
     Adopted,
+    Answer,
     CancelTasks,
     Command,
     EndActors,
@@ -34,6 +36,7 @@ from actors.messages import (
     ManagerId,
     Outcome,
     Report,
+    RestartManager,
     Results,
     Returned,
     StartActors,
@@ -262,6 +265,102 @@ def test_a_restart_takes_calls_that_had_not_begun_in_their_order() -> None:
     turn = stage.tell(ActorsStarted([Incarnation("a", 2)]), MANAGER)
     assert handed_over(turn) == ["t2", "t3"]
     assert "restarted 1 times already" in _message(stage.die(2))
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_an_operators_restart_keeps_the_calls_order_and_does_not_count(
+    is_recorded: bool,
+) -> None:
+    stage = Stage()
+    stage.alive(max_restarts=1, name="tally")
+    for _ in range(2):
+        stage.work("call")
+    stage.admit(hello("operator", "o"))
+    turn = stage.tell(Command("r", "restart", ["tally"]), "operator:o")
+    answer = only(sent_to(turn, "operator:o", Answer))
+    assert answer.is_done
+    assert "'tally' (a)" in answer.text
+    assert EndActors([Incarnation("a", 1)], True) in sent_to(turn, MANAGER, EndActors)
+    assert not handed_over(stage.work("call")), "not to one that ends"
+    if is_recorded:
+        # The interchange is another one now, and has it from the journal.
+        stage = stage.restart()
+        there = msgspec.structs.replace(
+            manager_hello(slots=2, held=[("t1", 1), ("t2", 1)]),
+            actors=[Incarnation("a", 1)],
+        )
+        turn = stage.admit(there)
+        assert sent_to(turn, MANAGER, EndActors), "perhaps it was not told"
+    turn = stage.die(reason="crashed")
+    assert only(all_of(turn.records, IncarnationEnded)).reason == "restarted"
+    back = [Holding(TaskId(t), 1) for t in ("t2", "t1")]
+    stage.tell(Returned(back), MANAGER)
+    assert placed(stage.wait(0.01)) == [Incarnation("a", 2)], "at once"
+    turn = stage.tell(ActorsStarted([Incarnation("a", 2)]), MANAGER)
+    assert handed_over(turn) == ["t1", "t2", "t3"]
+    # It may still crash once.
+    stage.die(2)
+    assert placed(stage.live(1.0)) == [Incarnation("a", 3)]
+    stage.alive(3)
+    assert only(all_of(stage.die(3).records, IncarnationEnded)).is_final
+
+
+def test_who_must_not_be_restarted_is_not() -> None:
+    stage = Stage()
+    stage.admit(hello("operator", "o"))
+
+    def refusal(*names: str) -> str:
+        turn = stage.tell(Command("r", "restart", [*names]), "operator:o")
+        assert not sent_to(turn, MANAGER, EndActors)
+        answer = only(sent_to(turn, "operator:o", Answer))
+        assert not answer.is_done
+        return answer.text
+
+    stage.alive()
+    assert "max_restarts 0" in refusal("a")
+    assert "b cannot be restarted; these can: interchange," in refusal("a", "b")
+    stage.work("create", "c", name="n", namespace="x", max_restarts=1)
+    stage.work("create", "d", name="n", namespace="y", max_restarts=1)
+    assert "n is the name of several actors: c, d" in refusal("n")
+    stage.work("create", "e", max_restarts=1, num_cpus=7)
+    assert "waits for a manager" in refusal("e")
+    stage.work("kill", "c")
+    assert "is dead, or about to end" in refusal("c")
+
+
+def test_an_actor_that_waits_for_its_restart_gets_it_now() -> None:
+    stage = Stage()
+    stage.alive(max_restarts=-1, is_detached=True)
+    for number in range(1, 9):
+        stage.die(number)
+        stage.live(40.0)
+        stage.tell(Report(2, []), MANAGER)
+        stage.alive(number + 1)
+    stage.die(9)
+    assert not placed(stage.live(5.0)), "by now the delays are long"
+    stage.admit(hello("operator", "o"))
+    turn = stage.tell(Command("r", "restart", ["a"]), "operator:o")
+    assert only(sent_to(turn, "operator:o", Answer)).is_done, turn
+    assert placed(stage.live(0.01)) == [Incarnation("a", 10)]
+
+
+def test_a_restarted_managers_actors_begin_again_if_they_may() -> None:
+    stage = Stage()
+    stage.alive(max_restarts=1)
+    stage.work("create", "b")
+    stage.admit(hello("operator", "o"))
+    turn = stage.tell(Command("r", "restart", ["m1"]), "operator:o")
+    assert sent_to(turn, MANAGER, RestartManager)
+    text = only(sent_to(turn, "operator:o", Answer)).text
+    assert "actors that begin again: 1; actors that die, with max_restarts 0: 1" in text
+    turn = stage.tell(Goodbye("restarts"), MANAGER)
+    ends = {r.actor_id: r for r in all_of(turn.records, IncarnationEnded)}
+    assert (ends["a"].reason, ends["a"].is_final) == ("restarted", False)
+    assert (ends["b"].reason, ends["b"].is_final) == ("node_lost", True)
+    stage.wait(0.01)
+    assert placed(stage.admit(manager_hello("m1", instance="j"))) == [
+        Incarnation("a", 2)
+    ]
 
 
 def _message(turn: Turn) -> str:

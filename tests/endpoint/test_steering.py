@@ -29,6 +29,7 @@ from actors.messages import (
     Report,
     Reregister,
     RestartActor,
+    RestartManager,
     Results,
     ScaleTo,
     Stop,
@@ -317,6 +318,17 @@ def test_others_cannot_be_restarted(desk: Desk, names: tuple[str, ...]) -> None:
     assert not answer.is_done
     assert "these can: interchange, strategy, provider" in answer.text
     assert not sent_to(turn, "supervisor:supervisor", RestartActor)
+
+
+def test_a_manager_is_restarted_unless_it_leaves_or_is_away(desk: Desk) -> None:
+    answer, turn = desk.command("restart", "m1", "m1")
+    assert answer.is_done
+    assert answer.text == "restarting: m1 (tasks that begin again, or fail: 0)"
+    assert len(sent_to(turn, MANAGER, RestartManager)) == 1
+    desk.command("drain", "m1")
+    assert "m1 drains" in desk.command("restart", "m1")[0].text
+    desk.tell(LinkClosed(MANAGER))
+    assert "m1 is away" in desk.command("restart", "m1")[0].text
 
 
 # Status

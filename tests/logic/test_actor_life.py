@@ -70,3 +70,32 @@ def test_without_a_period_there_are_never_more_restarts_than_allowed(
         now += delay
         life.started_again()
     assert max_restarts < 0 or life.restarts <= max_restarts
+
+
+def test_a_restart_that_was_ordered_comes_at_once_and_does_not_count() -> None:
+    life = life_of(1)
+    for now in range(1, 5):
+        life.constructed()
+        life.order_restart()
+        assert life.ended(DeathReason.KILLED, float(now)) == 0.0
+        assert life.reason is DeathReason.RESTARTED
+        life.started_again()
+        life.check()
+    life.constructed()
+    assert life.ended(DeathReason.CRASHED, 5.0) is not None, "the first crash"
+    # A life that is taken up again remembers which ends were ordered.
+    later = life_of(1)
+    later.ordered = set(life.ordered)
+    later.restore(life.incarnation, life.reason, is_over=False, now=6.0)
+    later.constructed()
+    assert later.ended(DeathReason.CRASHED, 7.0) is not None
+    later.started_again()
+    later.constructed()
+    assert later.ended(DeathReason.CRASHED, 8.0) is None
+
+
+def test_an_ordered_restart_does_not_bring_back_who_was_killed() -> None:
+    life = life_of(-1)
+    life.constructed()
+    life.order_restart()
+    assert life.ended(DeathReason.KILLED, 1.0, is_meant=True) is None

@@ -83,6 +83,32 @@ def test_a_lost_node_is_the_end_of_an_incarnation(running: RunningEndpoint) -> N
     assert actors.get(restarted.add.remote(), timeout=60) == 1
 
 
+def test_an_operator_restarts_an_actor_and_a_manager(running: RunningEndpoint) -> None:
+    interchange: Any = actors.get_actor("interchange", namespace="endpoint")
+    counter: Any = Counter.options(name="tally", max_restarts=1).remote()
+    pid = actors.get(counter.pid.remote())
+    assert actors.get([counter.add.remote() for _ in range(3)]) == [1, 2, 3]
+    for _ in range(2):
+        told = actors.get(interchange.restart.remote("tally"), timeout=30)
+        assert "Counting 'tally'" in told
+        again = actors.get(counter.pid.remote(), timeout=60)
+        assert again != pid
+        pid = again
+    refs = [counter.add.remote() for _ in range(100)]
+    assert actors.get(refs, timeout=60) == list(range(1, 101)), "in their order"
+    # A manager begins anew in its block: as the same process, with other workers.
+    manager, workers = running.pid("manager"), set(running.pids("worker"))
+    block: Any = actors.get_actor("block-1.0", namespace="endpoint")
+    assert "actors that begin again: 1" in actors.get(block.restart.remote())
+    assert actors.get(counter.add.remote(), timeout=60) == 1
+    assert running.pid("manager") == manager
+    assert not workers & set(running.pids("worker"))
+    status = actors.get(interchange.status.remote())
+    (drawn,) = status.actors
+    assert (drawn.incarnation, drawn.state) == (4, "alive")
+    assert [block.state for block in status.blocks] == ["running"]
+
+
 def test_a_detached_actor_is_there_again_when_the_endpoint_is(
     running: RunningEndpoint,
 ) -> None:

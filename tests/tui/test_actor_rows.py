@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tests.tui.views import normal
+from tests.tui.views import failing, normal
 from tui.panes.actors import actor_rows
 from tui.view import ServiceProcess
 
@@ -21,3 +21,19 @@ def test_who_serves_metrics_is_there_if_anybody_does() -> None:
     watched = dataclasses.replace(view, services=(*view.services, monitor))
     (added,) = [row for row in actor_rows(watched) if row not in actor_rows(view)]
     assert (added.name, added.depth, added.pid) == ("monitor", 1, 77)
+
+
+def test_clients_actors_stand_below_their_managers_or_alone() -> None:
+    rows = {row.label: row for row in actor_rows(normal()) if row.label}
+    visits = rows["Tally visits"]
+    assert (visits.depth, visits.mailbox, visits.pid) == (2, 5, 5091)
+    names = [row.name for row in actor_rows(normal())]
+    assert names.index("block-1.0") < names.index(visits.name)
+    assert names.index(visits.name) < names.index("block-2.0")
+    alone = [row for row in actor_rows(failing()) if row.label]
+    assert [(row.state, row.depth) for row in alone] == [
+        ("restarting", 1),
+        ("waiting", 1),
+        ("dead", 1),
+    ]
+    assert alone[0].restarts == 2

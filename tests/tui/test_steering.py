@@ -113,8 +113,33 @@ def test_a_service_is_restarted_and_a_worker_is_not() -> None:
     *_, question, _ = steer(desk, "5", "down", "R", "y")
     assert "It is killed and started again" in question
     assert desk.orders == [("restart", ["interchange"], 0)]
-    steer(desk, "5", "end", "R", "y")
+    steer(desk, "5", "end", "up", "R", "y")
     assert len(desk.orders) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("block-1.0", ["begins anew in its block", "4 tasks at most", "1 actor there"]),
+        ("block-2.0", ["1 of them, with max_restarts 0, die"]),
+        ("00000001", ["Restart Tally visits?", "its state is lost", "2 at most"]),
+        ("00000002", ["The endpoint will refuse"]),
+        ("strategy", ["Nothing is lost"]),
+    ],
+)
+def test_a_restart_is_explained_by_what_it_ends(name: str, says: list[str]) -> None:
+    question = consequences("restart", [name], 0, normal())
+    for words in says:
+        assert words in f"{question.title} {question.text}"
+
+
+def test_managers_and_clients_actors_are_restarted_where_they_stand() -> None:
+    desk = Desk()
+    steer(desk, "3", "down", "R", "y")
+    steer(desk, "5", *["down"] * 9, "R", "y")
+    assert desk.orders == [("restart", ["block-1.0"], 0), ("restart", ["00000001"], 0)]
+    steer(desk, "3", "R", "y")
+    assert len(desk.orders) == 2, "a block cannot be restarted"
 
 
 def test_stop_says_what_is_given_up() -> None:

@@ -1,6 +1,7 @@
 """Views to draw: made by hand, the same each time, one for each state to be shown."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import msgspec
 
@@ -9,6 +10,7 @@ from actors.cli.log_files import Line
 from actors.endpoint.steering import (
     BlockPicture,
     ClientPicture,
+    HostedPicture,
     JournalPicture,
     ManagerPicture,
     MemberPicture,
@@ -110,6 +112,7 @@ def snapshot(
     *,
     services: list[str] | None = None,
     journal: JournalPicture | None = None,
+    actors: Sequence[HostedPicture] = (),
 ) -> Snapshot:
     names = ("waiting-for-nodes", "waiting-for-launch", "running")
     ends = ("success", "failed", "cancelled")
@@ -130,9 +133,34 @@ def snapshot(
             MemberPicture("provider", "provider", "", 0, 1.0),
         ],
         journal=journal,
+        actors=list(actors),
     )
 
 
+def hosted(
+    number: int, state: str, manager_id: str = "", **more: object
+) -> HostedPicture:
+    whole = HostedPicture(
+        f"{number:08x}", "Tally", "", "", state, 1, manager_id, 0, 1, max_restarts=3
+    )
+    return msgspec.structs.replace(whole, **more)
+
+
+# A named one with calls, and one that must not be restarted.
+LIVING = (
+    hosted(
+        1,
+        "alive",
+        "block-1.0",
+        name="visits",
+        waiting_calls=3,
+        leased_calls=2,
+        pid=5091,
+        rss_bytes=41 * MIB,
+        cpu_seconds=2.5,
+    ),
+    hosted(2, "alive", "block-2.0", max_restarts=0, pid=5092, rss_bytes=40 * MIB),
+)
 GIB = 1 << 30
 JOURNAL = JournalPicture("sync", 0.0021, 12, 9 << 10, 61 * MIB, 212 * GIB, 0.0, 754.0)
 SLOW_DISK = JournalPicture("sync", 3.2, 4711, 3 * MIB, 900 * MIB, 310 * MIB)
@@ -211,6 +239,7 @@ def normal() -> View:
             [block(1), block(2)],
             [manager(1), manager(2)],
             journal=JOURNAL,
+            actors=LIVING,
         ),
         tasks=TaskList(tasks, False),
         latency=Latency(0.0123, 0.25, 40),
@@ -290,6 +319,11 @@ def failing() -> View:
             [manager(1, "held"), manager(2, "away")],
             services=["supervisor", "provider"],
             journal=SLOW_DISK,
+            actors=[
+                hosted(3, "restarting", name="visits", incarnation=3),
+                hosted(4, "waiting"),
+                hosted(5, "dead", message="its process was killed by signal 9"),
+            ],
         ),
         tasks=TaskList(tasks, False),
         history=history(1),

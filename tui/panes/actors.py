@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from actors.endpoint.steering import ManagerPicture
+from actors.endpoint.steering import HostedPicture, ManagerPicture
 from actors.messages import ActorRestarted
 from tui.panes.base import Pane, Steer
 from tui.table import Column, Table
@@ -20,7 +20,15 @@ __all__ = ["ActorRow", "Actors", "actor_rows"]
 _SERVICES = ("interchange", "provider", "strategy")
 # What serves the metrics, if anything does.
 _MONITOR = "monitor"
-_LOOKS = {"up": "good", "ready": "good", "idle": "dim", "busy": "good", "away": "error"}
+_LOOKS = {
+    "up": "good",
+    "ready": "good",
+    "alive": "good",
+    "busy": "good",
+    "idle": "dim",
+    "dead": "dim",
+    "away": "error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,8 @@ class ActorRow:
         mailbox: what waits for it, or is under way there; -1: not known.
         cpu: cores; -1: not known.
         rss_bytes: memory; 0: not known.
+        label: what people call it; "": as its name.
+        may_restart: whether an operator can have it restarted.
     """
 
     name: str
@@ -48,6 +58,8 @@ class ActorRow:
     mailbox: int = -1
     cpu: float = -1.0
     rss_bytes: int = 0
+    label: str = ""
+    may_restart: bool = False
 
 
 def actor_rows(view: View) -> Sequence[ActorRow]:
@@ -78,6 +90,7 @@ def actor_rows(view: View) -> Sequence[ActorRow]:
             waiting if name == "interchange" else -1,
             process.cpu if process else -1.0,
             process.rss_bytes if process else 0,
+            may_restart=name in _SERVICES,
         )
         rows.append(row)
     monitor = processes.get(_MONITOR)
@@ -93,9 +106,34 @@ def actor_rows(view: View) -> Sequence[ActorRow]:
                 rss_bytes=monitor.rss_bytes,
             )
         )
+    hosted: dict[str, list[HostedPicture]] = {}  # {manager_id: actors}; "": no process
+    for actor in status.actors:
+        hosted.setdefault(actor.manager_id, []).append(actor)
     for manager in status.managers:
         rows += _manager_rows(manager, view.cores)
+        for actor in hosted.pop(manager.manager_id, ()):
+            rows.append(_hosted_row(actor, 2, manager.host, view.cores))
+    for actors in hosted.values():
+        rows += [_hosted_row(actor, 1, "", view.cores) for actor in actors]
     return rows
+
+
+def _hosted_row(
+    actor: HostedPicture, depth: int, host: str, cores: Mapping[tuple[str, int], float]
+) -> ActorRow:
+    return ActorRow(
+        actor.actor_id,
+        depth,
+        actor.state,
+        actor.pid,
+        host,
+        actor.incarnation - 1,
+        actor.waiting_calls + actor.leased_calls,
+        cores.get((actor.manager_id, actor.pid), -1.0) if actor.pid else -1.0,
+        actor.rss_bytes,
+        f"{actor.class_name} {actor.name or actor.actor_id}",
+        may_restart=True,
+    )
 
 
 def _manager_rows(
@@ -111,6 +149,7 @@ def _manager_rows(
             manager.host,
             mailbox=manager.leases,
             rss_bytes=memory,
+            may_restart=True,
         )
     ]
     for worker in manager.workers:
@@ -142,12 +181,12 @@ class Actors(Pane[View]):
         yield Table(
             [
                 Column("ACTOR", _name, 22, grows=True),
-                Column("STATE", lambda r: r.state, 8, look=_look),
+                Column("STATE", lambda r: r.state, 10, look=_look),
                 Column("MAILBOX", lambda r: _known(r.mailbox), 7, is_number=True),
                 Column("RESTARTS", lambda r: _known(r.restarts), 8, is_number=True),
                 Column("CPU", _cpu, 5, is_number=True),
                 Column("MEMORY", _memory, 8, is_number=True),
-                Column("PID", _pid, 8, is_number=True, rank=1),
+                Column("PID", _pid, 7, is_number=True, rank=1),
                 Column("HOST", lambda r: r.host or "-", 16, rank=2),
             ],
             lambda row: row.name,
@@ -159,22 +198,22 @@ class Actors(Pane[View]):
         self.query_one("#actor-table", Table).fill(actor_rows(view))
 
     def action_restart(self) -> None:
-        """Restart a service; workers end with their block, or their task."""
+        """Restart what the cursor is on; a worker ends with its task."""
         row = self.query_one("#actor-table", Table).current
         if row is None:
             return
-        if row.name in _SERVICES:
+        if row.may_restart:
             self.post_message(Steer("restart", [row.name]))
         else:
             self.app.notify(
-                f"Only {', '.join(_SERVICES)} can be restarted; drain a block for a "
-                "manager, cancel a task for a worker",
+                f"Only {', '.join(_SERVICES)}, managers and clients' actors can be "
+                "restarted; for a worker, cancel its task",
                 severity="warning",
             )
 
 
 def _name(row: ActorRow) -> str:
-    return f"{'  ' * row.depth}{row.name}"
+    return f"{'  ' * row.depth}{row.label or row.name}"
 
 
 def _look(row: ActorRow) -> str:

@@ -79,6 +79,7 @@ class Blocks(Pane[View]):
         Binding("h", "steer('hold')", "Hold"),
         Binding("r", "steer('resume')", "Resume"),
         Binding("d", "steer('drain')", "Drain"),
+        Binding("R", "restart", "Restart", show=False),
         Binding("s", "app.scale", "Scale"),
         Binding("space", "mark", "Mark"),
         Binding("escape", "unmark", "Unmark", show=False),
@@ -134,6 +135,15 @@ class Blocks(Pane[View]):
     def action_unmark(self) -> None:
         self.table.marked.clear()
         self.table.refresh()
+
+    def action_restart(self) -> None:
+        """Restart the manager that the cursor is on."""
+        row = self.table.current
+        if row is not None and row.manager is not None:
+            self.post_message(Steer("restart", [row.name]))
+        else:
+            text = "A manager can be restarted; of a block, drain it"
+            self.app.notify(text, severity="warning")
 
     def action_steer(self, verb: OrderVerb) -> None:
         names = sorted(str(key) for key in self.table.marked)
