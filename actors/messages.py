@@ -118,6 +118,9 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     actor: "ActorWork | None" = None  # None: any worker may run it
     timeout: float | None = None  # seconds that it may run; None: any time
     needs: "Needs | None" = None  # None: any plain worker will do
+    # The first that is wanted of a generator's items, which travel one by one; -1: it
+    # has one result.
+    streams_from: int = -1
 
 
 class Needs(Struct, frozen=True, array_like=True, gc=False):
@@ -169,6 +172,7 @@ class Leased(Struct, frozen=True, array_like=True, gc=False):
     arguments: bytes
     timeout: float | None = None  # seconds that it may run; None: any time
     worker_type: str = ""  # of the worker that runs it; "": plain
+    streams_from: int = -1  # as of a `Task`; what comes before is known already
 
 
 class Step(Struct, frozen=True, array_like=True, gc=False):
@@ -229,6 +233,21 @@ class Outcome(Struct, frozen=True, array_like=True, gc=False):
                 if at
             ),
         ]
+
+
+class Item(Struct, frozen=True, array_like=True, gc=False):
+    """What a generator has yielded; the result of its task is how many it yields."""
+
+    task_id: TaskId
+    index: int  # 0 is the first
+    payload: bytes  # pickled
+
+
+class ItemsMark(Struct, frozen=True, array_like=True, gc=False):
+    """How far somebody is with a generator's items."""
+
+    task_id: TaskId
+    count: int  # of items, the first ones
 
 
 class Delta(Struct, frozen=True, array_like=True, gc=False):
@@ -307,6 +326,24 @@ class Results(Message, frozen=True, array_like=True, tag=True, gc=False):
     outcomes: list[Outcome]
 
 
+class ItemsYielded(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Items, of each task in their order; from managers, and on to clients.
+
+    Each keeps them until it is told by `ItemsTaken`.
+    """
+
+    items: list[Item]
+
+
+class ItemsTaken(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """These items may be forgotten: they are safe elsewhere, or were read.
+
+    A generator does not go far ahead of that.
+    """
+
+    marks: list[ItemsMark]
+
+
 class AckResults(Message, frozen=True, array_like=True, tag=True, gc=False):
     """The client has these outcomes; the endpoint may forget the tasks."""
 
@@ -345,11 +382,16 @@ class CancelTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Cancel tasks: from a client, and on to a manager.
 
     A running task's worker is replaced, unless `if_running` is false: then a task
-    that has begun goes on.
+    that has begun goes on. With a `grace` a KeyboardInterrupt is raised in it first, as
+    always in an actor's call.
     """
 
     task_ids: list[TaskId]
     if_running: bool = True
+    # Seconds until the process of one that goes on is killed; < 0: it never is; None:
+    # a worker at once, an actor's never.
+    grace: float | None = None
+    is_recursive: bool = False  # also what the task has called itself
 
 
 class Heartbeat(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -495,6 +537,9 @@ class LeasedCall(Struct, frozen=True, array_like=True, gc=False):
     method: bytes
     arguments: bytes
     to: Incarnation
+    timeout: float | None = None  # seconds that it may run; None: any time
+    streams_from: int = -1  # as of a `Leased`
+    name: str = ""  # for people
 
 
 class LeaseCalls(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -935,6 +980,7 @@ class Interrupt(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Raise KeyboardInterrupt in this task, if it runs."""
 
     seq: int
+    is_recursive: bool = False  # give up what it has called on its endpoint, too
 
 
 class Gave(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -953,6 +999,13 @@ class Yielded(Message, frozen=True, array_like=True, tag=True, gc=False):
     seq: int
     index: int
     value: Value
+
+
+class MoreItems(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """So many items of a generator were taken; it may go further ahead."""
+
+    seq: int
+    count: int
 
 
 class SubmitTask(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -1226,11 +1279,19 @@ class Answered(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 DoorAnswer = Welcome | Refused
 FromClient = (
-    Submit | AckResults | ClaimTasks | ListTasks | CancelTasks | Heartbeat | Goodbye
+    Submit
+    | AckResults
+    | ItemsTaken
+    | ClaimTasks
+    | ListTasks
+    | CancelTasks
+    | Heartbeat
+    | Goodbye
 )
 ToClient = (
     Accepted
     | Results
+    | ItemsYielded
     | StatesChanged
     | TasksListed
     | UnknownTasks
@@ -1239,11 +1300,19 @@ ToClient = (
     | Goodbye
 )
 FromManager = (
-    Report | Finished | Returned | ActorsStarted | ActorEnded | Heartbeat | Goodbye
+    Report
+    | Finished
+    | ItemsYielded
+    | Returned
+    | ActorsStarted
+    | ActorEnded
+    | Heartbeat
+    | Goodbye
 )
 ToManager = (
     Lease
     | AckFinished
+    | ItemsTaken
     | CancelTasks
     | Adopted
     | StartActors
@@ -1273,6 +1342,7 @@ ToWorker = (
     | Introduce
     | Define
     | Interrupt
+    | MoreItems
     | Values
     | ReadyRefs
     | HostActor
@@ -1428,6 +1498,10 @@ def _outcome_bytes(outcome: Outcome) -> int:
     return len(outcome.payload) + text + _PLAIN_OUTCOME_BYTES + steps
 
 
+def _item_sizes(items: Sequence[Item]) -> list[int]:
+    return [len(item.payload) + _ITEM_BYTES for item in items]
+
+
 def _short_sizes(items: Sequence[object]) -> list[int]:
     return [_SHORT_ITEM_BYTES] * len(items)
 
@@ -1440,6 +1514,8 @@ _SIZES: dict[type[Message], Callable[[Any], list[int]]] = {
     StartActors: _hosting_sizes,
     Finished: _outcome_sizes,
     Results: _outcome_sizes,
+    ItemsYielded: _item_sizes,
+    ItemsTaken: _short_sizes,
     Accepted: _short_sizes,
     AckResults: _short_sizes,
     ClaimTasks: _short_sizes,

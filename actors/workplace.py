@@ -51,12 +51,19 @@ class WorkplaceSettings(msgspec.Struct, frozen=True):
         return {_VARIABLE: msgspec.json.encode(self).decode()}
 
 
-def find_workplace(environment: MutableMapping[str, str]) -> "Workplace | None":
-    """Make the workplace that the environment tells of, and take that out of it."""
+def find_workplace(
+    environment: MutableMapping[str, str], inner: Performer
+) -> "Workplace | None":
+    """Make the workplace that the environment tells of, and take that out of it.
+
+    Args:
+        environment: of the process.
+        inner: runs the tasks.
+    """
     told = environment.pop(_VARIABLE, "")
     if not told:
         return None
-    return Workplace(msgspec.json.decode(told, type=WorkplaceSettings))
+    return Workplace(msgspec.json.decode(told, type=WorkplaceSettings), inner)
 
 
 class Workplace:

@@ -15,23 +15,27 @@ import secrets
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from actors.api.addressing import Entrance, new_instance
+from actors.api.item_reader import ItemReader, Reading
 from actors.api.session import (
     KEY_MARK,
     BeBarred,
     CancelNow,
     Leave,
     Progress,
+    Receive,
     Resolve,
     Resumed,
     Session,
     SessionSettings,
     SubmitNow,
+    TakeNow,
 )
 from actors.api.task_future import TaskFuture
 from actors.embedded.outcomes import error_of
@@ -47,6 +51,7 @@ from actors.errors import (
     TaskFailed,
 )
 from actors.helm import Helm
+from actors.logic.item_streams import ALL_ITEMS
 from actors.logic.turn import Effect, Exit
 from actors.messages import (
     ActorWork,
@@ -54,6 +59,7 @@ from actors.messages import (
     Delta,
     Failure,
     FailureKind,
+    Item,
     Outcome,
     Task,
     TaskId,
@@ -164,19 +170,19 @@ class _Submissions:
 
 
 class _Wishes:
-    """A source of tasks that nobody waits for, in the order of their coming.
+    """A source of what nobody waits for, in the order of its coming.
 
     `put` may be called while an object is being freed, in the middle of any line.
     """
 
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._tasks: deque[Task] = deque()
+        self._wishes: deque[SubmitNow | TakeNow] = deque()
         self._lock = threading.RLock()  # around what is done with the descriptor
 
-    def put(self, task: Task) -> None:
-        """Add a task; to no effect after `close`."""
-        self._tasks.append(task)
+    def put(self, wish: SubmitNow | TakeNow) -> None:
+        """Add what is to be said; to no effect after `close`."""
+        self._wishes.append(wish)
         with self._lock:
             if self._fd >= 0:
                 os.eventfd_write(self._fd, 1)
@@ -186,8 +192,7 @@ class _Wishes:
 
     def read(self) -> Sequence[Any]:
         os.eventfd_read(self._fd)
-        tasks = [self._tasks.popleft() for _ in range(len(self._tasks))]
-        return [SubmitNow(tasks)] if tasks else []
+        return [self._wishes.popleft() for _ in range(len(self._wishes))]
 
     def close(self) -> None:
         with self._lock:
@@ -231,6 +236,10 @@ class Connection:
         self._dumper = CallDumper()
         self.lock = threading.Lock()  # see TaskFuture
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
+        # {generator: who reads its items}
+        self._readers: weakref.WeakValueDictionary[TaskId, ItemReader] = (
+            weakref.WeakValueDictionary()
+        )
         self._inbox = Inbox()
         self._submissions = _Submissions(max_running)
         self._wishes = _Wishes()
@@ -338,6 +347,7 @@ class Connection:
         *,
         actor: ActorWork | None = None,
         kept: object = None,
+        reading: Reading | None = None,
     ) -> TaskFuture:
         """Send a call that is pickled already.
 
@@ -348,6 +358,7 @@ class Connection:
             task_id: None: give it one.
             actor: whom it is for; None: any worker.
             kept: lives until the task has ended.
+            reading: who reads what it yields; None: it has one result.
         """
         now = time.time()
         task_id = task_id or self._next_task_id()
@@ -362,6 +373,7 @@ class Connection:
             if self._futures.pop(task_id, None) is not None:
                 future.end(error=self._error)
             return future
+        streams_from = -1 if reading is None else self._follow(reading, task_id)
         future.task = Task(
             task_id,
             function_bytes,
@@ -373,6 +385,7 @@ class Connection:
             actor,
             options.timeout or None,
             options.needs,
+            streams_from,
         )
         self._submissions.put(future)
         # The user may well wait for one that is alone. Those that follow are sent
@@ -380,6 +393,22 @@ class Connection:
         if not (is_alone and self._helm.attempt(self._send_waiting)):
             self._submissions.ring()
         return future
+
+    def _follow(self, reading: Reading, task_id: TaskId) -> int:
+        reader = reading()
+        if reader is None:
+            return 0
+        self._readers[task_id] = reader
+        return reader.follow(task_id)
+
+    def take_items(self, task_id: TaskId, count: int) -> None:
+        """Tell that so many items were taken; in any thread at any moment."""
+        if self._error is None:
+            self._wishes.put(TakeNow(task_id, count))
+
+    def steer(self, is_done: Callable[[], bool]) -> None:
+        """Work until something is so, unless another caller does."""
+        self._helm.steer(is_done)
 
     @property
     def is_resolving(self) -> bool:
@@ -398,14 +427,15 @@ class Connection:
             if self._futures.pop(task_id, None) is not None:
                 future.end(error=self._error)
             return future
-        self._wishes.put(Task(task_id, b"", b"", now, name=work.verb, actor=work))
+        task = Task(task_id, b"", b"", now, name=work.verb, actor=work)
+        self._wishes.put(SubmitNow([task]))
         return future
 
     def wish_only(self, work: ActorWork) -> None:
         """As `wish`, from any thread at any moment; nobody hears of its end."""
         if self._error is None and not self._is_leaving:
             task = Task(self._next_task_id(), b"", b"", time.time(), actor=work)
-            self._wishes.put(task)
+            self._wishes.put(SubmitNow([task]))
 
     def _send_waiting(self) -> None:
         try:
@@ -465,9 +495,23 @@ class Connection:
         self._leave_if_done()
         return True
 
-    def end(self, task_id: TaskId) -> None:
-        """Ask for the end of a task that runs."""
-        self._inbox.put(CancelNow([task_id]))
+    def end(self, task_id: TaskId, grace: float | None, *, is_recursive: bool) -> None:
+        """Ask for the end of a task; see `CancelTasks`."""
+        future = self._futures.get(task_id)
+        if future is not None and self._submissions.withdraw(future):
+            # The endpoint never hears of it.
+            if self._futures.pop(task_id, None) is not None:
+                self._kept.pop(task_id, None)
+                future.end_cancelled()
+                self._leave_if_done()
+            return
+        wish = CancelNow([task_id], grace=grace, is_recursive=is_recursive)
+        self._inbox.put(wish)
+
+    def end_all(self) -> None:
+        """Ask for the end of all tasks."""
+        for task_id in list(self._futures):
+            self.end(task_id, -1.0, is_recursive=True)
 
     # The loop that is steered
 
@@ -527,6 +571,8 @@ class Connection:
                         self._kept.pop(outcome.task_id, None)
                 self._resolver = 0
                 self._leave_if_done()
+            case Receive(items):
+                self._receive(items)
             case Resumed(task_ids, is_all):
                 self._resume(task_ids)
                 if is_all:
@@ -548,6 +594,14 @@ class Connection:
                 self._runtime.finish()
             case _:
                 raise TypeError(f"a connection cannot do {effect!r}")
+
+    def _receive(self, items: list[Item]) -> None:
+        for item in items:
+            reader = self._readers.get(item.task_id)
+            told = ALL_ITEMS if reader is None else reader.add(item.index, item.payload)
+            if told > item.index:
+                # It did not hear that this was taken, or that nobody wants it.
+                self.take_items(item.task_id, told)
 
     def _resume(self, task_ids: list[TaskId]) -> None:
         """Make futures for what an earlier process has submitted."""

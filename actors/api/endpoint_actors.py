@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from typing import Any, NoReturn, Protocol
 
 from actors.api import services
+from actors.api.item_reader import ItemReader, Reading
 from actors.api.services import ServiceAnchor
 from actors.errors import (
     ActorDiedError,
@@ -121,7 +122,9 @@ class _Runtime(Protocol):
         arguments: bytes,
         options: TaskOptions,
         kept: object,
+        reading: Reading | None = None,
     ) -> "Future[Any]": ...
+    def new_reader(self, returns: int) -> ItemReader | None: ...
     def wish(self, work: ActorWork) -> "Future[Any]": ...
     def wish_only(self, work: ActorWork) -> None: ...
     def later(
@@ -142,7 +145,9 @@ class _Runtime(Protocol):
     def resolved(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
-    def returned(self, future: "Future[Any]", returns: int) -> Any: ...
+    def returned(
+        self, future: "Future[Any]", returns: int, reader: ItemReader | None
+    ) -> Any: ...
     def ref_on(
         self, future: "Future[Any]", change: Callable[[Any], Any] | None = None
     ) -> ObjectRef[Any]: ...
@@ -189,11 +194,6 @@ class EndpointActors:
         self._lock = threading.Lock()  # around the making of anchors
 
     def prepare(self, method: bytes, options: TaskOptions) -> tuple[bytes, TaskOptions]:
-        if options.timeout:
-            raise ConfigError(
-                f"{options.name} asks for timeout, which an endpoint does not offer to "
-                "methods: leave it out, or call actors.init() without an address"
-            )
         return method, options
 
     def call(
@@ -214,17 +214,22 @@ class EndpointActors:
                 "max_pending_calls; get some results first"
             )
         work = ActorWork(mine.actor_id, "call")
+        reader = self._runtime.new_reader(options.num_returns)
+        reading = None if reader is None else weakref.ref(reader)
 
         def send(args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Future[Any]":
             if mine.error is not None:
                 raise mine.error
             arguments, held = self._runtime.dump(method, args, kwargs)
-            return self._runtime.send_work(work, name, arguments, options, [mine, held])
+            kept = [mine, held]
+            return self._runtime.send_work(
+                work, name, arguments, options, kept, reading
+            )
 
         future = self._send_in_turn(mine, send, args, kwargs, options)
         if mine.room is not None:
             future.add_done_callback(_Countdown(mine))
-        return self._runtime.returned(future, options.num_returns)
+        return self._runtime.returned(future, options.num_returns, reader)
 
     def _send_in_turn(
         self,

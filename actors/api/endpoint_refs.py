@@ -8,7 +8,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import AbstractContextManager
 from typing import Any
 
 from actors.api.task_future import TaskFuture
@@ -17,10 +16,10 @@ from actors.refs import ObjectRef, context, known, noted_refs
 
 __all__ = [
     "EndpointRef",
-    "Items",
     "NotYetKnown",
     "PendingCall",
     "counted",
+    "failed_ref",
     "future_of",
     "give_up",
     "item_of",
@@ -98,22 +97,28 @@ class RefPromise(Future[Any]):
 
     source: "Future[Any] | None" = None  # whose; None: not known yet
 
-    def give_up(self, *, force: bool) -> None:
+    def give_up(self, grace: float, *, is_recursive: bool) -> None:
         """Cancel it, or what will end it."""
         if self.source is None:
             self.cancel()
             self.set_running_or_notify_cancel()
         else:
-            give_up(self.source, force=force)
+            give_up(self.source, grace, is_recursive=is_recursive)
 
 
-def give_up(future: "Future[Any]", *, force: bool) -> None:
-    """Cancel a task, or what waits for one; one that runs only by `force`."""
+def give_up(future: "Future[Any]", grace: float, *, is_recursive: bool) -> None:
+    """Cancel a task, or what waits for one; one that runs is interrupted.
+
+    Args:
+        future: of the task.
+        grace: seconds until its process is killed if it goes on; < 0: it never is.
+        is_recursive: give up what it has called, too.
+    """
     match future:
         case RefPromise():
-            future.give_up(force=force)
+            future.give_up(grace, is_recursive=is_recursive)
         case TaskFuture():
-            future.cancel(if_running=force)
+            future.give_up(grace, is_recursive=is_recursive)
 
 
 def _pass_on(
@@ -181,10 +186,10 @@ class EndpointRef(ObjectRef[Any]):
             noted.append(self)
             return _nothing, ()
         if future.cancelled():
-            return _failed_ref, (TaskCancelledError("The task was cancelled"),)
+            return failed_ref, (TaskCancelledError("The task was cancelled"),)
         error = future.exception()
         if error is not None:
-            return _failed_ref, (error,)
+            return failed_ref, (error,)
         return known_ref, (future.result(),)
 
 
@@ -204,7 +209,8 @@ def _nothing() -> None:
     """Stand for a ref that is not known in what will be pickled again."""
 
 
-def _failed_ref(error: BaseException) -> ObjectRef[Any]:
+def failed_ref(error: BaseException) -> ObjectRef[Any]:
+    """Return a ref on a value that there is not."""
     future: Future[Any] = Future()
     future.set_exception(error)
     return ref_on(future)
@@ -262,31 +268,3 @@ def counted(result: Any, count: int) -> list[Any]:
 
 def _value_of(argument: Any) -> Any:
     return future_of(argument).result() if isinstance(argument, ObjectRef) else argument
-
-
-class Items:
-    """The refs of what a generator yielded, one after the other.
-
-    Args:
-        future: of the list of them.
-        waiting: a context to wait in.
-    """
-
-    def __init__(
-        self,
-        future: "Future[Any]",
-        waiting: "Callable[[Sequence[Future[Any]]], AbstractContextManager[None]]",
-    ) -> None:
-        self._future = future
-        self._waiting = waiting
-        self._taken = 0
-
-    def take(self) -> ObjectRef[Any] | None:
-        """Wait for the next ref; None: there are no more. An error is the last one."""
-        index, self._taken = self._taken, self._taken + 1
-        try:
-            with self._waiting([self._future]):
-                values = self._future.result()
-        except BaseException:  # noqa: BLE001  for who gets the ref
-            return ref_on(self._future) if index == 0 else None
-        return known_ref(values[index]) if index < len(values) else None

@@ -1,25 +1,132 @@
-"""What an endpoint's workers run: tasks that may call others on the same endpoint."""
+"""What an endpoint's workers run: tasks that may call others on the same endpoint.
+
+A task that was cancelled, or whose time is over, gets a KeyboardInterrupt, by a signal,
+so that it ends a sleep, too. It is never raised while one of our own messages is being
+written: half a frame would be the end of the pipe.
+"""
 
 import os
+import pickle
+import signal
 import socket
+import threading
+from collections import deque
+from time import time
+from types import FrameType
 
-from actors.api.within import go_within
-from actors.messages import TaskWaits
+from actors.api.item_sender import ItemSender
+from actors.api.within import Within, go_within
+from actors.messages import (
+    Call,
+    FailureKind,
+    Interrupt,
+    Message,
+    MoreItems,
+    Ran,
+    TaskWaits,
+)
+from actors.payload import load_arguments
+from actors.perform import SimplePerformer, failed, not_loadable
 from actors.worker import Progress, Worker
 from actors.workplace import find_workplace
 
-__all__ = ["run_worker"]
+__all__ = ["EndpointPerformer", "run_worker"]
 
 # What a message takes, roughly.
 _MESSAGE_BYTES = 16
+# How many cancelled tasks are remembered. Chosen: more than anybody asks for.
+_MAX_CANCELLED = 64
+
+
+class EndpointPerformer(SimplePerformer):
+    """What performs an endpoint's tasks.
+
+    Args:
+        worker: says things to the manager.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._main = threading.main_thread().ident
+        self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
+        self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
+        self._items = ItemSender(self.say, self.waits)
+        self.within: Within | None = None  # how its tasks find their endpoint
+
+    def _perform_call(self, call: Call, began_at: float) -> Ran:
+        """Run a generator."""
+        seq = call.seq
+        try:
+            function = self._functions.load(call.function)
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return not_loadable(seq, began_at, "Function", error)
+        try:
+            args, kwargs = load_arguments(call.arguments.payload)
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return not_loadable(seq, began_at, "Argument", error)
+        try:
+            with self._items.open(seq, call.first_item):
+                try:
+                    self._running = seq
+                    self._raise_if_interrupted()
+                    items = function(*args, **kwargs)
+                    count = self._items.send_all(seq, items, call.first_item)
+                finally:
+                    self._running = 0
+        except BaseException as error:  # noqa: BLE001  the user's code
+            return failed(seq, began_at, FailureKind.EXCEPTION, error)
+        return Ran(seq, True, pickle.dumps(count), began_at, time())
+
+    def say(self, message: Message, message_bytes: int, *, now: bool) -> None:
+        """Send something; no interrupt comes in between."""
+        if threading.get_ident() != self._main:
+            self._worker.say(message, message_bytes, now=now)
+            return
+        self._own_code += 1
+        try:
+            self._worker.say(message, message_bytes, now=now)
+        finally:
+            self._own_code -= 1
+        if self._interrupted and not self._own_code:
+            self._raise_if_interrupted()
+
+    def waits(self, is_waiting: bool) -> None:
+        """Tell that the task that runs begins, or ends, to wait for others."""
+        self.say(TaskWaits(is_waiting), _MESSAGE_BYTES, now=True)
+
+    # In the second thread
+
+    def hear(self, message: Message) -> None:
+        match message:
+            case Interrupt(seq, is_recursive):
+                self._cancelled.append(seq)
+                self._interrupted.add(seq)
+                if self._running == seq and self._main is not None:
+                    signal.pthread_kill(self._main, signal.SIGINT)
+                if is_recursive and self.within is not None:
+                    self.within.cancel_all()
+            case MoreItems(seq, count):
+                self._items.taken(seq, count)
+
+    # In the main thread
+
+    def on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
+        """Be the handler of SIGINT."""
+        if not self._own_code:
+            self._raise_if_interrupted()
+
+    def is_cancelled_here(self) -> bool:
+        """Tell whether the task that runs was interrupted."""
+        return self._running > 0 and self._running in self._cancelled
 
 
 def run_worker(main: socket.socket, control: socket.socket, progress: Progress) -> int:
     """Be a worker; return the exit code."""
     worker = Worker(main, control, progress)
-
-    def waits(is_waiting: bool) -> None:
-        worker.say(TaskWaits(is_waiting), _MESSAGE_BYTES, now=True)
-
-    go_within(waits, hosts_actor=False)
-    return worker.run(find_workplace(os.environ))
+    performer = EndpointPerformer(worker)
+    signal.signal(signal.SIGINT, performer.on_interrupt)
+    performer.within = go_within(
+        performer.waits, performer.is_cancelled_here, hosts_actor=False
+    )
+    return worker.run(find_workplace(os.environ, performer) or performer)

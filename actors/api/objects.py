@@ -3,11 +3,10 @@
 import importlib
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, overload
 
 from actors.api.runtime import runtime
-from actors.embedded.borrower import Borrower
 from actors.errors import GetTimeoutError
 from actors.refs import ObjectRef, known
 
@@ -175,8 +174,9 @@ def cancelled() -> bool:
 
     For code that is not to be interrupted: between two steps it can look, and end.
     """
-    current = known()
-    return isinstance(current, Borrower) and current.is_cancelled_here()
+    # The context of a program runs no task.
+    ask: Callable[[], bool] | None = getattr(known(), "is_cancelled_here", None)
+    return ask is not None and ask()
 
 
 def as_completed(

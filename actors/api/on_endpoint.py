@@ -17,6 +17,7 @@ import os
 import pickle
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from functools import partial
@@ -29,7 +30,6 @@ from actors.api.connection import PATIENCE, Connection
 from actors.api.endpoint_actors import EndpointActors, Sending
 from actors.api.endpoint_refs import (
     EndpointRef,
-    Items,
     NotYetKnown,
     PendingCall,
     counted,
@@ -41,6 +41,7 @@ from actors.api.endpoint_refs import (
     resolved,
     then,
 )
+from actors.api.item_reader import ItemReader, Reading
 from actors.api.task_future import TaskFuture
 from actors.errors import (
     ConfigError,
@@ -95,7 +96,9 @@ class _Spec:
         # What stands before the arguments.
         self.first: tuple[Any, ...] = ()
         self.function = function
-        if self.returns in (DYNAMIC, STREAMING):
+        if self.returns == STREAMING:
+            return
+        if self.returns == DYNAMIC:
             self.function, self.first = dump_function(call_and_list), (function,)
         elif self.returns != 1:
             self.function = dump_function(call_and_split)
@@ -163,14 +166,17 @@ class OnEndpoint:
         values = [*args, *kwargs.values()]
         dependencies = [value for value in values if isinstance(value, ObjectRef)]
         future: Future[Any]
+        reader = self.new_reader(spec.returns)
+        reading = None if reader is None else weakref.ref(reader)
+        send = partial(self._send, spec, function, reading)
         if not dependencies and not spec.own_retries:
             try:
-                future = self._send(spec, function, args, kwargs)
+                future = send(args, kwargs)
             except NotYetKnown as not_yet:
                 dependencies = not_yet.refs
         if dependencies or spec.own_retries:
             call = PendingCall(
-                partial(self._send, spec, function),
+                send,
                 args,
                 kwargs,
                 spec.own_retries,
@@ -178,18 +184,27 @@ class OnEndpoint:
             )
             future = call.promise
             call.begin_after([future_of(ref) for ref in dependencies])
-        return self._refs(spec.returns, future)
+        return self._refs(spec.returns, future, reader)
+
+    def new_reader(self, returns: int) -> ItemReader | None:
+        """Return what reads a call's items, if it has some."""
+        return ItemReader(self._connection) if returns == STREAMING else None
 
     def _send(
         self,
         spec: _Spec,
         function: Callable[..., Any],
+        reading: Reading | None,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> TaskFuture:
         arguments, held = self.dump(function, (*spec.first, *args), kwargs)
         return self._connection.send(
-            spec.function, arguments, spec.options, kept=held or None
+            spec.function,
+            arguments,
+            spec.options,
+            kept=held or None,
+            reading=reading,
         )
 
     # For actors
@@ -246,6 +261,7 @@ class OnEndpoint:
         arguments: bytes,
         options: TaskOptions,
         kept: object,
+        reading: Reading | None = None,
     ) -> TaskFuture:
         """Send what is for an actor.
 
@@ -253,13 +269,14 @@ class OnEndpoint:
             work: what it is.
             function: what, by the kind of work.
             arguments: pickled.
-            options: of which `retries`, `priority` and `name` count.
+            options: of which `retries`, `priority`, `timeout` and `name` count.
             kept: lives until it has ended.
+            reading: who reads what it yields.
         """
         if options.retries < 0:
             options = msgspec.structs.replace(options, retries=_ANY_NUMBER)
         return self._connection.send(
-            function, arguments, options, actor=work, kept=kept
+            function, arguments, options, actor=work, kept=kept, reading=reading
         )
 
     def wish(self, work: ActorWork) -> TaskFuture:
@@ -311,11 +328,13 @@ class OnEndpoint:
         """Put values, all of them known, in the place of refs."""
         return resolved(args, kwargs)
 
-    def returned(self, future: "Future[Any]", returns: int) -> Any:
+    def returned(
+        self, future: "Future[Any]", returns: int, reader: ItemReader | None
+    ) -> Any:
         """Return what a call of an actor returns to the user, as `num_returns` says."""
         if returns > 1 or returns == 0:
             future = then(future, partial(counted, count=returns))
-        return self._refs(returns, future)
+        return self._refs(returns, future, reader)
 
     @staticmethod
     def ref_on(
@@ -324,26 +343,35 @@ class OnEndpoint:
         """Return a ref on a future's result, or on what becomes of that."""
         return ref_on(future if change is None else then(future, change))
 
-    def _refs(self, returns: int, future: "Future[Any]") -> Any:
+    def _refs(
+        self, returns: int, future: "Future[Any]", reader: ItemReader | None
+    ) -> Any:
         if returns == 1:
             return ref_on(future)
         if returns == DYNAMIC:
             return ref_on(then(future, lambda values: [known_ref(v) for v in values]))
-        if returns == STREAMING:
-            return ObjectRefGenerator(Items(future, self._waiting).take)
+        if reader is not None:
+            reader.end_with(future)
+            return ObjectRefGenerator(partial(self._take, reader))
         refs = [
             ref_on(then(future, partial(item_of, index=index)))
             for index in range(returns)
         ]
         return refs or None
 
+    def _take(self, reader: ItemReader) -> ObjectRef[Any] | None:
+        if self._waits is None:
+            return reader.take()
+        with self._waiting(is_over=reader.is_ready):
+            return reader.take()
+
     @contextlib.contextmanager
-    def _waiting(self, futures: "Sequence[Future[Any]]") -> Iterator[None]:
+    def _waiting(self, *, is_over: bool) -> Iterator[None]:
         """Tell, while it is entered, that the main thread waits, if it does."""
         is_told = (
             self._waits is not None
             and threading.current_thread() is threading.main_thread()
-            and not all(future.done() for future in futures)
+            and not is_over
         )
         if not is_told or self._waits is None:
             yield
@@ -366,7 +394,7 @@ class OnEndpoint:
         futures = [future_of(ref) for ref in refs]
         if self._waits is None:
             return self._get(refs, futures, timeout)
-        with self._waiting(futures):
+        with self._waiting(is_over=all(future.done() for future in futures)):
             return self._get(refs, futures, timeout)
 
     @staticmethod
@@ -397,7 +425,7 @@ class OnEndpoint:
     ) -> list[bool]:
         """Wait until so many are known; tell of each whether it is."""
         futures = [future_of(ref) for ref in refs]
-        with self._waiting(futures):
+        with self._waiting(is_over=all(future.done() for future in futures)):
             return self._wait(futures, count, timeout)
 
     @staticmethod
@@ -429,16 +457,13 @@ class OnEndpoint:
         recursive: bool,
         grace: float = -1.0,
     ) -> None:
-        """Give up the task that brings a value; one that runs only by `force`.
+        """Give up the task that brings a value; see `actors.cancel`."""
+        grace = 0.0 if force else grace
+        give_up(future_of(ref), grace, is_recursive=recursive)
 
-        Raises:
-            ConfigError: there is a `grace`: nothing is interrupted before it.
-        """
-        if grace >= 0:
-            raise ConfigError(
-                f"grace {grace:g}: an endpoint does not interrupt tasks; use force=True"
-            )
-        give_up(future_of(ref), force=force)
+    def cancel_all(self) -> None:
+        """Give up all that was called and has not ended."""
+        self._connection.end_all()
 
     def subscribe(
         self, ref: ObjectRef[Any], callback: Callable[[ObjectRef[Any]], None]

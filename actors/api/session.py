@@ -14,7 +14,7 @@ outcomes are there for later processes until one of them leaves in order.
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,10 @@ from actors.messages import (
     FailureKind,
     Goodbye,
     Hello,
+    Item,
+    ItemsMark,
+    ItemsTaken,
+    ItemsYielded,
     ListTasks,
     Outcome,
     Results,
@@ -50,11 +54,13 @@ __all__ = [
     "CancelNow",
     "Leave",
     "Progress",
+    "Receive",
     "Resolve",
     "Resumed",
     "Session",
     "SessionSettings",
     "SubmitNow",
+    "TakeNow",
 ]
 
 # Stands in the id of a task between its client's name and its key; in no other id.
@@ -104,11 +110,26 @@ class SubmitNow:
 
 @dataclass(frozen=True, slots=True)
 class CancelNow:
-    """The user gave these up; after `delay` seconds, what has not ended by then."""
+    """The user gave these up; after `delay` seconds, what has not ended by then.
+
+    Args:
+        task_ids, if_running, grace, is_recursive: see `CancelTasks`.
+        delay: seconds.
+    """
 
     task_ids: list[TaskId]
     if_running: bool = True
     delay: float = 0.0
+    grace: float | None = None
+    is_recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TakeNow:
+    """The user has taken so many items of a generator, or wants no others."""
+
+    task_id: TaskId
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +151,13 @@ class Resolve(Effect):
     """These tasks ended; each comes exactly once."""
 
     outcomes: list[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Receive(Effect):
+    """Generators have yielded these; each may come again."""
+
+    items: list[Item]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +198,7 @@ class Session:
         self.membership = Membership("interchange", self._hello, chance)
         self.outbox: dict[TaskId, Task] = {}  # not accepted, oldest first
         self.accepted: dict[TaskId, tuple[int, int]] = {}  # {id: (attempt, rank)}
-        self._cancels: dict[TaskId, bool] = {}  # not ended yet: {id: if_running}
+        self._cancels: dict[TaskId, CancelNow] = {}  # of what has not ended yet
         self._cancel_later: list[tuple[float, CancelNow]] = []  # (moment, what)
         self._epoch = ""  # of the interchange that let us in last
         self._away_since = now
@@ -214,8 +242,14 @@ class Session:
             case CancelNow(delay=delay) if delay > 0:
                 wish = replace(message, delay=0.0)
                 self._cancel_later.append((now + delay, wish))
-            case CancelNow(task_ids, if_running):
-                self._cancel(task_ids, now, turn, if_running=if_running)
+            case CancelNow():
+                self._cancel(message, now, turn)
+            case ItemsYielded(items):
+                turn.effects.append(Receive(items))
+            case TakeNow(task_id, count):
+                # What is not heard is asked for again, by the same items.
+                taken = ItemsTaken([ItemsMark(task_id, count)])
+                self.membership.send(taken, now, turn)
             case UnknownTasks(task_ids):
                 self._give_up(
                     task_ids,
@@ -244,7 +278,7 @@ class Session:
         due = [wish for moment, wish in self._cancel_later if moment <= now]
         self._cancel_later = [(m, wish) for m, wish in self._cancel_later if m > now]
         for wish in due:
-            self._cancel(wish.task_ids, now, turn, if_running=wish.if_running)
+            self._cancel(wish, now, turn)
         if self._give_up_at() <= now:
             reason = f"no answer for {self.settings.patience:g} s"
             if self._last_words:
@@ -296,10 +330,11 @@ class Session:
             self.membership.send(ListTasks(), now, turn)
         if self.outbox:
             self._submit(list(self.outbox.values()), now, turn)
-        for if_running in (True, False):
-            task_ids = [t for t, how in self._cancels.items() if how is if_running]
-            if task_ids:
-                self.membership.send(CancelTasks(task_ids, if_running), now, turn)
+        for wish in dict.fromkeys(map(_without_tasks, self._cancels.values())):
+            task_ids = [
+                t for t, how in self._cancels.items() if _without_tasks(how) == wish
+            ]
+            self.membership.send(CancelTasks(task_ids, *wish), now, turn)
 
     def _submit(self, tasks: Sequence[Task], now: float, turn: Turn) -> None:
         if not self.membership.is_in:
@@ -388,15 +423,14 @@ class Session:
         if news:
             turn.effects.append(Progress(news))
 
-    def _cancel(
-        self, task_ids: Iterable[TaskId], now: float, turn: Turn, *, if_running: bool
-    ) -> None:
+    def _cancel(self, wish: CancelNow, now: float, turn: Turn) -> None:
         """Cancel; what was never sent ends here and now."""
-        known = [t for t in task_ids if t in self.accepted or t in self.outbox]
+        known = [t for t in wish.task_ids if t in self.accepted or t in self.outbox]
         if self._epoch:
             # Asked again after each reconnection, until the tasks have ended.
-            self._cancels.update(dict.fromkeys(known, if_running))
-            self.membership.send(CancelTasks(known, if_running), now, turn)
+            self._cancels.update(dict.fromkeys(known, wish))
+            order = CancelTasks(known, *_without_tasks(wish))
+            self.membership.send(order, now, turn)
         elif known:
             for task_id in known:
                 del self.outbox[task_id]
@@ -418,3 +452,7 @@ class Session:
 
 def _failed(task_id: TaskId, kind: FailureKind, text: str) -> Outcome:
     return Outcome(task_id, 0, TaskState.FAILED, b"", Failure(kind, text))
+
+
+def _without_tasks(wish: CancelNow) -> tuple[bool, float | None, bool]:
+    return wish.if_running, wish.grace, wish.is_recursive

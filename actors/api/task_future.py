@@ -34,8 +34,8 @@ class Home(Protocol):
         """Forget a task that the user gave up; false: it is forgotten already."""
         ...
 
-    def end(self, task_id: TaskId) -> None:
-        """Ask for the end of a task that runs."""
+    def end(self, task_id: TaskId, grace: float | None, *, is_recursive: bool) -> None:
+        """Ask for the end of a task; see `CancelTasks`."""
         ...
 
     def bring_about(self, future: "TaskFuture", timeout: float | None) -> float | None:
@@ -110,7 +110,7 @@ class TaskFuture(Future[Any]):
         """
         if not super().cancel():
             if if_running and not self.done():
-                self._home.end(self.task_id)
+                self._home.end(self.task_id, None, is_recursive=False)
                 # The endpoint may have been quick.
                 return self.cancelled() or not self.done()
             return False
@@ -118,6 +118,14 @@ class TaskFuture(Future[Any]):
         if self._home.cancelled(self.task_id):
             self._end_as_cancelled()
         return True
+
+    def give_up(self, grace: float, *, is_recursive: bool) -> None:
+        """Have the task end soon, and this with it; see `endpoint_refs.give_up`.
+
+        What it returns all the same counts.
+        """
+        if not self.done():
+            self._home.end(self.task_id, grace, is_recursive=is_recursive)
 
     @property
     def history(self) -> list[Step]:

@@ -26,11 +26,19 @@ class Within:
 
     Args:
         waits: told whenever the main thread begins (true) or ends (false) to wait.
+        is_cancelled: tells whether the task or call that asks was cancelled.
         hosts_actor: whether the process is an actor's.
     """
 
-    def __init__(self, waits: Callable[[bool], None], *, hosts_actor: bool) -> None:
+    def __init__(
+        self,
+        waits: Callable[[bool], None],
+        is_cancelled: Callable[[], bool],
+        *,
+        hosts_actor: bool,
+    ) -> None:
         self.hosts_actor = hosts_actor
+        self.is_cancelled_here = is_cancelled
         self._waits = waits
         self._lock = threading.Lock()
         self._inner: Any = None
@@ -45,6 +53,13 @@ class Within:
         found = self.__dict__[name] = getattr(self._inner, name)
         return found
 
+    def cancel_all(self) -> None:
+        """Give up all that the code here has called and that has not ended."""
+        with self._lock:
+            inner = self._inner
+        if inner is not None:
+            inner.cancel_all()
+
     def _connect(self) -> Any:
         folder = os.environ.get(WITHIN_VARIABLE, "")
         if not folder:
@@ -55,7 +70,14 @@ class Within:
         return module.connect_within(folder, self._waits)
 
 
-def go_within(waits: Callable[[bool], None], *, hosts_actor: bool) -> None:
-    """Let this process find its endpoint when it wants to."""
-    context: Any = Within(waits, hosts_actor=hosts_actor)
+def go_within(
+    waits: Callable[[bool], None],
+    is_cancelled: Callable[[], bool],
+    *,
+    hosts_actor: bool,
+) -> Within:
+    """Let this process find its endpoint when it wants to; see `Within`."""
+    within = Within(waits, is_cancelled, hosts_actor=hosts_actor)
+    context: Any = within
     set_context(context)
+    return within

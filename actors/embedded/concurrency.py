@@ -131,12 +131,7 @@ class Concurrency:
                 host.say_begun(run)
                 method, args, kwargs = loaded
                 if inspect.isasyncgenfunction(method):
-                    index = 0
-                    async for item in method(*args, **kwargs):
-                        first = run.first_item if isinstance(run, Call) else 0
-                        if index >= first:
-                            host.stream_one(run.seq, index, item)
-                        index += 1
+                    await host.stream_async(run, method(*args, **kwargs))
                     value = None
                 else:
                     value = await method(*args, **kwargs)

@@ -229,11 +229,15 @@ class ActorHost(Borrower):
         """Say what a generator gives."""
         self._stream(seq, items, first)
 
-    def stream_one(self, seq: int, index: int, item: Any) -> None:
-        """Say the next that a generator gives."""
-        value = self._value(*dump_value(item, f"Item {index}"))
-        size = len(value.payload) + _MESSAGE_BYTES
-        self.say(Yielded(seq, index, value), size, now=True)
+    async def stream_async(self, run: Run | Call, items: Any) -> None:
+        """Say what an asynchronous generator gives."""
+        index, first = 0, run.first_item if isinstance(run, Call) else 0
+        async for item in items:
+            if index >= first:
+                value = self._value(*dump_value(item, f"Item {index}"))
+                size = len(value.payload) + _MESSAGE_BYTES
+                self.say(Yielded(run.seq, index, value), size, now=True)
+            index += 1
 
     def is_cancelled(self, seq: int) -> bool:
         """Tell whether a call was cancelled before it began."""

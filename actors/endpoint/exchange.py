@@ -28,10 +28,13 @@ from actors.endpoint.roster import Roster
 from actors.logic.block_errors import BadState, BlockErrors
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.item_streams import ALL_ITEMS, ItemStream, ItemStreams
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.liveness import Tempo
 from actors.logic.records import (
     ClientForgotten,
+    ItemsKept,
+    ItemsRead,
     ManagerRemoved,
     TasksAccepted,
     TasksCancelling,
@@ -54,6 +57,10 @@ from actors.messages import (
     Failure,
     FailureKind,
     Holding,
+    Item,
+    ItemsMark,
+    ItemsTaken,
+    ItemsYielded,
     Lease,
     Leased,
     ManagerId,
@@ -127,6 +134,7 @@ class Exchange(abc.ABC):
         self.fleet = Fleet()
         self.block_errors = BlockErrors()
         self.clients: dict[ClientId, ClientEntry] = {}
+        self.streams = ItemStreams(settings.max_unread_bytes)
         # The delays of its actors' restarts need chance, and nobody else's knowledge.
         self.roster = Roster(self, random.Random(settings.epoch))
         self.finished = 0  # since the start, whatever the end
@@ -341,6 +349,8 @@ class Exchange(abc.ABC):
         *,
         client: ClientEntry | None = None,
         if_running: bool = True,
+        grace: float | None = None,
+        is_recursive: bool = False,
     ) -> list[TaskId]:
         """Cancel tasks: waiting ones at once, leased ones through their managers.
 
@@ -350,6 +360,8 @@ class Exchange(abc.ABC):
             turn: what follows goes in here.
             client: only its own tasks may be cancelled; None: any.
             if_running: also those that have begun.
+            grace: see `CancelTasks`.
+            is_recursive: see there.
 
         Returns:
             Those that are cancelled, or whose manager was asked.
@@ -376,7 +388,8 @@ class Exchange(abc.ABC):
         for manager_id, ids in at_managers.items():
             peer = self.fleet.managers[manager_id].peer
             # A promise, so as not to overtake the lease that it is about.
-            self._promise(peer, CancelTasks(ids, if_running), turn)
+            order = CancelTasks(ids, if_running, grace, is_recursive)
+            self._promise(peer, order, turn)
         for client_id, outcomes in ended.items():
             self._deliver(outcomes, self.clients[client_id], now, turn)
         return asked
@@ -400,6 +413,8 @@ class Exchange(abc.ABC):
             client.keep(outcomes)
             if client.leaves_more_than(self.settings.max_unread_bytes):
                 self._hold_back(client, turn)
+        if self.streams:
+            self.streams.ended(outcomes)
         for outcome in outcomes:
             if outcome.state is not TaskState.SUCCESS:
                 self.failed += outcome.state is TaskState.FAILED
@@ -434,6 +449,7 @@ class Exchange(abc.ABC):
         self._load_changed = True
         if client.is_put_off and not (self.fleet.is_quiesced or self.is_ending):
             turn.sends.append((client.peer, Reregister("tasks are taken again")))
+        self._let_streams_go_on(client, turn)
         self.place(now, turn)
 
     def _forget_client(self, client: ClientEntry, now: float, turn: Turn) -> None:
@@ -442,6 +458,11 @@ class Exchange(abc.ABC):
         client.is_leaving = True
         client.gone_at = min(client.gone_at, now)
         client.forget()
+        for stream in self.streams.of_client(client.client_id):
+            # A generator that waits for its reader would wait for ever.
+            self.streams.take(stream, ALL_ITEMS)
+            self._tell_taken(stream, turn)
+        self.streams.forget(client.client_id)
         if client.is_held_back:
             client.is_held_back = False
             self.ledger.let_go(client.client_id)
@@ -504,6 +525,9 @@ class Exchange(abc.ABC):
             task_id = task.task_id
             held[task_id] = entry
             ids.append(task_id)
+            streams_from = task.streams_from
+            if streams_from >= 0:
+                streams_from = self.streams.known(task)
             leased = Leased(
                 task_id,
                 entry.attempt,
@@ -511,9 +535,11 @@ class Exchange(abc.ABC):
                 task.arguments,
                 task.timeout,
                 task.needs.worker_type if task.needs else "",
+                streams_from,
             )
-            # What may not be started again must not be forgotten to have been started.
-            is_last = entry.lost_starts >= task.retries
+            # What may not be started again must not be forgotten to have been started;
+            # nor the items that it will not yield again.
+            is_last = entry.lost_starts >= task.retries or streams_from > 0
             (last_starts if is_last else tasks).append(leased)
         at = now + self.settings.wall_offset
         turn.records.append(TasksLeased(manager.manager_id, at, ids))
@@ -614,6 +640,87 @@ class Exchange(abc.ABC):
             failure = _without_retries(failure, entry)
         ended = self.ledger.finish(entry, state, now, tried=outcome, failure=failure)
         return entry.client_id, ended
+
+    # Items of generators
+
+    def _items_yielded(
+        self, items: list[Item], manager: ManagerEntry, now: float, turn: Turn
+    ) -> None:
+        """Keep what is new for its clients, and tell how far it may be forgotten."""
+        marks: dict[TaskId, ItemsMark] = {}
+        runs: list[tuple[ItemStream, list[Item]]] = []  # of items without a gap
+        last: dict[ItemStream, list[Item]] = {}  # the newest of each
+        for item in items:
+            entry = self.ledger.entries.get(item.task_id)
+            if entry is None or self.clients[entry.client_id].is_leaving:
+                # Nobody will read it.
+                marks[item.task_id] = ItemsMark(item.task_id, ALL_ITEMS)
+                continue
+            stream = self.streams.of_task(entry.task, entry.client_id)
+            if self.streams.add(stream, item):
+                run = last.get(stream)
+                if run is None or run[-1].index + 1 != item.index:
+                    run = last[stream] = []
+                    runs.append((stream, run))
+                run.append(item)
+            if self._may_go_on(stream):
+                marks[item.task_id] = self.streams.mark_for(stream)
+            else:
+                stream.is_owed = True
+                marks.pop(item.task_id, None)
+        by_client: defaultdict[ClientId, list[Item]] = defaultdict(list)
+        for stream, some in runs:
+            payloads = [item.payload for item in some]
+            record = ItemsKept(
+                stream.client_id, stream.task_id, some[0].index, payloads
+            )
+            turn.records.append(record)
+            by_client[stream.client_id] += some
+        for client_id, some in by_client.items():
+            client = self.clients[client_id]
+            if client.gone_at == math.inf:
+                self._send(client.peer, ItemsYielded(some), now, turn)
+        if marks:
+            # A promise: else they are lost with the disk's power, and nobody has them.
+            taken = ItemsTaken(list(marks.values()))
+            self._promise(manager.peer, taken, turn)
+
+    def _may_go_on(self, stream: ItemStream) -> bool:
+        client = self.clients[stream.client_id]
+        return not client.is_held_back and self.streams.has_room(stream)
+
+    def _items_read(
+        self, marks: list[ItemsMark], client: ClientEntry, turn: Turn
+    ) -> None:
+        """Forget what a client has read, and let its generators go on."""
+        for mark in marks:
+            stream = self.streams.streams.get(mark.task_id)
+            entry = self.ledger.entries.get(mark.task_id)
+            if stream is None and entry is not None:
+                stream = self.streams.of_task(entry.task, entry.client_id)
+            if stream is None or stream.client_id != client.client_id:
+                continue
+            if mark.count > stream.read:
+                record = ItemsRead(client.client_id, mark.task_id, mark.count)
+                turn.records.append(record)
+                self.streams.take(stream, mark.count)
+        self._let_streams_go_on(client, turn)
+
+    def _let_streams_go_on(self, client: ClientEntry, turn: Turn) -> None:
+        """Tell managers of a client's generators that these may go on."""
+        if not self.streams or client.is_held_back:
+            return
+        for stream in self.streams.owed(client.client_id):
+            stream.is_owed = False
+            self._tell_taken(stream, turn)
+
+    def _tell_taken(self, stream: ItemStream, turn: Turn) -> None:
+        """Tell who has a generator how far it may forget its items."""
+        entry = self.ledger.entries.get(stream.task_id)
+        manager = self.fleet.managers.get(entry.manager_id) if entry else None
+        if manager is not None:
+            taken = ItemsTaken([self.streams.mark_for(stream)])
+            self._promise(manager.peer, taken, turn)
 
     def _progress(
         self, deltas: list[Delta], manager: ManagerEntry, now: float, turn: Turn

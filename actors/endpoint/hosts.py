@@ -8,10 +8,14 @@ How an incarnation ended is kept until the interchange acknowledges it, as outco
 Whether there will be another one is the interchange's business.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
+import msgspec
+
+from actors.endpoint.outflow import Outflow, call_of
 from actors.logic.actor_life import DeathReason
 from actors.logic.turn import Effect
 from actors.logic.workers import (
@@ -26,6 +30,7 @@ from actors.logic.workers import (
 from actors.messages import (
     METHOD_MARK,
     ActorEnded,
+    Call,
     FailureKind,
     Holding,
     HostActor,
@@ -39,7 +44,11 @@ from actors.messages import (
     WorkerId,
 )
 
-__all__ = ["CallsEnded", "Host", "Hosts"]
+__all__ = ["INTERRUPT_GRACE", "CallsEnded", "Host", "Hosts"]
+
+# What was interrupted for its timeout is killed after this. Chosen: what code needs to
+# clean up.
+INTERRUPT_GRACE = 2.0
 
 # What stands for the class itself in place of a method's name, and its place.
 _CONSTRUCTOR = METHOD_MARK + b"__init__"
@@ -54,15 +63,29 @@ class Host:
     worker_id: WorkerId
     title: str  # for people
     places: int  # of workers that it takes
+    is_serial: bool  # it runs one call at a time
     pid: int = 0
     is_alive: bool = False  # it was constructed
     is_exiting: bool = False  # in order, by itself or as it was told
     is_killed: bool = False  # as it was told
+    why_killed: str = ""  # by us, as one of its calls went on and on
     next_seq: int = _CONSTRUCTION_SEQ + 1
     failure: Ran | None = None  # what its constructor raised
     # {seq: call}: at the process
     calls: dict[int, LeasedCall] = field(default_factory=dict)
     cancelled: set[int] = field(default_factory=set)  # of them
+    timed_out: set[int] = field(default_factory=set)  # of them
+    # {call that runs: when it has run for too long}
+    timeout_at: dict[int, float] = field(default_factory=dict)
+    # {call that was interrupted: when the process is killed}
+    kill_at: dict[int, float] = field(default_factory=dict)
+
+    def forget(self, seq: int) -> None:
+        """Let go of all marks of a call that has ended."""
+        self.cancelled.discard(seq)
+        self.timed_out.discard(seq)
+        self.timeout_at.pop(seq, None)
+        self.kill_at.pop(seq, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +93,7 @@ class CallsEnded:
     """What became of a dead process's calls."""
 
     begun: list[LeasedCall]
+    timed_out: list[LeasedCall]
     unbegun: list[LeasedCall]
     message: str  # how the process died
 
@@ -104,7 +128,9 @@ class Hosts:
             self._count += 1
             worker_id = WorkerId(f"{self._prefix}-a{self._count}")
             options = actor.options
-            host = Host(actor.of, worker_id, options.class_name, ceil(options.num_cpus))
+            is_serial = options.max_concurrency == 1 and not options.groups
+            places = ceil(options.num_cpus)
+            host = Host(actor.of, worker_id, options.class_name, places, is_serial)
             self.by_worker[worker_id] = self._by_actor[key] = host
             become = HostActor(
                 actor.of.actor_id, actor.of.number, actor.class_, options
@@ -113,22 +139,31 @@ class Hosts:
             effects.append(StartWorker(worker_id, become))
             effects.append(AssignTasks(worker_id, [construct]))
 
-    def call(self, calls: Sequence[LeasedCall], effects: list[Effect]) -> list[Holding]:
+    def call(
+        self, calls: Sequence[LeasedCall], outflow: Outflow, effects: list[Effect]
+    ) -> list[Holding]:
         """Give calls to their actors.
 
         Returns:
             Those whose actor is not here any more: they have not begun.
         """
-        runs: dict[WorkerId, list[Run]] = {}
+        runs: dict[WorkerId, list[Run | Call]] = {}
         strays: list[Holding] = []
         for call in calls:
             host = self._by_actor.get(_key(call.to))
-            if host is None or host.is_exiting or host.is_killed:
+            is_leaving = host and (host.is_exiting or host.is_killed or host.why_killed)
+            if host is None or is_leaving:
                 strays.append(Holding(call.task_id, call.attempt))
                 continue
             seq, host.next_seq = host.next_seq, host.next_seq + 1
             host.calls[seq] = call
-            run = Run(seq, call.method, call.arguments)
+            run: Run | Call
+            if call.streams_from >= 0 or call.timeout is not None:
+                run = call_of(seq, call.method, call)
+                if call.streams_from >= 0:
+                    outflow.begin(call, host.worker_id, seq)
+            else:
+                run = Run(seq, call.method, call.arguments)
             runs.setdefault(host.worker_id, []).append(run)
         effects.extend(AssignTasks(worker, some) for worker, some in runs.items())
         return strays
@@ -157,6 +192,7 @@ class Hosts:
         self,
         actors: Iterable[Incarnation],
         attempts: dict[TaskId, int],
+        outflow: Outflow,
         effects: list[Effect],
     ) -> None:
         """Keep what the interchange still wants from us, drop the rest.
@@ -164,6 +200,7 @@ class Hosts:
         Args:
             actors: that stay; the others are killed.
             attempts: {call: its attempt}; what others give goes nowhere.
+            outflow: of generators.
             effects: what follows goes in here.
         """
         kept = {_key(of) for of in actors}
@@ -174,21 +211,81 @@ class Hosts:
                 attempt = attempts.get(call.task_id)
                 if attempt is None:
                     del host.calls[seq]
+                    host.forget(seq)
                 elif attempt != call.attempt:
-                    host.calls[seq] = LeasedCall(
-                        call.task_id, attempt, call.method, call.arguments, call.to
-                    )
+                    outflow.renumber(call, attempt)
+                    host.calls[seq] = msgspec.structs.replace(call, attempt=attempt)
         for key in [key for key in self.ended if key not in kept]:
             del self.ended[key]
 
-    def cancel(self, task_ids: Iterable[TaskId], effects: list[Effect]) -> None:
-        """Interrupt calls; what has not begun never will."""
+    def cancel(
+        self,
+        task_ids: Iterable[TaskId],
+        now: float,
+        grace: float,
+        effects: list[Effect],
+    ) -> None:
+        """Interrupt calls; what has not begun never will.
+
+        Args:
+            task_ids: those of others are passed over.
+            now: monotonic seconds.
+            grace: seconds until the process of one that goes on is killed; < 0: never.
+            effects: what follows goes in here.
+        """
         wanted = set(task_ids)
         for host in self.by_worker.values():
             for seq, call in host.calls.items():
-                if call.task_id in wanted:
+                if call.task_id not in wanted:
+                    continue
+                if seq not in host.cancelled:
                     host.cancelled.add(seq)
                     effects.append(TellWorker(host.worker_id, Interrupt(seq)))
+                if grace >= 0:
+                    host.kill_at[seq] = min(
+                        now + grace, host.kill_at.get(seq, math.inf)
+                    )
+
+    # Time
+
+    def began(self, host: Host, seq: int, now: float) -> None:
+        """Note that a call with a timeout has begun."""
+        call = host.calls.get(seq)
+        if call is not None and call.timeout is not None:
+            host.timeout_at[seq] = now + call.timeout
+
+    @property
+    def wake_at(self) -> float:
+        """When `tick` is wanted next; infinity: only messages matter."""
+        at = math.inf
+        for host in self.by_worker.values():
+            if host.timeout_at or host.kill_at:
+                moments = (*host.timeout_at.values(), *host.kill_at.values())
+                at = min(at, *moments)
+        return at
+
+    def tick(self, now: float, effects: list[Effect]) -> None:
+        """Interrupt what has run for too long; kill what went on after that."""
+        for host in self.by_worker.values():
+            for seq, at in list(host.timeout_at.items()):
+                if at <= now:
+                    del host.timeout_at[seq]
+                    host.timed_out.add(seq)
+                    effects.append(TellWorker(host.worker_id, Interrupt(seq)))
+                    host.kill_at.setdefault(seq, now + INTERRUPT_GRACE)
+            for seq, at in list(host.kill_at.items()):
+                if at <= now:
+                    del host.kill_at[seq]
+                    self._kill_for(host, seq, effects)
+
+    @staticmethod
+    def _kill_for(host: Host, seq: int, effects: list[Effect]) -> None:
+        if host.is_serial and seq != min(host.calls):
+            return  # it has not begun: it is passed over when its turn comes
+        if not (host.is_killed or host.why_killed):
+            name = host.calls[seq].name or host.title
+            host.why_killed = f"{name} went on after it was told to end"
+            effects.append(KillWorker(host.worker_id))
 
     # What we have
 
@@ -211,14 +308,14 @@ class Hosts:
 
     def ran(
         self, host: Host, results: Iterable[Ran], effects: list[Effect]
-    ) -> tuple[list[tuple[LeasedCall, Ran, bool]], bool]:
+    ) -> tuple[list[tuple[LeasedCall, Ran, bool, bool]], bool]:
         """Take results.
 
         Returns:
-            (call, result, whether it was cancelled) for each; and whether the actor was
-            constructed by this.
+            (call, result, whether it failed as it was cancelled, or as it took too
+            long) for each; and whether the actor was constructed by this.
         """
-        ended: list[tuple[LeasedCall, Ran, bool]] = []
+        ended: list[tuple[LeasedCall, Ran, bool, bool]] = []
         is_constructed = False
         for ran in results:
             if ran.seq == _CONSTRUCTION_SEQ:
@@ -231,8 +328,9 @@ class Hosts:
             call = host.calls.pop(ran.seq, None)
             if call is not None:
                 is_cancelled = ran.seq in host.cancelled and not ran.is_success
-                host.cancelled.discard(ran.seq)
-                ended.append((call, ran, is_cancelled))
+                is_late = ran.seq in host.timed_out and not ran.is_success
+                host.forget(ran.seq)
+                ended.append((call, ran, is_cancelled, is_late))
         return ended, is_constructed
 
     def exits(self, host: Host, effects: list[Effect]) -> None:
@@ -263,14 +361,24 @@ class Hosts:
             last_words = failure.detail
             if len(host.failure.payload) <= payload_limit:
                 payload = host.failure.payload
+        elif host.why_killed:
+            message += f": {host.why_killed}"
         elif host.is_exiting:
             reason, message = DeathReason.EXITED, "it has ended"
         self.ended[_key(host.of)] = ActorEnded(
             host.of, reason.value, message, last_words, payload
         )
-        begun = [c for seq, c in host.calls.items() if seq <= death.begun_seq]
-        unbegun = [c for seq, c in host.calls.items() if seq > death.begun_seq]
-        return CallsEnded(begun, unbegun, message)
+        begun: list[LeasedCall] = []
+        timed_out: list[LeasedCall] = []
+        unbegun: list[LeasedCall] = []
+        for seq, call in host.calls.items():
+            if seq > death.begun_seq:
+                unbegun.append(call)
+            elif seq in host.timed_out and seq not in host.cancelled:
+                timed_out.append(call)
+            else:
+                begun.append(call)
+        return CallsEnded(begun, timed_out, unbegun, message)
 
     def check(self) -> None:
         """Raise AssertionError if a call, or an incarnation, is in two places."""

@@ -60,6 +60,8 @@ from actors.messages import (
     Heartbeat,
     Hello,
     Holding,
+    ItemsTaken,
+    ItemsYielded,
     ListTasks,
     LoadReported,
     ManagerId,
@@ -340,6 +342,9 @@ class Interchange(Exchange):
         client.is_within = hello.is_within
         client.gone_at = math.inf
         client.is_leaving = False
+        for stream in self.streams.of_client(client_id) if self.streams else ():
+            if stream.payloads:
+                self._send(client.peer, ItemsYielded(stream.unread), now, turn)
         if client.unacknowledged:
             results = Results(list(client.unacknowledged.values()))
             self._send(client.peer, results, now, turn)
@@ -400,8 +405,18 @@ class Interchange(Exchange):
                 half = self.settings.max_unread_bytes // 2
                 if client.is_held_back and client.unread_bytes <= half:
                     self._let_go(client, now, turn)
-            case CancelTasks(task_ids, if_running):
-                self.cancel(task_ids, now, turn, client=client, if_running=if_running)
+            case ItemsTaken(marks):
+                self._items_read(marks, client, turn)
+            case CancelTasks(task_ids, if_running, grace, is_recursive):
+                self.cancel(
+                    task_ids,
+                    now,
+                    turn,
+                    client=client,
+                    if_running=if_running,
+                    grace=grace,
+                    is_recursive=is_recursive,
+                )
             case ClaimTasks(task_ids):
                 self._claim(task_ids, client, now, turn)
             case ListTasks():
@@ -420,6 +435,8 @@ class Interchange(Exchange):
         match message:
             case Finished(outcomes):
                 self._finished(outcomes, manager, now, turn)
+            case ItemsYielded(items):
+                self._items_yielded(items, manager, now, turn)
             case Report(window, deltas, workers, is_draining):
                 manager.window = max(0, window)
                 manager.workers, manager.processes = workers, message.actors
@@ -724,6 +741,7 @@ class Interchange(Exchange):
         self.ledger.check()
         self.fleet.check()
         self.roster.check()
+        self.streams.check()
         leases = {
             task_id: manager_id
             for manager_id, manager in self.fleet.managers.items()

@@ -12,6 +12,7 @@ Outcomes stay in the outbox until the interchange acknowledges them, whatever ha
 the link; meanwhile the workers go on.
 """
 
+import enum
 import math
 import random
 from collections import deque
@@ -21,7 +22,8 @@ from typing import Any
 
 import msgspec
 
-from actors.endpoint.hosts import Host, Hosts
+from actors.endpoint.hosts import INTERRUPT_GRACE, Host, Hosts
+from actors.endpoint.outflow import Outflow, call_of
 from actors.errors import BrokenInvariant
 from actors.logic.allotment import share_out
 from actors.logic.backoff import Backoff
@@ -39,6 +41,7 @@ from actors.logic.workers import (
     StopWorker,
     TasksRan,
     TasksRecalled,
+    TellWorker,
     TerminateWorker,
     WorkerDied,
     WorkerSaid,
@@ -53,7 +56,9 @@ from actors.messages import (
     ActorReport,
     ActorsStarted,
     Adopted,
+    Began,
     BlockId,
+    Call,
     CancelTasks,
     Delta,
     Drain,
@@ -64,6 +69,9 @@ from actors.messages import (
     Goodbye,
     Hello,
     Holding,
+    Interrupt,
+    ItemsTaken,
+    ItemsYielded,
     Lease,
     LeaseCalls,
     Leased,
@@ -82,6 +90,7 @@ from actors.messages import (
     TaskWaits,
     WorkerId,
     WorkerReport,
+    Yielded,
 )
 
 __all__ = [
@@ -217,6 +226,31 @@ class ManagerSettings:
 _LeaseKey = tuple[TaskId, int]
 
 
+class _Ending(enum.IntEnum):
+    """How a task that is given up shall end; a higher one is the harsher one."""
+
+    IF_UNBEGUN = 0  # one that has begun goes on
+    INTERRUPT = 1
+    KILL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """That a task shall end."""
+
+    how: _Ending
+    grace: float = -1.0  # seconds until it is killed after all; < 0: never
+    is_recursive: bool = False
+
+    @staticmethod
+    def of(order: CancelTasks) -> "_Wish":
+        if not order.if_running:
+            return _Wish(_Ending.IF_UNBEGUN)
+        if order.grace is None or order.grace == 0:
+            return _Wish(_Ending.KILL)
+        return _Wish(_Ending.INTERRUPT, order.grace, order.is_recursive)
+
+
 class _Worker:
     """One worker process, from its start until its death."""
 
@@ -225,6 +259,7 @@ class _Worker:
         "first_rss_bytes",
         "head_since",
         "idle_since",
+        "interrupted",
         "is_killed",
         "is_open",
         "is_recalled",
@@ -265,6 +300,7 @@ class _Worker:
         self.backlog: deque[tuple[int, Leased]] = deque()
         self.next_seq = 1
         self.head_since = math.inf  # when the head became the head
+        self.interrupted = 0  # seq of what was interrupted last
         self.reported: TaskId | None = None  # the head that was told as running
 
     @property
@@ -295,10 +331,13 @@ class Manager:
         self.is_draining = False
         # Leases by (task_id, attempt): the same task may come back as a new attempt
         # while the worker of the old one is still dying.
-        # To be ended, not handed back: {lease: even if it has begun}.
-        self._cancelled: dict[_LeaseKey, bool] = {}
+        # To be ended, not handed back: {lease: how, if it has begun}.
+        self._cancelled: dict[_LeaseKey, _Wish] = {}
         self._dropped: set[_LeaseKey] = set()  # to be ended without an outcome
-        self._timed_out: set[_LeaseKey] = set()  # their workers are being killed
+        self._timed_out: set[_LeaseKey] = set()  # they were told to end
+        # {lease: when its worker is killed if it goes on}
+        self._kill_at: dict[_LeaseKey, float] = {}
+        self.outflow = Outflow()
         self._has_timeouts = False  # some task here may run for so long only
         self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
         self._ahead = Prefetch(WINDOW_AHEAD, WINDOW_AHEAD_LIMIT)
@@ -350,7 +389,7 @@ class Manager:
                 self.hosts.start(actors, turn.effects)
                 self._report(now, turn)
             case LeaseCalls(calls):
-                strays = self.hosts.call(calls, turn.effects)
+                strays = self.hosts.call(calls, self.outflow, turn.effects)
                 if strays:
                     self.membership.send(Returned(strays), now, turn)
             case EndActors(actors, is_killed):
@@ -362,12 +401,17 @@ class Manager:
                     kept = self.outbox.get(ack.task_id)
                     if kept is not None and kept.attempt == ack.attempt:
                         del self.outbox[ack.task_id]
-            case CancelTasks(task_ids, if_running):
-                self._cancel(task_ids, now, turn, if_running=if_running)
+                        if self.outflow:
+                            self.outflow.end(ack.task_id, ack.attempt)
+            case ItemsTaken(marks):
+                self.outflow.taken(marks, turn.effects)
+            case CancelTasks():
+                self._cancel(message, now, turn)
             case Adopted(leases, actors):
-                self._adopted(leases, turn)
                 attempts = {lease.task_id: lease.attempt for lease in leases}
-                self.hosts.adopted(actors, attempts, turn.effects)
+                self.outflow.keep_only(attempts, turn.effects)
+                self._adopted(attempts, turn)
+                self.hosts.adopted(actors, attempts, self.outflow, turn.effects)
             case Drain():
                 self._is_drain_told = True
                 self._drain(now, turn)
@@ -393,6 +437,10 @@ class Manager:
             case WorkerSaid(worker_id, TaskWaits(is_waiting)):
                 if worker_id in self.workers:
                     self._waits(worker_id, now, turn, is_waiting=is_waiting)
+            case WorkerSaid(worker_id, Yielded() as said):
+                self._yielded(worker_id, said, now, turn)
+            case WorkerSaid(worker_id, Began(seq)):
+                self.hosts.began(self.hosts.by_worker[worker_id], seq, now)
             case WorkerSaid(worker_id, ActorExits()):
                 self.hosts.exits(self.hosts.by_worker[worker_id], turn.effects)
             case WorkerStarted(worker_id, pid) if worker_id in self.hosts.by_worker:
@@ -438,6 +486,10 @@ class Manager:
             self._stop_spares(now, turn)
         if self._has_timeouts:
             self._end_late(now, turn)
+        if self._kill_at:
+            self._kill_late(now, turn)
+        if self.hosts.wake_at <= now:
+            self.hosts.tick(now, turn.effects)
         if self._report_at() <= now:
             self._report(now, turn)
         if self._measure_at <= now:
@@ -460,6 +512,8 @@ class Manager:
             self._spares_at,
             self._timeout_at() if self._has_timeouts else math.inf,
             self._types_at() if self._has_types else math.inf,
+            min(self._kill_at.values(), default=math.inf),
+            self.hosts.wake_at,
             self._quit_by,
             math.inf if self.membership.is_in else self._alone_since + ABANDONED_AFTER,
         )
@@ -500,6 +554,8 @@ class Manager:
         alive = self.hosts.alive()
         if alive:
             self.membership.send(ActorsStarted(alive), now, turn)
+        if self.outflow and (items := list(self.outflow.untaken())):
+            self.membership.send(ItemsYielded(items), now, turn)
         if self.outbox:
             finished = Finished(list(self.outbox.values()))
             self.membership.send(finished, now, turn)
@@ -507,9 +563,8 @@ class Manager:
             worker.reported = None
         self._report(now, turn)
 
-    def _adopted(self, leases: list[Holding], turn: Turn) -> None:
+    def _adopted(self, attempts: dict[TaskId, int], turn: Turn) -> None:
         """Keep what the interchange still wants from us, drop the rest."""
-        attempts = {lease.task_id: lease.attempt for lease in leases}
         self._set_queued(
             _under_attempt(task, attempts[task.task_id])
             for task in self._queued()
@@ -523,6 +578,9 @@ class Manager:
                 if task.task_id in attempts and key not in self._dropped:
                     kept = _under_attempt(task, attempts[task.task_id])
                     worker.backlog[index] = (seq, kept)
+                    self.outflow.renumber(task, kept.attempt)
+                    if key in self._kill_at:
+                        self._kill_at[_key(kept)] = self._kill_at.pop(key)
                     if key in self._cancelled:
                         self._cancelled[_key(kept)] = self._cancelled.pop(key)
                     if key in self._timed_out:
@@ -653,14 +711,18 @@ class Manager:
             count = min(count, self._room_at(worker))
             if count <= 0:
                 return
-        runs = []
+        runs: list[Run | Call] = []
         was_idle = not worker.backlog
         for _ in range(min(count, len(queue))):
             task = queue.popleft()
             seq = worker.next_seq
             worker.next_seq = seq + 1
             worker.backlog.append((seq, task))
-            runs.append(Run(seq, task.function, task.arguments))
+            if task.streams_from >= 0:
+                runs.append(call_of(seq, task.function, task))
+                self.outflow.begin(task, worker.worker_id, seq)
+            else:
+                runs.append(Run(seq, task.function, task.arguments))
             if task.timeout is not None:
                 self._has_timeouts = True
         if was_idle:
@@ -672,27 +734,31 @@ class Manager:
             if limit and worker.ran + len(worker.backlog) >= limit:
                 self._retire(worker, now, turn)
 
-    def _cancel(
-        self, task_ids: Iterable[TaskId], now: float, turn: Turn, *, if_running: bool
-    ) -> None:
-        wanted = set(task_ids)
+    def _cancel(self, order: CancelTasks, now: float, turn: Turn) -> None:
+        wanted = set(order.task_ids)
         ended = [t for t in self._queued() if t.task_id in wanted]
         if ended:
             self._set_queued([t for t in self._queued() if t.task_id not in wanted])
             self._finish([self._cancelled_outcome(t, now) for t in ended], now, turn)
+        wish = _Wish.of(order)
         for worker in self.workers.values():
             for index, (_, task) in enumerate(worker.backlog):
                 if task.task_id not in wanted:
                     continue
                 key = _key(task)
+                known = self._cancelled.get(key)
+                # The same wish again, as after a new registration, interrupts once.
+                is_news = known is None or known.how < wish.how
                 if index > 0:
-                    self._cancelled[key] = self._cancelled.get(key, False) or if_running
+                    if is_news:
+                        self._cancelled[key] = wish
                     self._recall(worker, turn)
-                elif if_running:
-                    self._cancelled[key] = True
-                    self._kill(worker, turn)
+                elif wish.how is not _Ending.IF_UNBEGUN and is_news:
+                    self._cancelled[key] = wish
+                    self._end_head(worker, now, turn)
         if self.hosts.by_worker:
-            self.hosts.cancel(wanted, turn.effects)
+            grace = -1.0 if order.grace is None else order.grace
+            self.hosts.cancel(wanted, now, grace, turn.effects)
 
     def _drain(self, now: float, turn: Turn) -> None:
         self.is_draining = True
@@ -764,18 +830,17 @@ class Manager:
                 )
             task = backlog.popleft()[1]
             busy += ran.ended_at - ran.began_at
-            # It may be all of these at once.
-            if self._timed_out:
-                self._timed_out.discard(_key(task))
-            if self._cancelled:
-                self._cancelled.pop(_key(task), None)
             if self._dropped and _key(task) in self._dropped:
-                self._dropped.discard(_key(task))
+                self._unmark(_key(task))
                 continue
             if worker.is_terminated and not ran.is_success:
+                self._unmark(_key(task))
                 outcomes.append(self._terminated_outcome(task, worker, now))
                 continue
-            outcomes.append(self._outcome(task, ran, worker.worker_id, limit))
+            outcome = self._outcome(task, ran, worker.worker_id, limit)
+            if self._cancelled or self._timed_out:
+                outcome = self._as_ended(task, outcome, now)
+            outcomes.append(outcome)
         worker.ran += len(results)
         self._busy_at = now
         worker.head_since = now if backlog else math.inf
@@ -783,12 +848,33 @@ class Manager:
         self._depth.observed(busy, len(results))
         self._ahead.observed(busy, len(results))
         self._finish(outcomes, now, turn)
-        self._end_head(worker, turn)
+        self._end_head(worker, now, turn)
         if not (backlog or worker.is_open):
             self._stop_if_retired(worker, turn)
         if self._limits_itself:
             self._leave_if_due(results, now, turn)
         self._assign(now, turn)
+
+    def _as_ended(self, task: Leased, outcome: Outcome, now: float) -> Outcome:
+        """Say that a task has failed because it was to end, if it was."""
+        key = _key(task)
+        wish, is_late = self._cancelled.get(key), key in self._timed_out
+        self._unmark(key)
+        if outcome.state is TaskState.SUCCESS:
+            return outcome
+        if wish is not None and wish.how is not _Ending.IF_UNBEGUN:
+            return self._cancelled_outcome(task, now)
+        if is_late:
+            failure = _timed_out(task)
+            return msgspec.structs.replace(outcome, payload=b"", failure=failure)
+        return outcome
+
+    def _unmark(self, key: _LeaseKey) -> None:
+        # It may be all of these at once.
+        self._cancelled.pop(key, None)
+        self._dropped.discard(key)
+        self._timed_out.discard(key)
+        self._kill_at.pop(key, None)
 
     def _recalled(
         self, worker: _Worker, seqs: list[int], now: float, turn: Turn
@@ -801,7 +887,7 @@ class Manager:
             worker.head_since = math.inf
             self._stop_if_retired(worker, turn)
         self._requeue(tasks, now, turn)
-        self._end_head(worker, turn)
+        self._end_head(worker, now, turn)
         if any(self._is_unwanted(task) for _, task in list(worker.backlog)[1:]):
             # They were assigned after the recall that this answers.
             self._recall(worker, turn)
@@ -818,9 +904,10 @@ class Manager:
         for task in reversed(wanted):
             self._queue_of(task.worker_type).appendleft(task)
         for task in tasks:
-            self._cancelled.pop(_key(task), None)
-            self._dropped.discard(_key(task))
-            self._timed_out.discard(_key(task))
+            self._unmark(_key(task))
+            if task.streams_from >= 0:
+                # It begins anew when it is given to a worker again.
+                self.outflow.end(task.task_id, task.attempt)
         self._finish([self._cancelled_outcome(t, now) for t in cancelled], now, turn)
 
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
@@ -842,24 +929,18 @@ class Manager:
         unstarted = [t for _, t in worker.backlog][len(begun) :]
         outcomes = []
         for task in begun:
-            is_cancelled = self._cancelled.pop(_key(task), None) is not None
             if _key(task) in self._dropped:
-                self._dropped.discard(_key(task))
-            elif is_cancelled:
+                pass
+            elif _key(task) in self._cancelled:
                 outcomes.append(self._cancelled_outcome(task, now))
             elif _key(task) in self._timed_out:
-                failure = Failure(
-                    FailureKind.TIMED_OUT,
-                    f"Task {task.task_id} ran longer than its timeout of "
-                    f"{task.timeout:g} s, and was ended with its worker",
-                    death.stderr_tail,
-                )
+                failure = _timed_out(task, ", and was ended with its worker")
                 outcomes.append(self._lost_outcome(task, failure, worker, now))
             elif worker.is_terminated and not worker.over_bytes:
                 outcomes.append(self._terminated_outcome(task, worker, now))
             else:
                 outcomes.append(self._death_outcome(task, death, worker, now))
-            self._timed_out.discard(_key(task))
+            self._unmark(_key(task))
         self._requeue(unstarted, now, turn)
         self._finish(outcomes, now, turn)
         if worker.worker_type:
@@ -903,13 +984,37 @@ class Manager:
             if len(worker.backlog) > 1 and worker.head_since + RECALL_AFTER <= now:
                 self._recall(worker, turn)
 
-    def _end_head(self, worker: _Worker, turn: Turn) -> None:
-        """Kill a worker whose head began before it could be recalled."""
+    def _end_head(self, worker: _Worker, now: float, turn: Turn) -> None:
+        """End what a worker runs, if it began before it could be recalled."""
         head = worker.head
-        if head is not None and (
-            _key(head) in self._dropped or self._cancelled.get(_key(head))
-        ):
+        if head is None:
+            return
+        key = _key(head)
+        wish = self._cancelled.get(key)
+        if key in self._dropped or (wish and wish.how is _Ending.KILL):
             self._kill(worker, turn)
+        elif wish is not None and wish.how is _Ending.INTERRUPT:
+            self._interrupt(worker, wish.is_recursive, turn)
+            if wish.grace >= 0:
+                self._kill_at.setdefault(key, now + wish.grace)
+
+    @staticmethod
+    def _interrupt(worker: _Worker, is_recursive: bool, turn: Turn) -> None:
+        seq = worker.backlog[0][0]
+        if worker.interrupted != seq:
+            # Twice would interrupt what it does to end in order.
+            worker.interrupted = seq
+            said = Interrupt(seq, is_recursive)
+            turn.effects.append(TellWorker(worker.worker_id, said))
+
+    def _kill_late(self, now: float, turn: Turn) -> None:
+        """Kill the workers of tasks that went on for too long when told to end."""
+        for worker in self.workers.values():
+            if worker.backlog:
+                key = _key(worker.backlog[0][1])
+                if self._kill_at.get(key, math.inf) <= now:
+                    self._kill(worker, turn)
+        self._kill_at = {k: at for k, at in self._kill_at.items() if at > now}
 
     def _is_unwanted(self, task: Leased) -> bool:
         return _key(task) in self._cancelled or _key(task) in self._dropped
@@ -925,21 +1030,26 @@ class Manager:
                 if worker.backlog
                 and worker.backlog[0][1].timeout is not None
                 and not worker.is_killed
+                and _key(worker.backlog[0][1]) not in self._timed_out
             ),
             default=math.inf,
         )
 
     def _end_late(self, now: float, turn: Turn) -> None:
-        """Kill the workers of tasks that have run for too long."""
+        """Interrupt tasks that have run for too long."""
         self._has_timeouts = False
         for worker in self.workers.values():
             for index, (_, task) in enumerate(worker.backlog):
                 if task.timeout is None or worker.is_killed:
                     continue
                 self._has_timeouts = True
-                if index == 0 and worker.head_since + task.timeout <= now:
-                    self._timed_out.add(_key(task))
-                    self._kill(worker, turn)
+                if index or worker.head_since + task.timeout > now:
+                    continue
+                key = _key(task)
+                if key not in self._timed_out:
+                    self._timed_out.add(key)
+                    self._kill_at[key] = now + INTERRUPT_GRACE
+                    self._interrupt(worker, False, turn)
 
     # Tasks that wait for others
 
@@ -1235,6 +1345,23 @@ class Manager:
             self._typed_workers or self._retry_types or self._release_types
         )
 
+    # Generators
+
+    def _yielded(
+        self, worker_id: WorkerId, said: Yielded, now: float, turn: Turn
+    ) -> None:
+        worker = self.workers.get(worker_id)
+        task: Leased | LeasedCall | None
+        if worker is None:
+            task = self.hosts.by_worker[worker_id].calls.get(said.seq)
+        else:
+            task = worker.head
+        limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
+        if task is not None:
+            item = self.outflow.yielded(task, said, limit, turn.effects)
+            if item is not None:
+                self.membership.send(ItemsYielded([item]), now, turn)
+
     # Actors
 
     def _actor_ran(
@@ -1244,12 +1371,16 @@ class Manager:
         ended, is_constructed = self.hosts.ran(host, results, turn.effects)
         if is_constructed:
             self.membership.send(ActorsStarted([host.of]), now, turn)
-        outcomes = [
-            self._cancelled_outcome(call, now)
-            if is_cancelled
-            else self._outcome(call, ran, host.worker_id, limit)
-            for call, ran, is_cancelled in ended
-        ]
+        outcomes: list[Outcome] = []
+        for call, ran, is_cancelled, is_late in ended:
+            if is_cancelled:
+                outcomes.append(self._cancelled_outcome(call, now))
+                continue
+            outcome = self._outcome(call, ran, host.worker_id, limit)
+            if is_late:
+                failure = _timed_out(call)
+                outcome = msgspec.structs.replace(outcome, payload=b"", failure=failure)
+            outcomes.append(outcome)
         self._finish(outcomes, now, turn)
 
     def _actor_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
@@ -1265,10 +1396,18 @@ class Manager:
             [
                 Outcome(c.task_id, c.attempt, TaskState.FAILED, b"", failure, at, at)
                 for c in calls.begun
+            ]
+            + [
+                Outcome(
+                    c.task_id, c.attempt, TaskState.FAILED, b"", _timed_out(c), at, at
+                )
+                for c in calls.timed_out
             ],
             now,
             turn,
         )
+        for call in calls.unbegun:
+            self.outflow.end(call.task_id, call.attempt)
         if calls.unbegun:
             held = [Holding(c.task_id, c.attempt) for c in calls.unbegun]
             self.membership.send(Returned(held), now, turn)
@@ -1288,16 +1427,17 @@ class Manager:
         if self.window > 2 * self._reported_window:
             self._report(now, turn)
 
-    @staticmethod
     def _outcome(
-        task: Leased | LeasedCall, ran: Ran, worker_id: WorkerId, limit: int
+        self, task: Leased | LeasedCall, ran: Ran, worker_id: WorkerId, limit: int
     ) -> Outcome:
         state = TaskState.SUCCESS if ran.is_success else TaskState.FAILED
         payload, failure = ran.payload, ran.failure
-        if len(payload) > limit > 0:
+        is_spoilt = task.streams_from >= 0 and self.outflow.is_spoilt(task.task_id)
+        if is_spoilt or len(payload) > limit > 0:
+            what = "an item" if is_spoilt else f"result of {len(payload)} bytes"
             failure = Failure(
                 FailureKind.TOO_LARGE,
-                f"result of {len(payload)} bytes exceeds the endpoint's "
+                f"{what} exceeds the endpoint's "
                 f"max_frame_bytes {limit + FRAME_OVERHEAD_BYTES}: raise it in "
                 "endpoint.toml, or let the task write a file and return its name",
             )
@@ -1517,6 +1657,7 @@ class Manager:
                 assert task.worker_type == worker.worker_type, "at a wrong worker"
         assert len(places) == len(set(places)), "a task is in two places"
         marked = self._cancelled.keys() | self._dropped | self._timed_out
+        marked |= self._kill_at.keys()
         stray = marked - set(places)
         assert not stray, f"marked but not here: {stray}"
 
@@ -1543,3 +1684,9 @@ def _under_attempt(task: Leased, attempt: int) -> Leased:
     if task.attempt == attempt:
         return task
     return msgspec.structs.replace(task, attempt=attempt)
+
+
+def _timed_out(task: Leased | LeasedCall, how: str = "") -> Failure:
+    name = getattr(task, "name", "") or task.task_id
+    text = f"Task {name} ran longer than its timeout of {task.timeout:g} s{how}"
+    return Failure(FailureKind.TIMED_OUT, text)

@@ -12,6 +12,7 @@ from typing import Protocol
 from actors.endpoint.roster import Roster
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.item_streams import ItemStreams
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.records import (
     ActorAdmitted,
@@ -24,6 +25,8 @@ from actors.logic.records import (
     FleetSteered,
     IncarnationEnded,
     InterchangeRecord,
+    ItemsKept,
+    ItemsRead,
     ManagerAdmitted,
     ManagerRemoved,
     RestartsOrdered,
@@ -57,6 +60,7 @@ class Restorable(Protocol):
     ledger: Ledger
     fleet: Fleet
     clients: dict[ClientId, ClientEntry]
+    streams: ItemStreams
 
     @property
     def roster(self) -> Roster: ...
@@ -101,7 +105,10 @@ class Restoration:
                 for task_id in task_ids:
                     self._drop(task_id)
                     kept.pop(task_id, None)
+            case ItemsKept() | ItemsRead():
+                self._exchange.streams.replay(record)
             case ClientForgotten(client_id):
+                self._exchange.streams.forget(client_id)
                 client = self._client(client_id)
                 client.is_leaving = True
                 client.unacknowledged.clear()
@@ -147,6 +154,9 @@ class Restoration:
             for client_id in actor.holders:
                 self._client(client_id)
         exchange.roster.restored(now)
+        exchange.streams.restored(ledger.entries)
+        for stream in exchange.streams.streams.values():
+            self._client(stream.client_id)
         first: list[Entry] = []
         others: list[Entry] = []
         for task_id, entry in ledger.entries.items():
@@ -172,7 +182,10 @@ class Restoration:
         for client in list(clients.values()):
             client.gone_at = now
             is_empty = not (
-                client.unfinished or client.unacknowledged or client.held_actors
+                client.unfinished
+                or client.unacknowledged
+                or client.held_actors
+                or exchange.streams.of_client(client.client_id)
             )
             if is_empty:
                 del clients[client.client_id]
@@ -248,6 +261,7 @@ def take_snapshot(exchange: Restorable) -> Iterator[list[InterchangeRecord]]:
     while some := list(islice(task_ids, _PORTION)):
         entries = exchange.ledger.entries
         yield from _tasks([entries[t] for t in some if t in entries])
+    yield from exchange.streams.snapshot()
     for client in list(exchange.clients.values()):
         ended = iter(list(client.unacknowledged))
         while some := list(islice(ended, _PORTION)):

@@ -31,6 +31,7 @@ from actors.errors import MalformedFrame
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.item_streams import ItemStreams
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.records import (
     ActorAdmitted,
@@ -88,6 +89,7 @@ class Endpoint(Protocol):
     ledger: Ledger
     fleet: Fleet
     clients: dict[ClientId, ClientEntry]
+    streams: ItemStreams
 
     @property
     def wall_offset(self) -> float: ...
@@ -448,9 +450,19 @@ class Roster:
                     continue  # it was cancelled
                 ledger.lease_call(entry, manager.manager_id, now)
                 manager.calls[task.task_id] = sent[task.task_id] = entry
+                streams_from = task.streams_from
+                if streams_from >= 0:
+                    streams_from = self._endpoint.streams.known(task)
                 leased.append(
                     LeasedCall(
-                        task.task_id, entry.attempt, task.function, task.arguments, to
+                        task.task_id,
+                        entry.attempt,
+                        task.function,
+                        task.arguments,
+                        to,
+                        task.timeout,
+                        streams_from,
+                        task.name,
                     )
                 )
             if not lane:

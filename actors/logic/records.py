@@ -44,6 +44,8 @@ __all__ = [
     "FleetSteered",
     "IncarnationEnded",
     "InterchangeRecord",
+    "ItemsKept",
+    "ItemsRead",
     "ManagerAdmitted",
     "ManagerRemoved",
     "RestartsOrdered",
@@ -107,6 +109,23 @@ class TasksForgotten(Record, frozen=True, array_like=True, tag=True, gc=False):
 
     client_id: ClientId
     task_ids: list[TaskId]
+
+
+class ItemsKept(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A generator of a client's has yielded these, which it has not read."""
+
+    client_id: ClientId
+    task_id: TaskId
+    first: int  # index of the first
+    payloads: list[bytes]
+
+
+class ItemsRead(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """So many of a generator's items, the first ones, are of no use any more."""
+
+    client_id: ClientId
+    task_id: TaskId
+    count: int
 
 
 class ClientForgotten(Record, frozen=True, array_like=True, tag=True, gc=False):
@@ -210,6 +229,8 @@ InterchangeRecord = (
     | TasksCancelling
     | TasksFinished
     | TasksForgotten
+    | ItemsKept
+    | ItemsRead
     | ClientForgotten
     | ClientAdmitted
     | ManagerAdmitted

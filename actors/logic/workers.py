@@ -16,6 +16,7 @@ import msgspec
 from actors.logic.care import Place
 from actors.logic.turn import Effect
 from actors.messages import (
+    Call,
     Failure,
     FromWorker,
     HostActor,
@@ -65,7 +66,7 @@ class AssignTasks(Effect):
     """Run these, in this order, after what the worker already has."""
 
     worker_id: WorkerId
-    runs: list[Run]
+    runs: "list[Run] | list[Run | Call]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,11 +102,6 @@ def nothing() -> None:
 Counter = actors.remote(Account)
 
 
-def embedded_only(runtime: str) -> None:
-    if runtime != "embedded":
-        pytest.skip("an endpoint refuses it")
-
-
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -140,6 +135,43 @@ def test_an_exception_is_the_callers_and_the_actor_lives_on() -> None:
     with pytest.raises(ValueError, match="no"):
         actors.get(counter.fail.remote())
     assert actors.get(counter.add.remote()) == 1
+
+
+class Ticker:
+    """Yields one for each file, and then what it was told."""
+
+    def tick(self, paths: list[str]) -> Iterator[int]:
+        for number, path in enumerate(paths):
+            eventually(Path(path).exists)
+            yield number
+        raise ValueError("no more")
+
+
+class AsyncTicker(Ticker):
+    async def tick(self, paths: list[str]) -> Any:
+        for number, path in enumerate(paths):
+            while not Path(path).exists():
+                await asyncio.sleep(0.01)
+            yield number
+        raise ValueError("no more")
+
+
+@pytest.mark.parametrize(
+    ("class_", "concurrency"), [(Ticker, 1), (Ticker, 2), (AsyncTicker, 1)]
+)
+def test_items_come_before_their_generator_goes_on(
+    tmp_path: Path, class_: Any, concurrency: int
+) -> None:
+    ticker = actors.remote(class_).options(max_concurrency=concurrency).remote()
+    paths = [str(tmp_path / str(number)) for number in range(3)]
+    items = ticker.tick.remote(paths)
+    for number, path in enumerate(paths):
+        # Each but the first waits for this.
+        Path(path).touch()
+        assert actors.get(next(items)) == number
+    with pytest.raises(ValueError, match="no more"):
+        actors.get(next(items))
+    assert not list(items)
 
 
 def test_generators_stream_and_methods_may_return_several_values() -> None:
@@ -398,9 +430,7 @@ def test_a_full_mailbox_makes_tasks_wait_too(tmp_path: Path) -> None:
     assert actors.get(call_too_often.remote(refuses, gate)) == "refused"
 
 
-def test_a_method_beyond_its_timeout_is_interrupted(runtime: str) -> None:
-    embedded_only(runtime)
-
+def test_a_method_beyond_its_timeout_is_interrupted() -> None:
     class Sleeper:
         def __init__(self) -> None:
             self.count = 0
@@ -488,9 +518,8 @@ class Stubborn:
 
 
 def test_a_call_that_goes_on_after_cancel_is_killed_after_the_grace(
-    tmp_path: Path, runtime: str
+    tmp_path: Path,
 ) -> None:
-    embedded_only(runtime)
     stubborn = actors.remote(Stubborn).options(max_restarts=1).remote(str(tmp_path))
     ref, after = stubborn.go_on.remote(), stubborn.is_cancelled.remote()
     eventually((tmp_path / "begun").exists)
@@ -504,8 +533,7 @@ def test_a_call_that_goes_on_after_cancel_is_killed_after_the_grace(
     assert actors.get(after) is False
 
 
-def test_a_call_can_look_whether_it_was_cancelled(tmp_path: Path, runtime: str) -> None:
-    embedded_only(runtime)
+def test_a_call_can_look_whether_it_was_cancelled(tmp_path: Path) -> None:
     for concurrency in (1, 2):
         both = actors.remote(Stubborn).options(max_concurrency=concurrency)
         stubborn = both.remote(str(tmp_path))

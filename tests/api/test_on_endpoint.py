@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,6 +103,150 @@ def test_what_a_generator_yields_comes_as_refs() -> None:
     assert [actors.get(ref) for ref in count_to.remote(3)] == [0, 1, 2]
     dynamic = count_to.options(num_returns="dynamic")
     assert actors.get(actors.get(dynamic.remote(2))) == [0, 1]
+
+
+@actors.remote
+def count_files(paths: list[Path]) -> Iterator[int]:
+    for number, path in enumerate(paths):
+        eventually(path.exists, 60)
+        yield number
+
+
+def test_items_come_while_their_task_runs(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(3)]
+    items = count_files.remote(paths)
+    for number, path in enumerate(paths):
+        path.touch()
+        assert actors.get(next(items)) == number
+    assert not list(items)
+
+
+@actors.remote
+def total_of(paths: list[Path]) -> int:
+    return sum(actors.get(ref) for ref in count_files.remote(paths))
+
+
+def test_a_task_reads_what_another_one_yields(tmp_path: Path) -> None:
+    paths = [tmp_path / str(number) for number in range(3)]
+    for path in paths:
+        path.touch()
+    assert actors.get(total_of.remote(paths)) == 3
+
+
+@actors.remote
+def count_and_die(log: Path) -> Iterator[int]:
+    """Yield five numbers; die in the middle of the first try."""
+    for number in range(5):
+        with log.open("a") as file:
+            file.write(str(number))
+        if number == 3 and log.read_text() == "0123":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield number
+
+
+def test_an_item_comes_once_though_its_task_is_run_again(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    assert actors.get([*count_and_die.remote(log)]) == [0, 1, 2, 3, 4]
+    assert log.read_text() == "012301234"
+
+
+@actors.remote(retries=2, retry_exceptions=[OSError])
+def count_and_fail(log: Path) -> Iterator[int]:
+    yield 0
+    with log.open("a") as file:
+        file.write("x")
+    if log.read_text() != "xx":
+        raise OSError("not yet")
+    yield 1
+
+
+def test_an_item_comes_once_though_its_task_has_failed(tmp_path: Path) -> None:
+    items: Any = count_and_fail.remote(tmp_path / "log")
+    assert actors.get([*items]) == [0, 1]
+
+
+@actors.remote
+def megabytes(count: int, log: Path) -> Iterator[bytes]:
+    for number in range(count):
+        log.write_text(str(number))
+        yield bytes(1 << 20)
+
+
+def test_a_generator_does_not_go_far_ahead_of_its_reader(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    items = megabytes.remote(60, log)
+    next(items)
+    # Those beyond that would be in somebody's memory: it has told us of its place.
+    assert actors.get([double.remote(n) for n in range(4)]) == [0, 2, 4, 6]
+    assert int(log.read_text()) < 40
+    assert len([*items]) == 59
+
+
+def test_who_lets_go_of_a_generator_holds_it_up_no_more(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    items = megabytes.remote(60, log)
+    next(items)
+    del items
+    eventually(lambda: log.read_text() == "59", 60)
+
+
+@actors.remote
+def sleep_and_say(folder: Path, how: str) -> str:
+    (folder / "began").touch()
+    try:
+        time.sleep(300)
+    except KeyboardInterrupt:
+        if how == "raise":
+            raise
+        if how == "go on":
+            time.sleep(300)
+    return f"cancelled: {actors.cancelled()}"
+
+
+def begun(folder: Path, how: str) -> actors.ObjectRef[str]:
+    (folder / "began").unlink(missing_ok=True)
+    ref = sleep_and_say.remote(folder, how)
+    eventually((folder / "began").exists, 60)
+    return ref
+
+
+def test_a_task_that_runs_is_interrupted_by_cancel(tmp_path: Path) -> None:
+    ref = begun(tmp_path, "raise")
+    actors.cancel(ref)
+    with pytest.raises(actors.TaskCancelledError):
+        actors.get(ref)
+    # What it returns all the same is told.
+    ref = begun(tmp_path, "return")
+    actors.cancel(ref)
+    assert actors.get(ref) == "cancelled: True"
+    ref = begun(tmp_path, "go on")
+    actors.cancel(ref, grace=0.2)
+    with pytest.raises(actors.TaskCancelledError):
+        actors.get(ref)
+    assert not actors.cancelled()
+
+
+def test_what_a_cancelled_task_has_called_is_cancelled_too(tmp_path: Path) -> None:
+    @actors.remote
+    def parent(folder: Path) -> str:
+        return actors.get(sleep_and_say.remote(folder, "return"))
+
+    actors.cancel(ref := parent.remote(tmp_path), recursive=False)
+    with pytest.raises(actors.TaskCancelledError):
+        actors.get(ref)
+
+    @actors.remote
+    def swallow(folder: Path) -> str:
+        child = sleep_and_say.remote(folder, "return")
+        try:
+            return actors.get(child)
+        except KeyboardInterrupt:
+            return actors.get(child)
+
+    ref = swallow.remote(tmp_path)
+    eventually((tmp_path / "began").exists, 60)
+    actors.cancel(ref)
+    assert actors.get(ref) == "cancelled: True"
 
 
 def test_a_task_that_waits_can_be_cancelled(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actors.endpoint.hosts import INTERRUPT_GRACE
 from actors.endpoint.manager import (
     ABANDONED_AFTER,
     EXIT_AGAIN,
@@ -18,6 +19,7 @@ from actors.endpoint.manager import (
     WorkerUsage,
 )
 from actors.errors import BrokenInvariant
+from actors.logic.item_streams import ALL_ITEMS
 from actors.logic.turn import Answered, Exit, HangUp, Knock, LinkClosed, Quit, Turn
 from actors.logic.workers import (
     AssignTasks,
@@ -26,13 +28,17 @@ from actors.logic.workers import (
     StartWorker,
     TasksRan,
     TasksRecalled,
+    TellWorker,
     WorkerDied,
+    WorkerSaid,
     WorkerStarted,
 )
 from actors.messages import (
+    STREAMING,
     AckFinished,
     Adopted,
     BlockId,
+    Call,
     CancelTasks,
     Delta,
     Drain,
@@ -42,9 +48,14 @@ from actors.messages import (
     Goodbye,
     Heartbeat,
     Holding,
+    Interrupt,
+    ItemsMark,
+    ItemsTaken,
+    ItemsYielded,
     Lease,
     Leased,
     ManagerId,
+    MoreItems,
     Outcome,
     Ran,
     Refused,
@@ -56,10 +67,21 @@ from actors.messages import (
     Stop,
     TaskId,
     TaskState,
+    Value,
     WorkerId,
     WorkerReport,
+    Yielded,
 )
-from tests.endpoint.talk import PYTHON, TOKEN, Talk, all_of, only, sent_to, welcome
+from tests.endpoint.talk import (
+    MAX_FRAME_BYTES,
+    PYTHON,
+    TOKEN,
+    Talk,
+    all_of,
+    only,
+    sent_to,
+    welcome,
+)
 
 DOOR = "interchange"
 W1, W2, W3 = WorkerId("m1-w1"), WorkerId("m1-w2"), WorkerId("m1-w3")
@@ -720,11 +742,27 @@ def test_a_report_opens_each_membership(node: Node) -> None:
 # Timeouts
 
 
-def test_a_task_that_runs_too_long_is_ended_with_its_worker(node: Node) -> None:
+def test_a_task_that_runs_too_long_is_interrupted(node: Node) -> None:
     lease = Lease([Leased(TaskId("t1"), 1, b"f", b"", 5.0)])
     effects = all_of(node.tell(lease, "interchange").effects, AssignTasks)
     worker_id = only(effects).worker_id
-    assert not all_of(node.live(4.9).effects, KillWorker)
+    assert not all_of(node.live(4.9).effects, TellWorker)
+    told = only(all_of(node.live(0.2).effects, TellWorker))
+    assert told == TellWorker(worker_id, Interrupt(1))
+    raised = Failure(FailureKind.EXCEPTION, "KeyboardInterrupt")
+    (ended,) = node.told(node.ran(1, payload=b"e", failure=raised))
+    assert ended.failure is not None
+    assert (ended.failure.kind, ended.payload) == (FailureKind.TIMED_OUT, b"")
+    assert not all_of(node.live(60.0).effects, KillWorker)
+
+
+def test_a_task_that_goes_on_beyond_its_timeout_is_ended_with_its_worker(
+    node: Node,
+) -> None:
+    lease = Lease([Leased(TaskId("t1"), 1, b"f", b"", 5.0)])
+    effects = all_of(node.tell(lease, "interchange").effects, AssignTasks)
+    worker_id = only(effects).worker_id
+    assert not all_of(node.live(5.0 + INTERRUPT_GRACE - 0.1).effects, KillWorker)
     assert only(all_of(node.live(0.2).effects, KillWorker)).worker_id == worker_id
     turn = node.tell(WorkerDied(worker_id, None, 9, 0, 0.0, 1, "tail"))
     (finished,) = sent_to(turn, "interchange", Finished)
@@ -732,6 +770,112 @@ def test_a_task_that_runs_too_long_is_ended_with_its_worker(node: Node) -> None:
     assert failure is not None
     assert failure.kind is FailureKind.TIMED_OUT
     assert "timeout of 5 s" in failure.message
+
+
+# Cancelling what runs
+
+
+def cancel(grace: float | None) -> CancelTasks:
+    return CancelTasks([T1], grace=grace, is_recursive=True)
+
+
+RAISED = Failure(FailureKind.EXCEPTION, "KeyboardInterrupt")
+
+
+def test_a_cancelled_task_is_interrupted_once_and_killed_after_its_grace(
+    node: Node,
+) -> None:
+    node.lease("t1")
+    told = only(all_of(node.tell(cancel(3.0), DOOR).effects, TellWorker))
+    assert told == TellWorker(W1, Interrupt(1, True))
+    # Asked again, as after a new registration.
+    assert not all_of(node.tell(cancel(3.0), DOOR).effects, TellWorker)
+    assert not all_of(node.live(2.9).effects, KillWorker)
+    assert only(all_of(node.live(0.2).effects, KillWorker)).worker_id == W1
+
+
+def test_a_cancelled_task_that_may_go_on_is_never_killed_and_what_it_returns_counts(
+    node: Node,
+) -> None:
+    node.lease("t1")
+    node.tell(cancel(-1.0), DOOR)
+    assert not all_of(node.live(5.0).effects, KillWorker)
+    (ended,) = node.told(node.ran(1))
+    assert ended.state is TaskState.SUCCESS
+
+
+def test_a_task_that_fails_when_it_is_interrupted_is_cancelled(node: Node) -> None:
+    node.lease("t1")
+    node.tell(cancel(-1.0), DOOR)
+    (ended,) = node.told(node.ran(1, payload=b"e", failure=RAISED))
+    assert ended.state is TaskState.CANCELLED
+
+
+def test_a_harsher_wish_overtakes_a_gentle_one(node: Node) -> None:
+    node.lease("t1")
+    node.tell(cancel(-1.0), DOOR)
+    assert all_of(node.tell(cancel(0.0), DOOR).effects, KillWorker)
+
+
+# Generators
+
+
+def lease_generator(node: Node, first: int = 0) -> None:
+    task = Leased(T1, 1, b"f", b"a", streams_from=first)
+    effects = all_of(node.tell(Lease([task]), DOOR).effects, AssignTasks)
+    (call,) = only(effects).runs
+    assert isinstance(call, Call)
+    assert (call.options.num_returns, call.first_item) == (STREAMING, first)
+
+
+def give(node: Node, index: int, item: bytes = b"i") -> Turn:
+    return node.tell(WorkerSaid(W1, Yielded(1, index, Value(item))))
+
+
+def items(turn: Turn) -> list[int]:
+    return [i.index for m in sent_to(turn, DOOR, ItemsYielded) for i in m.items]
+
+
+def test_items_are_told_at_once_and_again_until_they_are_taken(node: Node) -> None:
+    lease_generator(node, 5)
+    assert [items(give(node, index)) for index in (5, 6, 7)] == [[5], [6], [7]]
+    taken = ItemsTaken([ItemsMark(T1, 7)])
+    told = only(all_of(node.tell(taken, DOOR).effects, TellWorker))
+    assert told == TellWorker(W1, MoreItems(1, 7))
+    node.tell(LinkClosed(DOOR))
+    assert items(node.come_back([("t1", 1)])) == [7]
+
+
+def test_items_outlive_their_worker_and_are_forgotten_with_the_task(
+    node: Node,
+) -> None:
+    lease_generator(node)
+    give(node, 0)
+    node.died(1)
+    assert [item.index for item in node.machine.outflow.untaken()] == [0]
+    node.tell(AckFinished([Holding(T1, 1)]), DOOR)
+    assert not node.machine.outflow
+
+
+def test_a_generator_that_nobody_wants_any_more_waits_for_nobody(node: Node) -> None:
+    lease_generator(node)
+    give(node, 0)
+    node.tell(LinkClosed(DOOR))
+    told = all_of(node.come_back([]).effects, TellWorker)
+    assert TellWorker(W1, MoreItems(1, ALL_ITEMS)) in told
+
+
+def test_an_item_that_does_not_fit_fails_its_generator(node: Node) -> None:
+    lease_generator(node)
+    turn = give(node, 0, bytes(MAX_FRAME_BYTES))
+    assert items(turn) == []
+    # Nor does it wait for ever with its next item.
+    told = [effect.message for effect in all_of(turn.effects, TellWorker)]
+    assert told == [Interrupt(1), MoreItems(1, 1)]
+    assert items(give(node, 1)) == []
+    (ended,) = node.told(node.ran(1, payload=b"e", failure=RAISED))
+    assert ended.failure is not None
+    assert ended.failure.kind is FailureKind.TOO_LARGE
 
 
 def test_a_result_that_comes_before_the_kill_counts(node: Node) -> None:

@@ -26,25 +26,43 @@ from actors.logic.workers import (
     TasksRecalled,
     TellWorker,
     WorkerDied,
+    WorkerSaid,
     WorkerStarted,
 )
 from actors.messages import (
     BlockId,
     BlockState,
+    Call,
     Failure,
     FailureKind,
     HostActor,
     Interrupt,
+    MoreItems,
     Ran,
     Run,
+    Value,
     WorkerId,
+    Yielded,
 )
 from tests.simulation.network import Node, Surroundings
 
-__all__ = ["Center", "FakeWorker", "Job", "ManagerNode", "ProviderNode"]
+__all__ = [
+    "FAILING",
+    "ITEMS",
+    "Center",
+    "FakeWorker",
+    "Job",
+    "ManagerNode",
+    "ProviderNode",
+    "item_of",
+]
 
 # Arguments of tasks whose function raises begin with it.
 FAILING = b"!"
+# Items that a generator yields, unless it raises before the last.
+ITEMS = 12
+# So far ahead of what was taken a generator goes.
+ITEMS_AHEAD = 4
 
 
 class Center(Surroundings, Protocol):
@@ -67,7 +85,9 @@ class FakeWorker:
     """A process that runs tasks one after another."""
 
     worker_id: WorkerId
-    backlog: deque[Run] = field(default_factory=deque)
+    backlog: deque[Run | Call] = field(default_factory=deque)
+    running: int = 0  # seq of what runs; 0: nothing
+    taken: dict[int, int] = field(default_factory=dict)  # {generator: items}
     begun_seq: int = 0
     is_busy: bool = False
     is_alive: bool = True
@@ -114,6 +134,10 @@ class ManagerNode(Node):
                 if worker_id in self.workers:
                     self.workers[worker_id].is_stopping = True
                     heart.after(0.0, lambda: self._end_if_done(worker_id))
+            case TellWorker(worker_id, MoreItems(seq, count)):
+                heart.after(
+                    self.world.delay() / 10, lambda: self._go_on(worker_id, seq, count)
+                )
             case TellWorker(worker_id, Interrupt(seq)):
                 heart.after(
                     self.world.delay() / 10, lambda: self._interrupt(worker_id, seq)
@@ -144,21 +168,61 @@ class ManagerNode(Node):
             return
         run = worker.backlog.popleft()
         worker.is_busy = True
-        worker.begun_seq = run.seq
-        self.world.executions[run.arguments] += 1
+        worker.begun_seq = worker.running = run.seq
+        arguments = _arguments_of(run)
+        self.world.executions[arguments] += 1
         if worker.become is not None and run.seq > 1:
-            worker.note_call(run.arguments)
+            worker.note_call(arguments)
         began = self.world.now
+        if isinstance(run, Call):
+            worker.taken[run.seq] = run.first_item
+            self._yield(worker, run, began, run.first_item)
+            return
         duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0, 8.0))
         self.world.heart.after(duration, lambda: self._ran(worker, run, began))
 
-    def _ran(self, worker: FakeWorker, run: Run, began: float) -> None:
-        if not worker.is_alive:
+    def _yield(self, worker: FakeWorker, call: Call, began: float, index: int) -> None:
+        """Give the next item, or end."""
+        if not worker.is_alive or worker.running != call.seq:
+            return
+        heart = self.world.heart
+        arguments = _arguments_of(call)
+        last = ITEMS // 2 if arguments.startswith(FAILING) else ITEMS
+        if index >= last:
+            self._ran(worker, call, began)
+        elif index < worker.taken[call.seq] + ITEMS_AHEAD:
+            value = Value(item_of(arguments, index))
+            if index >= worker.taken[call.seq]:
+                said = Yielded(call.seq, index, value)
+                self.tell(WorkerSaid(worker.worker_id, said))
+            pause = self.world.chance.choice((0.0001, 0.01, 0.5))
+            heart.after(pause, lambda: self._yield(worker, call, began, index + 1))
+        else:
+            heart.after(0.05, lambda: self._yield(worker, call, began, index))
+
+    def _go_on(self, worker_id: WorkerId, seq: int, count: int) -> None:
+        worker = self.workers.get(worker_id)
+        if worker is not None and seq in worker.taken:
+            worker.taken[seq] = max(worker.taken[seq], count)
+
+    def _ran(
+        self,
+        worker: FakeWorker,
+        run: Run | Call,
+        began: float,
+        *,
+        was_interrupted: bool = False,
+    ) -> None:
+        if not worker.is_alive or worker.running != run.seq:
             return
         worker.is_busy = False
-        is_success = not run.arguments.startswith(FAILING)
+        worker.running = 0
+        arguments = payload = _arguments_of(run)
+        is_success = not (arguments.startswith(FAILING) or was_interrupted)
         failure = None if is_success else Failure(FailureKind.EXCEPTION, "it raised")
-        ran = Ran(run.seq, is_success, run.arguments, began, self.world.now, failure)
+        if isinstance(run, Call) and is_success:
+            payload = b"%d" % ITEMS
+        ran = Ran(run.seq, is_success, payload, began, self.world.now, failure)
         self.tell(TasksRan(worker.worker_id, [ran]))
         self._run_next(worker)
         self._end_if_done(worker.worker_id)
@@ -169,8 +233,14 @@ class ManagerNode(Node):
             self.kill(worker_id, exit_code=0)
 
     def _interrupt(self, worker_id: WorkerId, seq: int) -> None:
-        """Let a call that has not begun end without having run."""
+        """Let a call that has not begun end without having run; or what runs, now."""
         worker = self.workers.get(worker_id)
+        if worker is not None and worker.running == seq:
+            # Some swallow it.
+            if self.world.chance.random() < 0.7:
+                nothing = Run(seq, b"", b"")
+                self._ran(worker, nothing, self.world.now, was_interrupted=True)
+            return
         run = (
             next((r for r in worker.backlog if r.seq == seq), None) if worker else None
         )
@@ -208,6 +278,15 @@ class ManagerNode(Node):
         if self.is_alive:
             self.job.node_ended(137)
         super().crash()
+
+
+def _arguments_of(run: Run | Call) -> bytes:
+    return run.arguments if isinstance(run, Run) else run.arguments.payload
+
+
+def item_of(arguments: bytes, index: int) -> bytes:
+    """Return what a generator yields."""
+    return b"%s/%d" % (arguments, index)
 
 
 class Job:

@@ -8,13 +8,25 @@ from actors.api.session import (
     CancelNow,
     Leave,
     Progress,
+    Receive,
     Resolve,
     Session,
     SubmitNow,
+    TakeNow,
 )
+from actors.logic.item_streams import ALL_ITEMS
 from actors.logic.turn import Exit
-from actors.messages import ActorOptions, ActorWork, Outcome, Task, TaskId
-from tests.simulation.batch import FAILING
+from actors.messages import (
+    ActorOptions,
+    ActorWork,
+    FailureKind,
+    Item,
+    Outcome,
+    Task,
+    TaskId,
+    TaskState,
+)
+from tests.simulation.batch import FAILING, ITEMS, item_of
 from tests.simulation.network import Node, Surroundings
 
 __all__ = ["ClientNode", "Stage"]
@@ -27,6 +39,41 @@ class Stage(Surroundings, Protocol):
     slots: int
 
     def note(self, text: str) -> None: ...
+
+
+class Reader:
+    """Reads a generator's items, some at a time; one in ten lets go of it.
+
+    Args:
+        client: whose.
+        task: the generator.
+    """
+
+    def __init__(self, client: "ClientNode", task: Task) -> None:
+        self._client = client
+        self._task = task
+        self.known = 0
+        self.taken = 0
+
+    def add(self, item: Item) -> None:
+        if item.index < self.known:
+            if item.index < self.taken:
+                self._tell()
+            return
+        assert item.index == self.known, f"{item} after {self.known} items"
+        assert item.payload == item_of(self._task.arguments, item.index), item
+        self.known += 1
+        chance = self._client.world.chance
+        self._client.world.heart.after(chance.choice((0.0, 0.1, 3.0)), self._read)
+
+    def _read(self) -> None:
+        if self.taken < self.known:
+            let_go = self._client.world.chance.random() < 0.02
+            self.taken = ALL_ITEMS if let_go else self.known
+            self._tell()
+
+    def _tell(self) -> None:
+        self._client.tell(TakeNow(self._task.task_id, self.taken))
 
 
 class ClientNode(Node):
@@ -47,6 +94,7 @@ class ClientNode(Node):
         self.resolved: dict[TaskId, list[Outcome]] = defaultdict(list)
         self.submitted: dict[TaskId, Task] = {}
         self.cancelled: set[TaskId] = set()
+        self.readers: dict[TaskId, Reader] = {}
         self.actors: list[str] = []  # on which it has handles
         self._made_actors = 0
         self._is_winding_up = False  # it makes no more calls, and drops its handles
@@ -65,14 +113,22 @@ class ClientNode(Node):
             arguments = task_id.encode()
             if chance.random() < 0.1:
                 arguments = FAILING + arguments
-            timeout = None
+            timeout, streams_from = None, -1
             if self.world.has_actors and chance.random() < 0.2:
                 timeout = chance.choice((0.1, 1.0))
-            now = self.world.now
+            if self.world.has_actors and chance.random() < 0.4:
+                streams_from = 0
             task = Task(
-                task_id, b"f", arguments, now, retries, priority, timeout=timeout
+                task_id,
+                b"f",
+                arguments,
+                self.world.now,
+                retries,
+                priority,
+                timeout=timeout,
+                streams_from=streams_from,
             )
-            self.submitted[task_id] = task
+            self._enter(task)
             tasks.append(task)
         self.tell(SubmitNow(tasks))
 
@@ -115,9 +171,24 @@ class ClientNode(Node):
         if may_fail and self.world.chance.random() < 0.1:
             arguments = FAILING + arguments
         now = self.world.now
-        task = Task(task_id, b"@m", arguments, now, retries, actor=work)
-        self.submitted[task_id] = task
+        is_stream = work.verb == "call" and self.world.chance.random() < 0.2
+        streams_from = 0 if is_stream else -1
+        task = Task(
+            task_id,
+            b"@m",
+            arguments,
+            now,
+            retries,
+            actor=work,
+            streams_from=streams_from,
+        )
+        self._enter(task)
         return task
+
+    def _enter(self, task: Task) -> None:
+        self.submitted[task.task_id] = task
+        if task.streams_from >= 0:
+            self.readers[task.task_id] = Reader(self, task)
 
     def wind_up(self) -> None:
         """Drop all handles once all calls have been answered."""
@@ -142,7 +213,10 @@ class ClientNode(Node):
         if open_ids:
             some = chance.sample(open_ids, min(3, len(open_ids)))
             self.cancelled.update(some)
-            self.tell(CancelNow(some, chance.random() < 0.7))
+            grace = None
+            if self.world.has_actors:
+                grace = chance.choice((None, -1.0, 0.0, 0.5))
+            self.tell(CancelNow(some, chance.random() < 0.7, grace=grace))
 
     def depart(self) -> None:
         """End for good: in order, or like a process that is killed."""
@@ -158,8 +232,15 @@ class ClientNode(Node):
             case Resolve(outcomes):
                 for outcome in outcomes:
                     self.resolved[outcome.task_id].append(outcome)
+                    self._check_items(outcome)
                 if self._is_winding_up:
                     self.world.heart.after(0.01, self._drop_handles)
+            case Receive(items):
+                for item in items:
+                    assert item.task_id not in self.resolved or (
+                        item.index < self.readers[item.task_id].known
+                    ), f"{item} came after the end"
+                    self.readers[item.task_id].add(item)
             case Progress(deltas):
                 for delta in deltas:
                     rank = (delta.attempt, int(delta.state))
@@ -173,6 +254,18 @@ class ClientNode(Node):
                 self.world.heart.after(2.0, self.crash)
             case _:
                 super().do(effect)
+
+    def _check_items(self, outcome: Outcome) -> None:
+        """All items come before their end does."""
+        reader = self.readers.get(outcome.task_id)
+        if reader is None or reader.taken == ALL_ITEMS:
+            return
+        task, failure = self.submitted[outcome.task_id], outcome.failure
+        if outcome.state is TaskState.SUCCESS:
+            assert reader.known == ITEMS, (outcome, reader.known)
+        elif failure is not None and failure.kind is FailureKind.EXCEPTION:
+            assert task.arguments.startswith(FAILING)
+            assert reader.known == ITEMS // 2, (outcome, reader.known)
 
     @property
     def is_done(self) -> bool:

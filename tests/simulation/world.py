@@ -44,7 +44,7 @@ from actors.messages import (
     to_member,
 )
 from tests.fake_disk import FakeDisk
-from tests.simulation.batch import FAILING, Job, ManagerNode, ProviderNode
+from tests.simulation.batch import FAILING, ITEMS, Job, ManagerNode, ProviderNode
 from tests.simulation.center import InterchangeNode
 from tests.simulation.client import ClientNode
 from tests.simulation.network import Heart, Node, Wire
@@ -541,6 +541,7 @@ class World:
             if client.is_guest and client.machine.settings.client_id in center.clients:
                 left.append(f"{client.name} is not forgotten")
         left += [f"actor {actor_id} is known" for actor_id in center.roster.actors]
+        left += [f"items of {task_id} are kept" for task_id in center.streams.streams]
         for member in center.fleet.managers.values():
             if member.is_busy:
                 left.append(f"{member.manager_id} keeps leases")
@@ -551,6 +552,7 @@ class World:
                 or manager.outbox
                 or any(worker.backlog for worker in manager.workers.values())
                 or manager.hosts.incarnations()
+                or manager.outflow
             ):
                 left.append(f"{node.name} keeps tasks")
         active = [job.block_id for job in self.jobs.values() if job.state.is_active]
@@ -594,7 +596,8 @@ class World:
             case TaskState.SUCCESS if verb not in ("", "call"):
                 pickle.loads(outcome.payload)
             case TaskState.SUCCESS:
-                assert outcome.payload == task.arguments
+                result = b"%d" % ITEMS if task.streams_from >= 0 else task.arguments
+                assert outcome.payload == result
                 assert executions >= 1
                 assert not task.arguments.startswith(FAILING)
             case TaskState.CANCELLED:

@@ -1,0 +1,159 @@
+"""Items of a generator that runs on an endpoint, as its caller reads them.
+
+    ItemsYielded ──add──► (here) ──take──► a ref ──► ItemsTaken, now and then
+
+Who reads no further says so by letting go of it: then the endpoint keeps no more items.
+A generator that is started again goes on where the first one ended.
+"""
+
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Protocol
+
+from actors.api.endpoint_refs import failed_ref, known_ref, ref_on
+from actors.errors import NotSerializable, TaskLost
+from actors.logic.item_streams import ALL_ITEMS
+from actors.messages import TaskId
+from actors.payload import load_result
+from actors.refs import ObjectRef
+
+__all__ = ["ItemReader", "Reading"]
+
+# After so many items the endpoint is told that they were taken, also if more are here.
+# Chosen: what is told costs little beside them, and little is kept in vain.
+_TELL_AFTER = 64
+
+
+class _Home(Protocol):
+    """Where the items come from."""
+
+    def steer(self, is_done: Callable[[], bool]) -> None:
+        """Work until something is so, unless another caller does."""
+        ...
+
+    def wake(self) -> None:
+        """Have who steers look again."""
+        ...
+
+    def take_items(self, task_id: TaskId, count: int) -> None:
+        """Tell that so many items were taken; in any thread at any moment."""
+        ...
+
+
+class ItemReader:
+    """One generator's items.
+
+    Args:
+        home: its connection.
+    """
+
+    def __init__(self, home: _Home) -> None:
+        self._home = home
+        self._task_id = TaskId("")  # that yields now; "": none yet
+        self._changed = threading.Condition()
+        self._payloads: deque[bytes] = deque()  # that were not taken
+        self._taken = 0
+        self._told = 0  # how many the endpoint knows to be taken
+        self._gap = ""  # what is missing before the next
+        self._end: Future[Any] | None = None  # of the call, once it has ended
+        self._is_over = False  # the last ref was given out
+
+    def __del__(self) -> None:
+        if self._task_id and not (self._end and self._told == self._known):
+            self._home.take_items(self._task_id, ALL_ITEMS)
+
+    @property
+    def _known(self) -> int:
+        return self._taken + len(self._payloads)
+
+    def follow(self, task_id: TaskId) -> int:
+        """Read what a task yields from now on.
+
+        Returns:
+            The index of the first item that it shall yield.
+        """
+        if self._task_id:
+            # All that the one before has yielded is here.
+            self._home.take_items(self._task_id, ALL_ITEMS)
+        self._task_id = task_id
+        return self._known
+
+    def end_with(self, future: "Future[Any]") -> None:
+        """End as a call does."""
+        me = weakref.ref(self)
+
+        def ended(future: "Future[Any]") -> None:
+            reader = me()
+            if reader is not None:
+                reader.ended(future)
+
+        future.add_done_callback(ended)
+
+    def ended(self, future: "Future[Any]") -> None:
+        """Note that no more items will come."""
+        with self._changed:
+            self._end = future
+            self._changed.notify_all()
+        self._home.wake()
+
+    def add(self, index: int, payload: bytes) -> int:
+        """Take the next item; return how many the endpoint may forget.
+
+        One that is here already changes nothing.
+        """
+        with self._changed:
+            known = self._known
+            if index > known and not self._gap:
+                self._gap = f"items {known} to {index - 1} were lost"
+            if index >= known and not self._gap:
+                self._payloads.append(payload)
+            self._changed.notify_all()
+            return ALL_ITEMS if self._gap else self._told
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `take` need not wait."""
+        return bool(self._payloads or self._gap or self._end is not None)
+
+    def take(self) -> ObjectRef[Any] | None:
+        """Wait for the next ref; None: there are no more. An error is the last one."""
+        while not self.is_ready:
+            self._home.steer(lambda: self.is_ready)
+            with self._changed:
+                if not self.is_ready:
+                    self._changed.wait()
+        with self._changed:
+            if not self._payloads:
+                return self._last()
+            payload = self._payloads.popleft()
+            self._taken += 1
+            is_due = not self._payloads or self._taken - self._told >= _TELL_AFTER
+            if is_due:
+                self._told = self._taken
+        if is_due:
+            self._home.take_items(self._task_id, self._taken)
+        try:
+            return known_ref(load_result(payload))
+        except NotSerializable as error:
+            return failed_ref(error)
+
+    def _last(self) -> ObjectRef[Any] | None:
+        if self._is_over:
+            return None
+        self._is_over = True
+        end = self._end
+        if end is None or self._gap:
+            return failed_ref(TaskLost(f"{self._gap}: the endpoint's host lost power"))
+        if end.cancelled() or end.exception() is not None:
+            return ref_on(end)
+        if end.result() > self._taken:
+            text = f"items {self._taken} to {end.result() - 1} were lost"
+            return failed_ref(TaskLost(f"{text}: the endpoint's host lost power"))
+        return None
+
+
+# What a call knows of its reader, who may have left.
+Reading = weakref.ref[ItemReader]
