@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from actors.cli.type_checkup import find_lacks
 from actors.config import (
     CONFIG_NAME,
     EndpointConfig,
@@ -105,7 +106,14 @@ def _summarize(file: Path, config: EndpointConfig) -> str:
 
 def _notes(config: EndpointConfig | None) -> list[str]:
     """Say what is right but should be known."""
-    if config is None or not is_experimental(config.blocks.provider):
+    if config is None:
         return []
+    notes = []
     name = config.blocks.provider
-    return [f"provider {name} is experimental: not tested against a real system"]
+    if is_experimental(name):
+        notes = [f"provider {name} is experimental: not tested against a real system"]
+    notes += [
+        f"worker type {type_name}, on this host: {lack}"
+        for type_name, lack in find_lacks(config)
+    ]
+    return notes

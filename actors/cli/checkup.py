@@ -30,6 +30,7 @@ from cryptography.exceptions import InvalidSignature
 
 from actors.api.addressing import find_entrance
 from actors.api.operator import ask
+from actors.cli.type_checkup import find_lacks, find_versions
 from actors.config import (
     EndpointConfig,
     EndpointPaths,
@@ -119,6 +120,7 @@ def check_up(file: Path, now: datetime.datetime) -> Iterator[Finding]:
     yield from _certificates(paths, config, now)
     yield from _clock(paths)
     yield from _batch_system(config)
+    yield from _worker_types(config)
     yield from _room(paths, config)
     yield _endpoint(paths, run_status)
 
@@ -389,6 +391,24 @@ def _batch_system(config: EndpointConfig) -> Iterator[Finding]:
         return
     answer = "its system answers" if has_answered else "it takes its options"
     yield Finding("batch system", "good", f"provider {name}: {answer}")
+
+
+def _worker_types(config: EndpointConfig) -> Iterator[Finding]:
+    """Look whether this host has what types name; with other nodes that says little."""
+    subject = "worker type"
+    verdict: Verdict = "bad" if config.blocks.provider == "local" else "doubtful"
+    faults = [*find_lacks(config), *find_versions(config)]
+    for name, fault in faults:
+        if fault:
+            yield Finding(
+                subject,
+                verdict,
+                f"{name}: {fault}",
+                f"Mend [worker_types.{name}], or install it; nodes must have it",
+            )
+    faulty = {name for name, fault in faults if fault}
+    for name in config.worker_types.keys() - faulty:
+        yield Finding(subject, "good", f"{name}: what it names is here")
 
 
 def _room(paths: EndpointPaths, config: EndpointConfig) -> Iterator[Finding]:

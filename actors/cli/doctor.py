@@ -26,10 +26,10 @@ def doctor(ctx: click.Context, file: Path, *, is_json: bool) -> None:
 
     Give endpoint.toml or its folder. `actors check` reads the configuration; this looks
     at the place: versions, the folder and whether nodes can see it, ports,
-    certificates, the clock, the batch system's commands and whether it answers, room
-    on disk and in memory; and, if the endpoint runs, whether it answers. Nothing is
-    started, submitted or changed. The exit code is 1 if something is wrong, 0 if it is
-    well or doubtful.
+    certificates, the clock, the batch system's commands and whether it answers, what
+    worker types name, room on disk and in memory; and, if the endpoint runs, whether it
+    answers. Nothing is started, submitted or changed. The exit code is 1 if something
+    is wrong, 0 if it is well or doubtful.
 
     With --json standard output gets one object: "ok", and "findings", each with
     "subject", "verdict" (good, doubtful, bad), "text" and "advice".

@@ -47,3 +47,25 @@ def test_a_wrong_configuration_has_problems_and_no_notes(tmp_path: Path) -> None
     answer = json.loads(result.stdout)
     assert answer["notes"] == []
     assert [problem["value"] for problem in answer["problems"]] == ['"nobodys"']
+
+
+def test_what_a_worker_type_names_and_is_not_here_is_noted(tmp_path: Path) -> None:
+    text = f"""
+        [worker_types.gone]
+        venv = "{tmp_path}/gone"
+        [worker_types.box]
+        image = "i"
+        container_command = "no-such-engine run {{image}}"
+        [worker_types.fine]
+        path = ["{tmp_path}", "{tmp_path}/nowhere"]
+    """
+    answer = json.loads(actors("check", write(tmp_path, text), "--json").stdout)
+    assert answer["ok"]
+    assert answer["notes"] == [
+        f"worker type gone, on this host: there is no folder {tmp_path}/gone (venv)",
+        (
+            "worker type box, on this host: container_command: no-such-engine is not "
+            "in PATH"
+        ),
+        f"worker type fine, on this host: there is no {tmp_path}/nowhere (path)",
+    ]

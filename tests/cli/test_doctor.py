@@ -144,6 +144,26 @@ def test_commands_that_are_not_there_are_named(
     assert found["shared folder"][0][0] in ("good", "doubtful")
 
 
+def test_the_interpreters_of_worker_types_are_asked(tmp_path: Path) -> None:
+    for name, says in (("old", "echo 3.1"), ("broken", "exit 3")):
+        python = tmp_path / name / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        python.write_text(f"#!/bin/sh\n{says}\n")
+        python.chmod(0o755)
+    types = "".join(
+        f'[worker_types.{name}]\nvenv = "{tmp_path}/{name}"\n'
+        for name in ("old", "broken", "gone")
+    )
+    folder = made(tmp_path / "lab", f"{types}[worker_types.fine]\n")
+    rows = findings(folder)["worker type"]
+    told = {text.partition(":")[0]: (verdict, text) for verdict, text, _ in rows}
+    assert told["fine"][0] == "good"
+    assert {told[name][0] for name in ("old", "broken", "gone")} == {"bad"}
+    assert "is Python 3.1, and this endpoint's is 3." in told["old"][1]
+    assert "bin/python does not run" in told["broken"][1]
+    assert "there is no folder" in told["gone"][1]
+
+
 def test_a_batch_system_that_does_not_answer_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
