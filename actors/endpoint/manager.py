@@ -357,6 +357,9 @@ class Manager:
         self._is_drain_told = False  # the interchange leases us no more
         self._is_over = False
         self._measure_at = now if settings.care.measures else math.inf
+        # Looked up for each frame.
+        self._counts = settings.care.counts
+        self._limits_itself = settings.care.limits_itself
         self._given = 0  # tasks that were given to workers, and not taken back
         self._retiring = 0  # workers that run their last tasks
         self._busy_at = now  # when there was something to do last
@@ -603,7 +606,11 @@ class Manager:
             self.membership.send(Returned(held), now, turn)
             return
         self._busy_at = now
-        is_typed = any(task.worker_type for task in tasks)
+        is_typed = False
+        for task in tasks:  # `any` takes three times as long
+            if task.worker_type:
+                is_typed = True
+                break
         if is_typed:
             tasks = self._of_known_types(tasks, now, turn)
         if self._dropped or self._cancelled:
@@ -707,7 +714,7 @@ class Manager:
         now: float,
         turn: Turn,
     ) -> None:
-        if self.settings.care.counts:
+        if self._counts:
             count = min(count, self._room_at(worker))
             if count <= 0:
                 return
@@ -728,7 +735,7 @@ class Manager:
         if was_idle:
             worker.head_since = now
         turn.effects.append(AssignTasks(worker.worker_id, runs))
-        if self.settings.care.counts:
+        if self._counts:
             self._given += len(runs)
             limit = self.settings.care.max_tasks_per_worker
             if limit and worker.ran + len(worker.backlog) >= limit:
@@ -821,7 +828,7 @@ class Manager:
         outcomes: list[Outcome] = []
         backlog = worker.backlog
         limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
-        busy = 0.0
+        busy, is_terminated = 0.0, worker.is_terminated
         for ran in results:
             if not backlog or backlog[0][0] != ran.seq:
                 raise BrokenInvariant(
@@ -833,7 +840,7 @@ class Manager:
             if self._dropped and _key(task) in self._dropped:
                 self._unmark(_key(task))
                 continue
-            if worker.is_terminated and not ran.is_success:
+            if is_terminated and not ran.is_success:
                 self._unmark(_key(task))
                 outcomes.append(self._terminated_outcome(task, worker, now))
                 continue
@@ -898,7 +905,7 @@ class Manager:
 
     def _requeue(self, tasks: list[Leased], now: float, turn: Turn) -> None:
         """Put unstarted tasks back, except those that nobody wants any more."""
-        self._given -= len(tasks) if self.settings.care.counts else 0
+        self._given -= len(tasks) if self._counts else 0
         cancelled = [t for t in tasks if _key(t) in self._cancelled]
         wanted = [t for t in tasks if not self._is_unwanted(t)]
         for task in reversed(wanted):
@@ -1094,11 +1101,6 @@ class Manager:
             self._spares_at = now + SPARE_PERIOD
 
     # Care
-
-    @property
-    def _limits_itself(self) -> bool:
-        care = self.settings.care
-        return bool(care.max_tasks or care.exit_on_exception)
 
     @property
     def _runs_anything(self) -> bool:
