@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from actors import messages
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.logic.liveness import Tempo
-from actors.messages import ActorWork, Submit, Task, TaskId
+from actors.messages import ActorWork, Needs, Submit, Task, TaskId
 from tests.endpoint.talk import PYTHON, TOKEN, Talk, hello, manager_hello, task
 from tests.message_values import values
 
@@ -36,6 +36,7 @@ SAYINGS = st.one_of(
 )
 
 BARE_CREATION = Task(TaskId("t1"), b"", b"", 0.0, 0, actor=ActorWork("t1", "create"))
+HOMELESS = Task(TaskId("t1"), b"", b"", 0.0, 0, needs=Needs("nowhere"))
 
 
 def enter(talk: Talk, sender: str) -> None:
@@ -47,8 +48,10 @@ def enter(talk: Talk, sender: str) -> None:
     talk.ask(newcomer)
 
 
-# Both went wrong once: an id twice in one message, and retries below none.
+# All went wrong once: an id twice in one message, and retries below none.
 @example([(("client:c1", Submit([BARE_CREATION, task("t1", retries=-1)])), 1, 0.0)])
+@example([(("client:c1", Submit([HOMELESS, task("t1")])), 1, 0.0)])
+@example([(("client:c1", Submit([BARE_CREATION, HOMELESS])), 1, 0.0)])
 @given(sayings=st.lists(st.tuples(SAYINGS, st.integers(1, 2), st.floats(0.0, 3.0))))
 def test_any_message_of_anybody_leaves_the_interchange_sound(
     sayings: list[tuple[tuple[str, Any], int, float]],
