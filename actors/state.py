@@ -27,9 +27,9 @@ from actors.embedded.pictures import (
     picture_of_tasks,
     picture_of_workers,
 )
+from actors.embedded.resources import CPU
 from actors.embedded.runtime import Embedded
 from actors.errors import ConfigError
-from actors.logic.resources import CPU
 
 __all__ = [
     "ActorState",
@@ -122,14 +122,14 @@ def summarize_tasks() -> dict[str, dict[str, int]]:
 def cluster_resources() -> dict[str, float]:
     """Return what there is to run tasks with: {"CPU": 8.0, ...}.
 
-    On an endpoint: what its managers have now.
+    On an endpoint: the workers that there are now, as CPU.
 
     Raises:
         ConfigError: this is a worker.
     """
     return _resources(
         lambda here: here.capacity.total(),
-        lambda manager: dict(manager.total),
+        lambda manager: float(manager.slots),
     )
 
 
@@ -137,15 +137,14 @@ def available_resources() -> dict[str, float]:
     """Return what of it nobody takes now; as `cluster_resources`."""
     free = _resources(
         lambda here: here.capacity.free(),
-        lambda manager: dict(manager.free),
+        lambda manager: float(manager.slots - manager.leases),
     )
     # While a task that waited takes up its work again there may be too many.
     return {name: max(0.0, amount) for name, amount in free.items()}
 
 
 def _resources(
-    read: Callable[[Embedded], dict[str, float]],
-    of_manager: Callable[[Any], dict[str, float]],
+    read: Callable[[Embedded], dict[str, float]], of_manager: Callable[[Any], float]
 ) -> dict[str, float]:
     current = runtime()
     if isinstance(current, Embedded | Borrower):
@@ -154,10 +153,7 @@ def _resources(
     endpoint = get_actor("interchange", namespace="endpoint")
     managers = get(endpoint.status.remote()).managers
     there = [manager for manager in managers if manager.state != "away"]
-    amounts: Counter[str] = Counter()
-    for manager in there:
-        amounts.update(of_manager(manager))
-    return {CPU: 0.0, **amounts}
+    return {CPU: sum(map(of_manager, there))}
 
 
 def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:

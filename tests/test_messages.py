@@ -336,7 +336,6 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Define",
         "Drain",
         "EndActors",
-        "Equip",
         "FindActor",
         "Finished",
         "Gave",

@@ -9,7 +9,6 @@ from actors.errors import (
     ActorDiedError,
     ActorsError,
     ActorUnavailableError,
-    ConfigError,
     DeadlockError,
     InitializerFailedError,
     NoSuchActorError,
@@ -54,7 +53,6 @@ _SHORT: dict[FailureKind, type[ActorsError]] = {
     FailureKind.NAME_TAKEN: ActorAlreadyExistsError,
     FailureKind.NO_SUCH_ACTOR: NoSuchActorError,
     FailureKind.DEADLOCK: DeadlockError,
-    FailureKind.IMPOSSIBLE: ConfigError,
 }
 
 

@@ -16,7 +16,6 @@ from collections.abc import Iterable
 
 from actors.logic.backlog import Backlog
 from actors.logic.ended import SAMPLE, EndedTasks
-from actors.logic.lanes import Lanes
 from actors.messages import (
     BlockId,
     ClientId,
@@ -92,7 +91,6 @@ class Ledger:
         # {id: entry}: those of `entries` that are for actors; they wait elsewhere.
         self.calls: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
-        self.lanes: Lanes[Entry] = Lanes()  # those that wait, and ask for something
         # {client: its tasks that wait until it has read some results}; some may have
         # ended meanwhile.
         self.held_back: dict[ClientId, list[Entry]] = {}
@@ -103,14 +101,13 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        """Tasks that wait for a manager, whatever they ask for."""
-        return len(self.backlog) + (len(self.lanes) if self.lanes else 0)
+        return len(self.backlog)
 
     @property
     def leased(self) -> int:
         held_back = sum(sum(map(self._is_here, e)) for e in self.held_back.values())
         elsewhere = held_back + len(self.calls)
-        return len(self.entries) - self.waiting - elsewhere
+        return len(self.entries) - len(self.backlog) - elsewhere
 
     def _is_here(self, entry: Entry) -> bool:
         """Tell whether a task that was held back has not ended since."""
@@ -118,27 +115,15 @@ class Ledger:
 
     def hold_back(self, client_id: ClientId) -> None:
         """Lease none of a client's tasks that wait, until `let_go`."""
-
-        def is_theirs(entry: Entry) -> bool:
-            return entry.client_id == client_id
-
-        self.held_back[client_id] = [
-            *self.backlog.take_out(is_theirs),
-            *self.lanes.take_out(is_theirs),
-        ]
+        self.held_back[client_id] = self.backlog.take_out(
+            lambda entry: entry.client_id == client_id
+        )
 
     def let_go(self, client_id: ClientId) -> None:
         """Let a client's tasks wait again, behind the others."""
         for entry in self.held_back.pop(client_id, ()):
             if self._is_here(entry):
-                self.queue(entry)
-
-    def queue(self, entry: Entry) -> None:
-        """Let a task, which does not wait yet, wait behind all others."""
-        (self.lanes if entry.task.asks else self.backlog).append(entry)
-
-    def _queue_first(self, entry: Entry) -> None:
-        (self.lanes if entry.task.asks else self.backlog).push_front(entry)
+                self.backlog.append(entry)
 
     def accept_first(
         self, tasks: Iterable[Task], client_id: ClientId, now: float
@@ -147,7 +132,7 @@ class Ledger:
         entries = [Entry(task, client_id, now + self._wall_offset) for task in tasks]
         for entry in reversed(entries):
             self.entries[entry.task.task_id] = entry
-            self._queue_first(entry)
+            self.backlog.push_front(entry)
         return len(entries)
 
     def accept(self, tasks: Iterable[Task], client_id: ClientId, now: float) -> int:
@@ -162,10 +147,7 @@ class Ledger:
         for task in tasks:
             if task.task_id not in entries:
                 entry = entries[task.task_id] = Entry(task, client_id, at)
-                if task.needs is None:
-                    append(entry)
-                else:
-                    self.queue(entry)
+                append(entry)
         return len(entries) - before
 
     def lease(
@@ -205,12 +187,6 @@ class Ledger:
             self.backlog.push_front(entry)
         return leases
 
-    def lease_asking(self, entry: Entry, manager_id: ManagerId, now: float) -> None:
-        """Lease a task that asked for something, and was taken out of its lane."""
-        entry.state = _LEASED
-        entry.manager_id = manager_id
-        entry.leased_at = now + self._wall_offset
-
     def enter_call(self, task: Task, client_id: ClientId, now: float) -> Entry:
         """Enter a task that is for an actor, and was not known; it waits elsewhere."""
         entry = Entry(task, client_id, now + self._wall_offset)
@@ -246,7 +222,7 @@ class Ledger:
             # come from a machine that lost its power, and have forgotten an attempt.
             entry.attempt = max(entry.attempt, attempt)
             return entry.attempt
-        if entry.manager_id or not self._withdraw(entry):
+        if entry.manager_id or not self.backlog.withdraw(entry):
             return None
         entry.claimed = attempt
         entry.attempt = max(entry.attempt, attempt)
@@ -254,10 +230,6 @@ class Ledger:
         entry.manager_id = manager_id
         entry.leased_at = now + self._wall_offset
         return entry.attempt
-
-    def _withdraw(self, entry: Entry) -> bool:
-        waiting = self.lanes if entry.task.asks else self.backlog
-        return waiting.withdraw(entry)
 
     def progress(self, delta: Delta) -> Entry | None:
         """Note a manager's report; None: it is no news."""
@@ -322,7 +294,7 @@ class Ledger:
         entry.queued_at = at
         entry.leased_at = entry.running_at = 0.0
         if entry.task.actor is None:
-            self._queue_first(entry)
+            self.backlog.push_front(entry)
 
     def may_start_again(self, entry: Entry) -> bool:
         """Tell whether another start may be lost after this one."""
@@ -351,8 +323,7 @@ class Ledger:
         if self.calls:
             self.calls.pop(task_id, None)
         if entry.is_waiting:
-            waiting = self.lanes if entry.task.asks else self.backlog
-            waiting.remove(entry)
+            self.backlog.remove(entry)
         if tried is not None:
             payload, ended_at = tried.payload, tried.ended_at
             began_at, worker_id = tried.began_at, tried.worker_id
@@ -383,9 +354,7 @@ class Ledger:
     def check(self) -> None:
         """Raise AssertionError unless table and queue agree."""
         self.backlog.check()
-        self.lanes.check()
-        assert not any(entry.task.asks for entry in self.backlog)
-        queued = {e.task.task_id for e in (*self.backlog, *self.lanes)}
+        queued = {entry.task.task_id for entry in self.backlog}
         for entries in self.held_back.values():
             queued |= {e.task.task_id for e in entries if self._is_here(e)}
         for task_id, entry in self.entries.items():

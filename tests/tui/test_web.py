@@ -70,7 +70,7 @@ class Web:
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         request = urllib.request.Request(f"{self.base}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -92,7 +92,7 @@ class Web:
             **headers,
         }
         asked = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        link = socket.create_connection(("127.0.0.1", self.port), 10)
+        link = socket.create_connection(("127.0.0.1", self.port), 60)
         link.sendall(f"GET /ws?width=80&height=24 HTTP/1.1\r\n{asked}\r\n".encode())
         return int(link.recv(4096).split()[1]), link
 
@@ -123,11 +123,11 @@ def test_the_token_opens_the_page_and_becomes_a_cookie(shared: Web) -> None:
     assert re.fullmatch(rf"{shared.base}/\?token=[\w-]{{40,}}", shared.url)
     jar = http.cookiejar.CookieJar()
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
-    with opener.open(shared.url, timeout=10) as answer:
+    with opener.open(shared.url, timeout=60) as answer:
         assert 'content="0; url=/"' in answer.read().decode()
         assert "HttpOnly" in answer.headers["Set-Cookie"]
         assert "SameSite=Strict" in answer.headers["Set-Cookie"]
-    with opener.open(f"{shared.base}/", timeout=10) as answer:
+    with opener.open(f"{shared.base}/", timeout=60) as answer:
         page = answer.read().decode()
         assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["X-Frame-Options"] == "DENY"
@@ -201,7 +201,7 @@ def test_nothing_is_left_of_it(own: Web, number: signal.Signals) -> None:
         eventually(lambda: link.recv(65536), 20, "the first picture")
         (dashboard,) = own.dashboards()
         own.process.send_signal(number)
-        _, err = own.process.communicate(timeout=20)
+        _, err = own.process.communicate(timeout=60)
     code = -number if number == signal.SIGKILL else 130
     assert (own.process.returncode, err) == (code, "")
     eventually(lambda: not dashboard.is_running(), 10, "the dashboard's end")
