@@ -97,15 +97,17 @@ def test_an_operator_restarts_an_actor_and_a_manager(running: RunningEndpoint) -
     refs = [counter.add.remote() for _ in range(100)]
     assert actors.get(refs, timeout=60) == list(range(1, 101)), "in their order"
     # A manager begins anew in its block: as the same process, with other workers.
-    manager, workers = running.pid("manager"), set(running.pids("worker"))
+    drawn = actors.get(interchange.status.remote())
+    manager, workers = drawn.managers[0].pid, set(running.pids("worker"))
     block: Any = actors.get_actor("block-1.0", namespace="endpoint")
     assert "actors that begin again: 1" in actors.get(block.restart.remote())
     assert actors.get(counter.add.remote(), timeout=60) == 1
-    assert running.pid("manager") == manager
+    assert manager in running.pids("manager")
     assert not workers & set(running.pids("worker"))
     status = actors.get(interchange.status.remote())
-    (drawn,) = status.actors
-    assert (drawn.incarnation, drawn.state) == (4, "alive")
+    (counted,) = status.actors
+    assert (counted.incarnation, counted.state) == (4, "alive")
+    assert [each.pid for each in status.managers] == [manager]
     assert [block.state for block in status.blocks] == ["running"]
 
 
