@@ -54,7 +54,7 @@ Tasks        / search   f states   o order   Enter story
 Blocks       h hold   r resume   d drain, blocks or managers
              R restart a manager
 Actors       R restart a service, a manager or a client's actor
-Logs, Events / filter   f follow again
+Logs, Events / filter   f follow again   Enter all of a line
 
 Every order is explained and asked for before it is given; how it
 went is shown then, and in the next picture.

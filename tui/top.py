@@ -4,7 +4,7 @@ from collections import Counter
 
 from actors.endpoint.steering import ManagerPicture, Snapshot, WorkerPicture
 from tui.text import amount, duration, first_line, number, plain, shorten, size
-from tui.view import View
+from tui.view import View, busy_workers
 
 __all__ = ["glance"]
 
@@ -50,7 +50,7 @@ def _counts(view: View, status: Snapshot) -> list[str]:
     blocks = Counter(block.state for block in status.blocks)
     listed = [f"{count} {state}" for state, count in blocks.items()]
     workers = [worker for manager in status.managers for worker in manager.workers]
-    busy = sum(bool(worker.task_id) for worker in workers)
+    busy = sum(map(busy_workers, status.managers))
     cores = number(round(sum(view.cores.values()), 2))
     memory = sum(worker.rss_bytes for worker in workers)
     return [

@@ -5,7 +5,7 @@ from typing import Literal
 
 from actors.api.observer import ConnectionState
 from actors.cli.log_files import Line
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.steering import ManagerPicture, Snapshot
 from actors.endpoint.task_pictures import TaskList
 from actors.messages import AnyEvent
 
@@ -18,6 +18,7 @@ __all__ = [
     "Moment",
     "ServiceProcess",
     "View",
+    "busy_workers",
 ]
 
 Level = Literal["info", "warning", "error"]
@@ -83,6 +84,16 @@ class ServiceProcess:
     pid: int
     rss_bytes: int
     cpu: float
+
+
+def busy_workers(manager: ManagerPicture) -> int:
+    """Tell how many of a manager's workers run something.
+
+    What they run is reported once they have run it for a while; of short tasks it is
+    known only that the manager has them.
+    """
+    reported = sum(bool(worker.task_id) for worker in manager.workers)
+    return max(reported, min(manager.leases, len(manager.workers)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -448,6 +448,7 @@ class Manager:
                 self.hosts.exits(self.hosts.by_worker[worker_id], turn.effects)
             case WorkerStarted(worker_id, pid) if worker_id in self.hosts.by_worker:
                 self.hosts.by_worker[worker_id].pid = pid
+                self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
             case WorkerStarted(worker_id, pid):
                 worker = self.workers[worker_id]
                 worker.is_started, worker.pid = True, pid

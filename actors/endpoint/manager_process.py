@@ -32,7 +32,7 @@ from actors.endpoint.shell import ActorShell, RootWatch, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
 from actors.logic.care import CareSettings, Place
-from actors.logic.turn import Effect
+from actors.logic.turn import Effect, Exit
 from actors.logic.workers import (
     AssignTasks,
     ExpectCalls,
@@ -120,6 +120,10 @@ class ManagerShell(ActorShell):
                     for worker_id, u in pool.usage(of_all=of_all).items()
                 }
                 self.inbox.put(WorkersMeasured(usage))
+            case Exit(code, reason) if code == EXIT_AGAIN:
+                logger.info("begins anew: %s", reason)
+                self.exit_code = code
+                self.finish()
             case _:
                 super().perform(effect)
 

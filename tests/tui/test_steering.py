@@ -286,6 +286,16 @@ def test_a_click_moves_the_cursor_and_two_open() -> None:
     assert desk.orders == [("story", ["node-3f29ab04c1d2-3"], 0)]
 
 
+def test_a_line_that_is_cut_off_can_be_read_whole() -> None:
+    desk = Desk()
+    cut, whole, closed = steer(desk, "6", "enter", "escape")
+    assert "03:03:29 INFO line 29" in cut
+    assert "2026-01-02 03:03:29,000 INFO actors.endpoint.shell: line 29" in whole
+    assert "actors.endpoint.shell" not in closed
+    *_, event = steer(desk, "7", "up", "enter")
+    assert "30 tasks want more than 4" in event.rpartition("╭")[2]
+
+
 def test_logs_are_filtered_by_who_wrote_and_what() -> None:
     _, _, *typed = steer(Desk(), "6", "slash", *"provider", "enter")
     assert "provider" in typed[-1]

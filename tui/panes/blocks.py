@@ -15,7 +15,7 @@ from tui.panes.base import Detail, Pane, Steer
 from tui.steering import OrderVerb
 from tui.table import Column, Table
 from tui.text import amount, duration, plain, size
-from tui.view import View
+from tui.view import View, busy_workers
 
 __all__ = ["BlockRow", "Blocks", "block_rows"]
 
@@ -185,8 +185,7 @@ def _tasks(row: BlockRow) -> str:
 def _workers(row: BlockRow) -> str:
     if row.manager is None:
         return "-"
-    busy = sum(bool(worker.task_id) for worker in row.manager.workers)
-    return f"{busy}/{row.manager.slots}"
+    return f"{busy_workers(row.manager)}/{row.manager.slots}"
 
 
 def _idle(row: BlockRow) -> str:

@@ -41,6 +41,9 @@ class Events(Followed[Moment]):
     def rows_of(self, view: View) -> Sequence[Moment]:
         return view.events
 
+    def describe(self, row: Moment) -> tuple[str, str]:
+        return f"{clock(row.at)}  {_name(row)}", describe(row.body)
+
     def has(self, row: Moment, text: str) -> bool:
         return text in _name(row) or text in describe(row.body)
 

@@ -6,10 +6,12 @@ from typing import Any, ClassVar, Generic, TypeVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.widgets import Input
 
-from tui.panes.base import FilterLine, Pane
+from tui.panes.base import Detail, FilterLine, Pane
 from tui.table import Column, Table
+from tui.text import plain
 from tui.view import View
 
 __all__ = ["Followed"]
@@ -20,6 +22,9 @@ Row = TypeVar("Row")
 class Followed(Pane[View], Generic[Row]):
     """The pane; a subclass says what its rows are and which of them a text means."""
 
+    DEFAULT_CSS = """
+    Followed Detail { height: auto; max-height: 40%; }
+    """
     HINT: ClassVar[str]  # what to type as a filter
     NOTHING: ClassVar[str]  # said if there are no rows at all
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,6 +45,10 @@ class Followed(Pane[View], Generic[Row]):
         """Return all rows, the newest last."""
         raise NotImplementedError
 
+    def describe(self, row: Row) -> tuple[str, str]:
+        """Return a row's title, and all that it says."""
+        raise NotImplementedError
+
     def has(self, row: Row, text: str) -> bool:
         """Tell whether a filter means a row."""
         raise NotImplementedError
@@ -51,6 +60,7 @@ class Followed(Pane[View], Generic[Row]):
     def compose(self) -> ComposeResult:
         yield FilterLine(placeholder=self.HINT)
         yield Table(self.columns(), id, empty=self.NOTHING, follows=True)
+        yield Detail(classes="-hidden")
 
     def show(self, view: View) -> None:
         self._view = view
@@ -69,7 +79,23 @@ class Followed(Pane[View], Generic[Row]):
         self.query_one(FilterLine).open()
 
     def action_unfilter(self) -> None:
-        self.query_one(FilterLine).value = ""
+        """Close what is open about a row; then the filter."""
+        detail = self.query_one(Detail)
+        if detail.has_class("-hidden"):
+            self.query_one(FilterLine).value = ""
+        detail.add_class("-hidden")
+
+    @on(Table.Chosen)
+    def _open(self) -> None:
+        self.query_one(Detail).remove_class("-hidden")
+        self._tell()
+
+    @on(Table.Moved)
+    def _tell(self) -> None:
+        row, detail = self._table.current, self.query_one(Detail)
+        if row is not None and not detail.has_class("-hidden"):
+            title, text = self.describe(row)
+            detail.tell(title, Content(plain(text)))
 
     def action_follow(self) -> None:
         self._table.action_jump(-1)

@@ -1,5 +1,6 @@
 """Logs: what all processes of an endpoint wrote, in one stream, followed."""
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -9,6 +10,11 @@ from tui.table import Column
 from tui.view import View
 
 __all__ = ["Logs"]
+
+# As `actors.log_lines` writes it.
+_OURS = re.compile(
+    r"^\d{4}-\d\d-\d\d (?P<time>\d\d:\d\d:\d\d),\d{3} (?P<level>[A-Z]+) [\w.]+: "
+)
 
 
 class Logs(Followed[Line]):
@@ -21,7 +27,7 @@ class Logs(Followed[Line]):
     def columns(self) -> Sequence[Column[Line]]:
         return [
             Column("WHO", lambda line: line.source, 12, look=lambda _: "accent"),
-            Column("LINE", lambda line: line.text, 40, grows=True, look=_look),
+            Column("LINE", _short, 40, grows=True, look=_look),
         ]
 
     def rows_of(self, view: View) -> Sequence[Line]:
@@ -30,10 +36,18 @@ class Logs(Followed[Line]):
     def has(self, row: Line, text: str) -> bool:
         return text in row.source or text in row.text
 
+    def describe(self, row: Line) -> tuple[str, str]:
+        return row.source, row.text
+
     def nothing(self, view: View) -> str:
         if view.has_logs:
             return self.NOTHING
         return "Logs are files of the endpoint's folder: give that as the address"
+
+
+def _short(line: Line) -> str:
+    """Leave out day and module of a line of ours: on 80 columns they fill it."""
+    return _OURS.sub(r"\g<time> \g<level> ", line.text)
 
 
 def _look(line: Line) -> str:

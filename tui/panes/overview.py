@@ -11,7 +11,7 @@ from textual.content import Content
 from actors.endpoint.steering import JournalPicture, Snapshot
 from tui.panes.base import Card, Pane
 from tui.text import amount, duration, number, plain, size, sparkline
-from tui.view import View
+from tui.view import View, busy_workers
 
 __all__ = ["Overview"]
 
@@ -129,7 +129,7 @@ def _blocks(_view: View, status: Snapshot) -> Content:
     rows = [(state, str(count), _look(state, count)) for state, count in counts.items()]
     ready = sum(manager.state == "ready" for manager in status.managers)
     slots = sum(manager.slots for manager in status.managers)
-    busy = sum(bool(w.task_id) for m in status.managers for w in m.workers)
+    busy = sum(map(busy_workers, status.managers))
     rows = rows[:3] or [("blocks", "0", "$text-warning")]
     rows += [
         (f"of {amount(len(status.managers), 'manager')} ready", str(ready), ""),
