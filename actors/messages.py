@@ -89,6 +89,7 @@ class FailureKind(enum.StrEnum):
     NAME_TAKEN = "name_taken"  # another actor has this name
     NO_SUCH_ACTOR = "no_such_actor"
     DEADLOCK = "deadlock"  # the wait would never end
+    IMPOSSIBLE = "impossible"  # nothing will ever have what it needs
 
 
 class Struct(
@@ -122,12 +123,20 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     # has one result.
     streams_from: int = -1
 
+    @property
+    def asks(self) -> bool:
+        """Whether it needs anything but one processor to run on."""
+        return self.needs is not None and self.needs.amounts is not None
+
 
 class Needs(Struct, frozen=True, array_like=True, gc=False):
     """What a task asks of where it runs; tasks that ask for the same wait together."""
 
     worker_type: str = ""  # the environment, as endpoint.toml names it; "": plain
     walltime: float = 0.0  # seconds that the block must live on; 0: any
+    # Processors ("CPU"), GPUs ("GPU") and whatever else, while it runs; no processor
+    # is none. None: one processor, as usual.
+    amounts: "tuple[Amount, ...] | None" = None
 
 
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
@@ -173,6 +182,7 @@ class Leased(Struct, frozen=True, array_like=True, gc=False):
     timeout: float | None = None  # seconds that it may run; None: any time
     worker_type: str = ""  # of the worker that runs it; "": plain
     streams_from: int = -1  # as of a `Task`; what comes before is known already
+    amounts: "tuple[Amount, ...] | None" = None  # see `Needs`
 
 
 class Step(Struct, frozen=True, array_like=True, gc=False):
@@ -290,6 +300,7 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     time_left: float | None = None
     # A manager: the only type of workers that its block has; "": any.
     worker_type: str = ""
+    resources: list["Amount"] = []  # that a manager's node has besides processors
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -414,6 +425,8 @@ class Goodbye(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Lease(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Tasks to run: all of them with `needs`, or none."""
+
     tasks: list[Leased]
 
 
@@ -442,6 +455,7 @@ class Report(Message, frozen=True, array_like=True, tag=True, gc=False):
     is_draining: bool = False  # it wants none any more
     types: list["TypeSlots"] = []  # of workers that are not plain
     actors: list["ActorReport"] = []  # of clients, that have a process here
+    resting: list[TaskId] = []  # those that ask, and wait for others: no processor
 
 
 class TypeSlots(Struct, frozen=True, array_like=True, gc=False):
@@ -863,6 +877,12 @@ class Relay(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 # Manager and worker (one host, one pipe)
+
+
+class Equip(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Set variables for what runs next; those that it set before, and no more, go."""
+
+    environment: dict[str, str]
 
 
 # The `Run` that carries the initializer; tasks are counted from 1.
@@ -1348,6 +1368,7 @@ ToWorker = (
     | HostActor
     | OpenLines
     | OfferLine
+    | Equip
 )
 FromWorker = (
     Ran

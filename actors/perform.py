@@ -1,11 +1,13 @@
 """How a worker runs one task: bytes in, bytes out, whatever the user's code does."""
 
+import os
 import pickle
+from collections.abc import Mapping
 from time import time
 from typing import Protocol
 
 from actors.errors import PayloadTooLarge
-from actors.messages import Call, Failure, FailureKind, Gave, Message, Ran, Run
+from actors.messages import Call, Equip, Failure, FailureKind, Gave, Message, Ran, Run
 from actors.payload import (
     FunctionCache,
     dump_exception,
@@ -66,6 +68,7 @@ class SimplePerformer:
         self._functions = FunctionCache()
         self._running = 0  # seq of the task whose code runs now
         self._interrupted: set[int] = set()  # tasks that were told to end
+        self._equipment = Equipment()
 
     def perform(self, run: Run | Call) -> Ran | Gave:
         """Run a task. Whatever its code raises becomes its result.
@@ -113,10 +116,29 @@ class SimplePerformer:
             raise KeyboardInterrupt("the task was cancelled, or its timeout is over")
 
     def hear(self, message: Message) -> None:
-        """Drop it: it is for those who know refs."""
+        """Take variables; drop the rest: it is for those who know refs."""
+        if type(message) is Equip:
+            self._equipment.change(message.environment)
 
     def rest(self) -> None:
         """Do nothing."""
+
+
+class Equipment:
+    """Variables that are set for one task, and no longer."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, str | None] = {}
+
+    def change(self, environment: Mapping[str, str]) -> None:
+        """Set variables; those set before become what they were."""
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        self._before = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
 
 
 def failed(seq: int, began_at: float, kind: FailureKind, error: BaseException) -> Ran:

@@ -41,6 +41,7 @@ from actors.messages import (
     INITIALIZER_SEQ,
     Call,
     Define,
+    Equip,
     Failure,
     FailureKind,
     FromWorker,
@@ -79,8 +80,8 @@ _MAX_BYTES_PER_FRAME = 65_536
 _MAX_RUN_BYTES = MAX_FRAME_BYTES - 2**20
 
 # What goes through the main pipe, and what of it is no task.
-_ForMain = Run | Call | Define | Introduce | HostActor
-_Unnumbered = Define | Introduce | HostActor
+_ForMain = Run | Call | Define | Introduce | HostActor | Equip
+_Unnumbered = Define | Introduce | HostActor | Equip
 
 _READABLE = select.EPOLLIN
 
@@ -808,7 +809,7 @@ def _bytes_of(run: _ForMain) -> int:
             return len(function) + len(arguments)
         case Define(_, function) | HostActor(_, _, function):
             return len(function)
-        case Introduce():
+        case Introduce() | Equip():
             return 0
 
 

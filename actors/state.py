@@ -27,9 +27,9 @@ from actors.embedded.pictures import (
     picture_of_tasks,
     picture_of_workers,
 )
-from actors.embedded.resources import CPU
 from actors.embedded.runtime import Embedded
 from actors.errors import ConfigError
+from actors.logic.resources import CPU
 
 __all__ = [
     "ActorState",
@@ -122,14 +122,14 @@ def summarize_tasks() -> dict[str, dict[str, int]]:
 def cluster_resources() -> dict[str, float]:
     """Return what there is to run tasks with: {"CPU": 8.0, ...}.
 
-    On an endpoint: the workers that there are now, as CPU.
+    On an endpoint: what its managers have now.
 
     Raises:
         ConfigError: this is a worker.
     """
     return _resources(
         lambda here: here.capacity.total(),
-        lambda manager: float(manager.slots),
+        lambda manager: dict(manager.total),
     )
 
 
@@ -137,14 +137,15 @@ def available_resources() -> dict[str, float]:
     """Return what of it nobody takes now; as `cluster_resources`."""
     free = _resources(
         lambda here: here.capacity.free(),
-        lambda manager: float(manager.slots - manager.leases),
+        lambda manager: dict(manager.free),
     )
     # While a task that waited takes up its work again there may be too many.
     return {name: max(0.0, amount) for name, amount in free.items()}
 
 
 def _resources(
-    read: Callable[[Embedded], dict[str, float]], of_manager: Callable[[Any], float]
+    read: Callable[[Embedded], dict[str, float]],
+    of_manager: Callable[[Any], dict[str, float]],
 ) -> dict[str, float]:
     current = runtime()
     if isinstance(current, Embedded | Borrower):
@@ -153,7 +154,10 @@ def _resources(
     endpoint = get_actor("interchange", namespace="endpoint")
     managers = get(endpoint.status.remote()).managers
     there = [manager for manager in managers if manager.state != "away"]
-    return {CPU: sum(map(of_manager, there))}
+    amounts: Counter[str] = Counter()
+    for manager in there:
+        amounts.update(of_manager(manager))
+    return {CPU: 0.0, **amounts}
 
 
 def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, Any]]:

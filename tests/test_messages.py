@@ -336,6 +336,7 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Define",
         "Drain",
         "EndActors",
+        "Equip",
         "FindActor",
         "Finished",
         "Gave",

@@ -25,6 +25,7 @@ from actors.errors import (
     PendingCallsLimitExceeded,
 )
 from actors.logic.actor_life import DeathReason
+from actors.logic.resources import Need
 from actors.messages import (
     METHOD_MARK,
     ActorOptions,
@@ -279,15 +280,6 @@ class EndpointActors:
             raise ConfigError(
                 f"Namespace {services.NAMESPACE!r} is the endpoint's own: take another"
             )
-        for option, is_given in (
-            ("num_gpus", options.num_gpus),
-            ("resources", options.resources),
-        ):
-            if is_given:
-                raise ConfigError(
-                    f"{options.class_name} asks for {option}, which an endpoint does "
-                    "not offer: leave it out, or call actors.init() without an address"
-                )
         runtime = self._runtime
         anchor = self._anchor(
             runtime.new_actor_id(), options.max_pending_calls, options.waits_for_room
@@ -301,7 +293,8 @@ class EndpointActors:
             return runtime.send_work(work, class_, arguments, named, kept)
 
         future = self._send_in_turn(anchor, send, args, kwargs, named)
-        if options.name:
+        if options.name or Need.of(options).amounts:
+            # It may be refused.
             found = future.result()
             return self._introduced(*found)
         future.add_done_callback(_Unmade(anchor))

@@ -108,6 +108,8 @@ class EndpointPerformer(SimplePerformer):
                     self.within.cancel_all()
             case MoreItems(seq, count):
                 self._items.taken(seq, count)
+            case _:
+                super().hear(message)
 
     # In the main thread
 

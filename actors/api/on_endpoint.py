@@ -44,7 +44,6 @@ from actors.api.endpoint_refs import (
 from actors.api.item_reader import ItemReader, Reading
 from actors.api.task_future import TaskFuture
 from actors.errors import (
-    ConfigError,
     GetTimeoutError,
     TaskCancelledError,
 )
@@ -73,12 +72,9 @@ class _Spec:
         options: of the calls.
         name: for people.
 
-    Raises:
-        ConfigError: an option asks for what endpoints do not offer.
     """
 
     def __init__(self, function: bytes, options: TaskOptions, name: str) -> None:
-        _refuse_what_is_missing(options, name)
         self.name = name
         self.returns = options.num_returns
         retries = _ANY_NUMBER if options.retries < 0 else options.retries
@@ -105,20 +101,6 @@ class _Spec:
             self.first = (function, self.returns)
 
 
-def _refuse_what_is_missing(options: TaskOptions, name: str) -> None:
-    missing = {
-        "num_gpus": options.num_gpus,
-        "resources": options.resources,
-        "num_cpus": options.num_cpus not in (0.0, 1.0),
-    }
-    for option, is_given in missing.items():
-        if is_given:
-            raise ConfigError(
-                f"{name} asks for {option}, which an endpoint does not offer: leave it "
-                "out, or call actors.init() without an address"
-            )
-
-
 class OnEndpoint:
     """The runtime of a program on an endpoint.
 
@@ -141,11 +123,7 @@ class OnEndpoint:
     # Calls
 
     def prepare(self, function: bytes, options: TaskOptions, name: str) -> _Spec:
-        """Look at what all calls of a function have in common.
-
-        Raises:
-            ConfigError: an option asks for what endpoints do not offer.
-        """
+        """Look at what all calls of a function have in common."""
         return _Spec(function, options, name)
 
     def submit(

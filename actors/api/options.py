@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from actors.errors import ConfigError
+from actors.logic.resources import amounts_of
 from actors.messages import DYNAMIC, STREAMING, Amount, Needs, TaskOptions
 
 __all__ = ["Options", "RemoteOptions", "needs_of", "options_from"]
@@ -115,6 +116,8 @@ class Options:
         if returns is None:
             returns = "streaming" if is_generator else 1
         retry = self.retry_exceptions
+        resources = [Amount(*each) for each in sorted(self.resources.items())]
+        amounts = amounts_of(self.num_cpus, self.num_gpus, resources)
         return TaskOptions(
             num_returns=_RETURNS[returns] if isinstance(returns, str) else returns,
             retries=self.retries,
@@ -124,15 +127,20 @@ class Options:
             priority=self.priority,
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus,
-            resources=[Amount(*each) for each in sorted(self.resources.items())],
+            resources=resources,
             name=self.name,
-            needs=needs_of(self.worker_type, self.walltime),
+            needs=needs_of(self.worker_type, self.walltime, amounts),
         )
 
 
-def needs_of(worker_type: str, walltime: float | None) -> Needs | None:
+def needs_of(
+    worker_type: str,
+    walltime: float | None,
+    amounts: tuple[Amount, ...] | None = None,
+) -> Needs | None:
     """Return what a task asks of where it runs; None: nothing."""
-    return Needs(worker_type, walltime or 0.0) if worker_type or walltime else None
+    needs = Needs(worker_type, walltime or 0.0, amounts)
+    return None if needs == Needs() else needs
 
 
 def options_from(options: Mapping[str, Any]) -> Options:

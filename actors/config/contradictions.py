@@ -45,6 +45,7 @@ def find_contradictions(config: EndpointConfig) -> Iterator[Contradiction]:
     yield from _in_worker_types(config)
     yield from _in_metrics(config)
     yield from _in_workers(config)
+    yield from _in_resources(config)
 
 
 def _in_transport(config: EndpointConfig) -> Iterator[Contradiction]:
@@ -159,6 +160,21 @@ def _in_worker_types(config: EndpointConfig) -> Iterator[Contradiction]:
                 (section, "image"), "and python and path must not contain NUL"
             )
         yield from _in_environment((section, "environment"), type_.environment)
+
+
+def _in_resources(config: EndpointConfig) -> Iterator[Contradiction]:
+    workers = config.workers
+    if workers.gpus and (workers.accelerators or workers.accelerator_count):
+        yield Contradiction(
+            ("workers", "gpus"),
+            "must be 0 where each worker has accelerators of its own",
+        )
+    for name in config.workers.resources:
+        other = {"CPU": "workers_per_node", "GPU": "gpus"}.get(name)
+        if other is not None:
+            yield Contradiction(
+                ("workers", "resources"), f"must be said by {other}", item=name
+            )
 
 
 def _in_metrics(config: EndpointConfig) -> Iterator[Contradiction]:

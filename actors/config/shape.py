@@ -194,6 +194,20 @@ class WorkersConfig(_Section, frozen=True, kw_only=True):
     workers_per_node: Annotated[
         int, _count("Worker processes of a node; 0: one per core that it may use")
     ] = 0
+    gpus: Annotated[
+        int,
+        _count(
+            "GPUs of a node, for tasks and actors that ask for num_gpus; those that "
+            "CUDA_VISIBLE_DEVICES names where the manager starts, else from 0 on"
+        ),
+    ] = 0
+    resources: Annotated[
+        dict[str, Annotated[float, msgspec.Meta(ge=0, le=_MOST)]],
+        _says(
+            "What else a node has that tasks and actors may ask for by resources: "
+            "names and amounts of your own"
+        ),
+    ] = {}
     init: Annotated[
         str,
         _says(

@@ -5,12 +5,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actors.embedded.resources import Need
 from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import HubWorker
 from actors.errors import ConfigError
 from actors.logic.actor_life import ActorLife
-from actors.messages import METHOD_MARK, ActorOptions, Gave, TaskOptions
+from actors.logic.resources import Need
+from actors.messages import METHOD_MARK, ActorOptions, Gave
 from actors.refs import ObjectRef, Promise, Settled
 
 __all__ = [
@@ -129,13 +129,7 @@ class Actor:
         self.room_waiters: dict[str, deque[Callable[[Settled | None], object]]] = {}
         self.watchers: list[Promise] = []  # that learn of this incarnation's end
         self.window = 0  # calls at the process, at most
-        self.need = Need.of(
-            TaskOptions(
-                num_cpus=options.num_cpus,
-                num_gpus=options.num_gpus,
-                resources=options.resources,
-            )
-        )
+        self.need = Need.of(options)
         self.gpus: list[int] | None = None  # taken with its need; None: not taken
         self.is_killed = False  # for good
         self.is_exiting = False  # it said so

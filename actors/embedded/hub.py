@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from actors.embedded.failures import cancelled, closed, crashed, no_worker, timed_out
-from actors.embedded.resources import CPU, ONE_CPU, Capacity
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.waiting import WaitingTasks
@@ -42,6 +41,7 @@ from actors.embedded.workers import (
 from actors.errors import BrokenInvariant
 from actors.logic.backoff import Backoff
 from actors.logic.prefetch import Prefetch
+from actors.logic.resources import CPU, ONE_CPU, Capacity
 from actors.logic.turn import Effect
 from actors.logic.workers import (
     KillWorker,

@@ -9,6 +9,7 @@ from actors.errors import (
     ActorDiedError,
     ActorsError,
     ActorUnavailableError,
+    ConfigError,
     DeadlockError,
     InitializerFailedError,
     NoSuchActorError,
@@ -53,6 +54,7 @@ _SHORT: dict[FailureKind, type[ActorsError]] = {
     FailureKind.NAME_TAKEN: ActorAlreadyExistsError,
     FailureKind.NO_SUCH_ACTOR: NoSuchActorError,
     FailureKind.DEADLOCK: DeadlockError,
+    FailureKind.IMPOSSIBLE: ConfigError,
 }
 
 

@@ -42,7 +42,6 @@ from actors.embedded.payloads import (
 )
 from actors.embedded.pictures import ProgramState, picture_of_program
 from actors.embedded.requests import Requests
-from actors.embedded.resources import CPU, Capacity, Need
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task, refuse_worker_type
 from actors.embedded.window import open_window
@@ -60,6 +59,7 @@ from actors.errors import (
     RuntimeClosedError,
 )
 from actors.helm import Helm
+from actors.logic.resources import CPU, Capacity, Need
 from actors.logic.turn import Effect
 from actors.logic.workers import (
     InitializerFailed,

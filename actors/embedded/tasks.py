@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-from actors.embedded.resources import Need
 from actors.errors import ConfigError
+from actors.logic.resources import Need
 from actors.messages import DYNAMIC, TaskOptions
 from actors.refs import Promise, Settled
 

@@ -8,8 +8,8 @@ its stage says so, and leaves by that alone.
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from actors.embedded.resources import Need
 from actors.embedded.tasks import Task, TaskStage
+from actors.logic.resources import Need
 
 __all__ = ["Lane", "WaitingTasks"]
 

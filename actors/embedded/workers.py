@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from actors.embedded.resources import Need
 from actors.embedded.tasks import Task
+from actors.logic.resources import Need
 from actors.logic.turn import Effect
 from actors.messages import (
     Call,

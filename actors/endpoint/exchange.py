@@ -18,8 +18,8 @@ import abc
 import math
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -27,10 +27,11 @@ from actors.endpoint.restoration import put_back_record
 from actors.endpoint.roster import Roster
 from actors.logic.block_errors import BadState, BlockErrors
 from actors.logic.clients import ClientEntry
-from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.fleet import Fleet, ManagerEntry, need_of
 from actors.logic.item_streams import ALL_ITEMS, ItemStream, ItemStreams
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.liveness import Tempo
+from actors.logic.matching import Matching
 from actors.logic.records import (
     ClientForgotten,
     ItemsKept,
@@ -42,6 +43,7 @@ from actors.logic.records import (
     TasksForgotten,
     TasksLeased,
 )
+from actors.logic.resources import CPU, Capacity, Need
 from actors.logic.turn import Turn
 from actors.logic.worker_types import no_such_type
 from actors.messages import (
@@ -65,6 +67,7 @@ from actors.messages import (
     Leased,
     ManagerId,
     Message,
+    Needs,
     Notice,
     Outcome,
     Reregister,
@@ -84,6 +87,9 @@ __all__ = ["Exchange", "InterchangeSettings"]
 # Outcomes in one record when all tasks fail with the text of the blocks that failed.
 # Chosen: such a record has a megabyte or two.
 _FAILED_TOGETHER = 500
+# What tasks wait for is said so often, for so many needs. Chosen: for people.
+TELL_WAIT_PERIOD = 60.0
+_MOST_TOLD = 1000
 # Failures that cost an infrastructure attempt instead of ending the task.
 _INFRASTRUCTURE = frozenset(
     {
@@ -111,6 +117,8 @@ class InterchangeSettings:
             of its tasks is started, and none taken.
         wall_offset: seconds since 1970 = now + wall_offset.
         worker_types: names that tasks may ask for.
+        node: {name: amount} of what a node has to run tasks with; CPU may be missing:
+            then nodes have as many as they have.
     """
 
     name: str
@@ -123,6 +131,7 @@ class InterchangeSettings:
     max_unread_bytes: int = 1 << 30
     wall_offset: float = 0.0
     worker_types: frozenset[str] = frozenset()
+    node: Mapping[str, float] = field(default_factory=dict)
 
 
 class Exchange(abc.ABC):
@@ -141,6 +150,8 @@ class Exchange(abc.ABC):
         self.failed = 0
         self.cancelled = 0
         self._load_changed = True  # the strategy should hear of it soon
+        self._waits_for_others = False  # tasks that ask go behind some that do not
+        self._told_waits: dict[str, float] = {}  # {need: when it was said}
         self.is_ending = False  # the endpoint stops: tasks are for its successor
 
     @abc.abstractmethod
@@ -230,13 +241,41 @@ class Exchange(abc.ABC):
         types = self.settings.worker_types
         suited: list[Task] = []
         nowhere: list[tuple[Task, Failure]] = []
+        verdicts: dict[Needs, Failure | None] = {}
         for task in tasks:
             worker_type = task.needs.worker_type if task.needs else ""
+            failure = None
             if worker_type and worker_type not in types:
-                nowhere.append((task, no_such_type(worker_type, types)))
-            else:
+                failure = no_such_type(worker_type, types)
+            elif task.needs is not None and task.asks:
+                if task.needs not in verdicts:
+                    need = need_of(task.needs)
+                    verdicts[task.needs] = self.impossible(task.name, need)
+                failure = verdicts[task.needs]
+            if failure is None:
                 suited.append(task)
+            else:
+                nowhere.append((task, failure))
         return suited, nowhere
+
+    def impossible(self, name: str, need: Need) -> Failure | None:
+        """Say why no node will ever have what is needed; None: one may.
+
+        Args:
+            name: of what needs it, for people.
+            need: what it needs.
+        """
+        node = Capacity({CPU: math.inf, **self.settings.node})
+        lack = node.lack(need, of_all=True)
+        managers = self.fleet.managers.values()
+        if not lack or any(not m.capacity.lack(need, of_all=True) for m in managers):
+            return None
+        return Failure(
+            FailureKind.IMPOSSIBLE,
+            f"{name} needs {need}, but a node of this endpoint has "
+            f"{node.total().get(lack, 0):g} {lack}: ask for less, or give nodes more "
+            "([workers] of endpoint.toml)",
+        )
 
     def _put_off(
         self, tasks: list[Task], fresh: list[Task], client: ClientEntry, turn: Turn
@@ -307,7 +346,7 @@ class Exchange(abc.ABC):
             if client.is_held_back:
                 client.is_held_back = False
                 self.ledger.let_go(client.client_id)
-        for entry in list(self.ledger.backlog):
+        for entry in [*self.ledger.backlog, *self.ledger.lanes]:
             outcome = self.ledger.finish(entry, TaskState.FAILED, now, failure=failure)
             by_client[entry.client_id].append(outcome)
         for client_id, outcomes in by_client.items():
@@ -497,11 +536,27 @@ class Exchange(abc.ABC):
         """
         if self.fleet.is_quiesced or self.is_ending:
             return
-        if self.roster.is_eager:
-            self.roster.place(now, turn)
-        if not self.ledger.waiting:
-            return
-        for manager, count in self.fleet.shares(lambda: self.ledger.waiting, only):
+        ledger, roster = self.ledger, self.roster
+        is_roomier = False
+        if ledger.lanes or roster.has_homeless:
+            is_roomier = self.fleet.take_roomier()
+            if is_roomier:
+                roster.look_again()
+        if roster.is_eager:
+            roster.place(now, turn)
+        if ledger.lanes and (
+            is_roomier or ledger.lanes.is_news or self._waits_for_others
+        ):
+            self._place_asking(now, turn)
+        if ledger.backlog:
+            self._place_plain(now, turn, only)
+            if ledger.lanes and not ledger.backlog:
+                # Whose turn was after theirs.
+                self._place_asking(now, turn)
+
+    def _place_plain(self, now: float, turn: Turn, only: ManagerEntry | None) -> None:
+        backlog = self.ledger.backlog
+        for manager, count in self.fleet.shares(lambda: len(backlog), only):
             leases = self.ledger.lease(
                 manager.manager_id,
                 manager.block_id,
@@ -511,21 +566,46 @@ class Exchange(abc.ABC):
             )
             if not leases:
                 continue
+            manager.leases.update((entry.task.task_id, entry) for entry in leases)
             self._hand_over(leases, manager, now, turn)
-            if not self.ledger.waiting:
+            if not backlog:
                 return
 
+    def _place_asking(self, now: float, turn: Turn) -> None:
+        """Lease tasks that ask for something."""
+        self.ledger.lanes.is_news = False
+        leases: dict[ManagerId, list[Entry]] = {}
+
+        def tell(entry: Entry, need: Need) -> None:
+            self.tell_wait(entry.task.name, need, now, turn)
+
+        matching = Matching(self.ledger, self.fleet, tell)
+        for manager, entry in matching.matches():
+            self.ledger.lease_asking(entry, manager.manager_id, now)
+            manager.hold(entry)
+            leases.setdefault(manager.manager_id, []).append(entry)
+        self._waits_for_others = matching.waits_for_others
+        for manager_id, entries in leases.items():
+            self._hand_over(entries, self.fleet.managers[manager_id], now, turn)
+
+    def tell_wait(self, name: str, need: Need, now: float, turn: Turn) -> None:
+        """Say what something waits for, now and then."""
+        why = self.fleet.explain_wait(need)
+        if why and now >= self._told_waits.get(str(need), -math.inf) + TELL_WAIT_PERIOD:
+            if len(self._told_waits) >= _MOST_TOLD:
+                self._told_waits.clear()
+            self._told_waits[str(need)] = now
+            turn.events.append(Notice("info", f"{name} waits for {need}: {why}"))
+
     def _hand_over(
-        self, leases: list[Entry], manager: ManagerEntry, now: float, turn: Turn
+        self, leases: Sequence[Entry], manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
-        held = manager.leases
         tasks: list[Leased] = []
         last_starts: list[Leased] = []
         ids: list[TaskId] = []
         for entry in leases:
             task = entry.task
             task_id = task.task_id
-            held[task_id] = entry
             ids.append(task_id)
             streams_from = task.streams_from
             if streams_from >= 0:
@@ -538,6 +618,7 @@ class Exchange(abc.ABC):
                 task.timeout,
                 task.needs.worker_type if task.needs else "",
                 streams_from,
+                task.needs.amounts if task.needs else None,
             )
             # What may not be started again must not be forgotten to have been started;
             # nor the items that it will not yield again.

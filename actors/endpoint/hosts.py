@@ -11,12 +11,12 @@ Whether there will be another one is the interchange's business.
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil
 
 import msgspec
 
 from actors.endpoint.outflow import Outflow, call_of
 from actors.logic.actor_life import DeathReason
+from actors.logic.resources import GPU_VARIABLE, Capacity, Need, name_gpus
 from actors.logic.turn import Effect
 from actors.logic.workers import (
     AssignTasks,
@@ -62,7 +62,8 @@ class Host:
     of: Incarnation
     worker_id: WorkerId
     title: str  # for people
-    places: int  # of workers that it takes
+    need: Need  # what it takes, and which GPUs
+    gpus: list[int]
     is_serial: bool  # it runs one call at a time
     pid: int = 0
     is_alive: bool = False  # it was constructed
@@ -103,19 +104,20 @@ class Hosts:
 
     Args:
         prefix: of the processes' names.
+        capacity: what they take from.
+        gpu_names: see `ManagerSettings`.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(
+        self, prefix: str, capacity: Capacity, gpu_names: Sequence[str] = ()
+    ) -> None:
         self._prefix = prefix
+        self._capacity = capacity
+        self._gpu_names = gpu_names
         self._count = 0
         self.by_worker: dict[WorkerId, Host] = {}
         self._by_actor: dict[tuple[str, int], Host] = {}
         self.ended: dict[tuple[str, int], ActorEnded] = {}  # not acknowledged
-
-    @property
-    def reserved(self) -> int:
-        """Places of workers that actors take."""
-        return sum(host.places for host in self.by_worker.values())
 
     # What the interchange wants
 
@@ -129,11 +131,15 @@ class Hosts:
             worker_id = WorkerId(f"{self._prefix}-a{self._count}")
             options = actor.options
             is_serial = options.max_concurrency == 1 and not options.groups
-            places = ceil(options.num_cpus)
-            host = Host(actor.of, worker_id, options.class_name, places, is_serial)
+            need = Need.of(options)
+            gpus = self._capacity.take(need)
+            host = Host(actor.of, worker_id, options.class_name, need, gpus, is_serial)
             self.by_worker[worker_id] = self._by_actor[key] = host
+            environment = {}
+            if gpus:
+                environment[GPU_VARIABLE] = name_gpus(gpus, self._gpu_names)
             become = HostActor(
-                actor.of.actor_id, actor.of.number, actor.class_, options
+                actor.of.actor_id, actor.of.number, actor.class_, options, environment
             )
             construct = Run(_CONSTRUCTION_SEQ, _CONSTRUCTOR, actor.arguments)
             effects.append(StartWorker(worker_id, become))
@@ -347,6 +353,7 @@ class Hosts:
         """
         host = self.by_worker.pop(death.worker_id)
         del self._by_actor[_key(host.of)]
+        self._capacity.give_back(host.need, host.gpus)
         message = f"its process (pid {host.pid}) {how_it_died(death)}"
         reason, last_words, payload = DeathReason.CRASHED, death.stderr_tail, b""
         failure = host.failure.failure if host.failure is not None else None

@@ -16,7 +16,7 @@ from actors.endpoint.steering import Steering
 from actors.errors import BrokenInvariant
 from actors.logic.block_errors import describe_end
 from actors.logic.clients import ClientEntry
-from actors.logic.fleet import ManagerEntry
+from actors.logic.fleet import ManagerEntry, need_of
 from actors.logic.journal_state import JournalState
 from actors.logic.liveness import Liveness
 from actors.logic.records import (
@@ -265,6 +265,7 @@ class Interchange(Exchange):
             manager = None
         if manager is None:
             manager = ManagerEntry(manager_id, hello.block_id, hello.slots, now)
+            manager.equip(hello.resources)
             self.fleet.managers[manager_id] = manager
             turn.records.append(
                 ManagerAdmitted(
@@ -280,6 +281,8 @@ class Interchange(Exchange):
         manager.instance = hello.instance
         manager.host, manager.pid = hello.host, hello.pid
         manager.is_connected = True
+        # One that an earlier interchange knew is known by its places only.
+        manager.equip(hello.resources)
         kept = self.roster.manager_admitted(manager, hello.actors, turn)
         self.roster.look_again()
         # What it says of an earlier try of a call is no word on the present one.
@@ -313,10 +316,9 @@ class Interchange(Exchange):
             attempt = self.ledger.adopt(task_id, claimed, manager_id, now)
             if attempt is not None:
                 entry = self.ledger.entries[task_id]
-                mine = manager.leases if entry.task.actor is None else manager.calls
-                if task_id not in mine:
+                if task_id not in manager.all_leases:
                     unrecorded.append(task_id)
-                mine[task_id] = entry
+                    manager.hold(entry)
                 adopted.append(Holding(task_id, attempt))
         if unrecorded:
             at = now + self.settings.wall_offset
@@ -437,9 +439,11 @@ class Interchange(Exchange):
                 self._finished(outcomes, manager, now, turn)
             case ItemsYielded(items):
                 self._items_yielded(items, manager, now, turn)
-            case Report(window, deltas, workers, is_draining):
+            case Report(window, deltas, workers, is_draining, resting=resting):
                 manager.window = max(0, window)
                 manager.workers, manager.processes = workers, message.actors
+                if resting or manager.resting:
+                    manager.note_resting(resting)
                 if is_draining:
                     # It drains: perhaps it was told so before we had lost it.
                     self.drain(manager, now, turn)
@@ -628,6 +632,7 @@ class Interchange(Exchange):
     def note_steering(self, turn: Turn) -> None:
         """Record what gets no tasks."""
         self.roster.look_again()
+        self.fleet.look_again()
         turn.records.append(steering_record(self.fleet))
 
     def quiesce(self, turn: Turn) -> None:
@@ -723,7 +728,7 @@ class Interchange(Exchange):
         self._load_changed = False
         turn.events.append(
             LoadReported(
-                self.ledger.waiting + self.roster.wanted,
+                self._wanted_places(),
                 self.ledger.leased + self.fleet.reserved,
                 self.finished,
                 self.fleet.loads(now),
@@ -731,6 +736,14 @@ class Interchange(Exchange):
                 bad_state=self.fleet.bad_state.text if self.fleet.bad_state else "",
             )
         )
+
+    def _wanted_places(self) -> int:
+        """Count workers' places that are waited for."""
+        asked = sum(
+            count * self.fleet.places_for(need_of(needs))
+            for needs, count in self.ledger.lanes.counts()
+        )
+        return len(self.ledger.backlog) + asked + self.roster.wanted
 
     @staticmethod
     def _unexpected(message: object, sender: str) -> None:
@@ -759,7 +772,7 @@ class Interchange(Exchange):
             assert not both, f"finished and unfinished: {both}"
         for manager in self.fleet.managers.values():
             assert manager.peer in self.members, manager.peer
-        if self.ledger.waiting and not self.fleet.is_quiesced and not self.is_ending:
+        if self.ledger.backlog and not self.fleet.is_quiesced and not self.is_ending:
             # Else `place` was told that nobody but one could get anything.
             roomy = [m.manager_id for m in self.fleet.find_roomy()]
             avoided = all(entry.avoid for entry in self.ledger.backlog)

@@ -36,6 +36,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         max_unread_bytes=config.limits.max_unread_bytes,
         wall_offset=around.wall_offset,
         worker_types=frozenset(config.worker_types),
+        node=around.node,
     )
     shell = ActorShell(Inbox())
     serving = Serving(

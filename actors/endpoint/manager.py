@@ -15,7 +15,7 @@ the link; meanwhile the workers go on.
 import enum
 import math
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +30,12 @@ from actors.logic.backoff import Backoff
 from actors.logic.care import EXIT_OVER_LIMIT, CareSettings, Place, over_memory
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.prefetch import Prefetch
+from actors.logic.resources import CPU, GPU_VARIABLE, Capacity, Need, name_gpus
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
 from actors.logic.worker_types import no_such_type, not_to_be_had
 from actors.logic.workers import (
     AssignTasks,
+    EquipWorker,
     ExpectCalls,
     KillWorker,
     RecallTasks,
@@ -56,6 +58,7 @@ from actors.messages import (
     ActorReport,
     ActorsStarted,
     Adopted,
+    Amount,
     Began,
     BlockId,
     Call,
@@ -207,6 +210,8 @@ class ManagerSettings:
         start_timeouts: {type of worker, besides plain ones: seconds that the first one
             of them has to start}.
         care: of the workers, and of the manager itself.
+        resources: what its node has besides processors.
+        gpu_names: what CUDA_VISIBLE_DEVICES calls the GPUs; missing ones have numbers.
     """
 
     manager_id: ManagerId
@@ -221,6 +226,8 @@ class ManagerSettings:
     wall_offset: float = 0.0
     start_timeouts: Mapping[str, float] = field(default_factory=dict)
     care: CareSettings = CareSettings()
+    resources: tuple[Amount, ...] = ()
+    gpu_names: tuple[str, ...] = ()
 
 
 _LeaseKey = tuple[TaskId, int]
@@ -256,7 +263,9 @@ class _Worker:
 
     __slots__ = (
         "backlog",
+        "environment",
         "first_rss_bytes",
+        "gpus",
         "head_since",
         "idle_since",
         "interrupted",
@@ -267,6 +276,7 @@ class _Worker:
         "is_started",
         "is_terminated",
         "is_waiting",
+        "need",
         "next_seq",
         "over_bytes",
         "pid",
@@ -297,6 +307,9 @@ class _Worker:
         self.over_bytes = 0  # of memory, for which it is killed; 0: it is not
         self.is_recalled = False  # a recall is under way
         self.is_waiting = False  # its head waits for other tasks
+        self.need: Need | None = None  # what its head, which has asked for it, has
+        self.gpus: list[int] = []  # and which GPUs
+        self.environment: dict[str, str] = {}  # variables set for what it runs
         self.backlog: deque[tuple[int, Leased]] = deque()
         self.next_seq = 1
         self.head_since = math.inf  # when the head became the head
@@ -327,7 +340,13 @@ class Manager:
         self._services = 0
         self.outbox: dict[TaskId, Outcome] = {}
         self.workers: dict[WorkerId, _Worker] = {}
-        self.hosts = Hosts(settings.manager_id)
+        # Tasks that ask for something; they never wait at a worker.
+        self.asking: deque[Leased] = deque()
+        there = {each.name: each.amount for each in settings.resources}
+        self.capacity = Capacity(there | {CPU: settings.slots})
+        # {task of `asking`: what it has taken already, and which GPUs}
+        self._claims: dict[TaskId, tuple[Need, list[int]]] = {}
+        self.hosts = Hosts(settings.manager_id, self.capacity, settings.gpu_names)
         self.is_draining = False
         # Leases by (task_id, attempt): the same task may come back as a new attempt
         # while the worker of the old one is still dying.
@@ -346,6 +365,7 @@ class Manager:
         self._start_backoff = Backoff(chance, first=0.05, limit=30.0)
         self._reported_at = -math.inf
         self._reported_window = 0
+        self._reported_places = settings.slots
         self._report_by = math.inf  # workers came or went
         self._usage: dict[WorkerId, WorkerUsage] = {}
         self._alone_since = now
@@ -549,6 +569,7 @@ class Manager:
             settings.slots,
             held,
             self.hosts.incarnations(),
+            resources=list(settings.resources),
         )
 
     def _rejoin(self, now: float, turn: Turn) -> None:
@@ -616,14 +637,26 @@ class Manager:
             tasks = self._of_known_types(tasks, now, turn)
         if self._dropped or self._cancelled:
             tasks = self._without_namesakes(tasks, now, turn)
-        if is_typed:
+        # All of them ask for something, or none.
+        asks = bool(tasks) and tasks[0].amounts is not None
+        if asks:
+            self.asking.extend(tasks)
+        elif is_typed:
             for task in tasks:
                 self._queue_of(task.worker_type).append(task)
         else:
             self.queue.extend(tasks)
         self._assign(now, turn)
+        if asks:
+            self._tell_places(now, turn)
 
-    # What waits: plain tasks in one queue, those of each other type in one of its own
+    # What waits: plain tasks in one queue, those of each other type in one of its own,
+    # those that ask for something in another one
+
+    def _waits_in(self, task: Leased) -> deque[Leased]:
+        if task.amounts is not None:
+            return self.asking
+        return self._queue_of(task.worker_type)
 
     def _queue_of(self, worker_type: str) -> deque[Leased]:
         if not worker_type:
@@ -632,6 +665,7 @@ class Manager:
 
     def _queued(self) -> Iterator[Leased]:
         yield from self.queue
+        yield from self.asking
         for queue in self.typed.values():
             yield from queue
 
@@ -640,8 +674,12 @@ class Manager:
         tasks = list(tasks)
         self.queue = deque()
         self.typed.clear()
+        self.asking.clear()
         for task in tasks:
-            self._queue_of(task.worker_type).append(task)
+            self._waits_in(task).append(task)
+        wanted = {task.task_id for task in self.asking}
+        for task_id in [t for t in self._claims if t not in wanted]:
+            self.capacity.give_back(*self._claims.pop(task_id))
 
     def _of_known_types(
         self, tasks: list[Leased], now: float, turn: Turn
@@ -674,10 +712,14 @@ class Manager:
 
     def _assign(self, now: float, turn: Turn) -> None:
         """Give every idle worker a task, then let short ones queue up behind."""
+        if self.asking:
+            self._assign_asking(now, turn)
         if self._is_typed:
             self._assign_by_type(now, turn)
         elif self.queue:
             ready = [w for w in self.workers.values() if w.is_open]
+            if self._is_asked:
+                ready = [w for w in ready if w.need is None]
             self._deal(self.queue, ready, self._places - self._retiring, now, turn)
 
     def _deal(
@@ -735,12 +777,88 @@ class Manager:
                 self._has_timeouts = True
         if was_idle:
             worker.head_since = now
+        if worker.environment and worker.need is None:
+            worker.environment = {}
+            turn.effects.append(EquipWorker(worker.worker_id, {}))
         turn.effects.append(AssignTasks(worker.worker_id, runs))
         if self._counts:
             self._given += len(runs)
             limit = self.settings.care.max_tasks_per_worker
             if limit and worker.ran + len(worker.backlog) >= limit:
                 self._retire(worker, now, turn)
+
+    # Tasks that ask for something
+
+    @property
+    def _is_asked(self) -> bool:
+        return bool(self.asking) or any(w.need for w in self.workers.values())
+
+    def _assign_asking(self, now: float, turn: Turn) -> None:
+        """Run tasks as soon as there is what they ask for.
+
+        Each takes what it needs when that is free of others like it; then the rest
+        makes way, as its tasks end.
+        """
+        for task in self.asking:
+            need = Need.of_amounts(task.amounts)
+            if task.task_id not in self._claims and not self.capacity.lack(need):
+                self._claims[task.task_id] = (need, self.capacity.take(need))
+        others = sum(
+            bool(w.backlog) and w.need is None and not w.is_waiting
+            for w in self.workers.values()
+        )
+        claimed = sum(need.cpu_parts for need, _ in self._claims.values())
+        idle: dict[str, list[_Worker]] = {}  # {type: its workers}
+        coming: Counter[str] = Counter({"": len(self._starts_due)})
+        for worker in self.workers.values():
+            if not worker.is_started:
+                coming[worker.worker_type] += 1
+            elif not worker.backlog and worker.is_open and self._room_at(worker) > 0:
+                idle.setdefault(worker.worker_type, []).append(worker)
+        lacking: Counter[str] = Counter()
+        for task in list(self.asking):
+            claim = self._claims.get(task.task_id)
+            if claim is None or not self.capacity.has_cpus(claim[0], claimed, others):
+                continue
+            claimed -= claim[0].cpu_parts
+            if idle.get(task.worker_type):
+                self._give_asking(idle[task.worker_type].pop(), task, now, turn)
+            else:
+                lacking[task.worker_type] += 1
+        for worker_type, count in (lacking - coming).items():
+            if self._retry_types.get(worker_type, 0.0) > now:
+                continue
+            for _ in range(min(count, MAX_WORKERS - len(self.workers))):
+                self._start_worker(now, turn, worker_type)
+
+    def _give_asking(
+        self, worker: _Worker, task: Leased, now: float, turn: Turn
+    ) -> None:
+        self.asking.remove(task)
+        worker.need, worker.gpus = self._claims.pop(task.task_id)
+        environment = {}
+        if worker.gpus:
+            environment[GPU_VARIABLE] = name_gpus(worker.gpus, self.settings.gpu_names)
+        if environment != worker.environment:
+            worker.environment = environment
+            turn.effects.append(EquipWorker(worker.worker_id, environment))
+        self._give(worker, deque([task]), 1, now, turn)
+
+    def _tell_places(self, now: float, turn: Turn) -> None:
+        """Say how many tasks that ask for nothing may run, if that has changed."""
+        if self._places != self._reported_places:
+            self._report(now, turn)
+
+    def _let_go(self, worker: _Worker, now: float) -> None:
+        """Give back what a worker's task, which has ended, had."""
+        if worker.need is None:
+            return
+        if worker.is_waiting:
+            self.capacity.take(worker.need.processors)
+        self.capacity.give_back(worker.need, worker.gpus)
+        worker.need, worker.gpus = None, []
+        if self._spares() > 0:
+            self._spares_at = min(self._spares_at, now + SPARE_PERIOD)
 
     def _cancel(self, order: CancelTasks, now: float, turn: Turn) -> None:
         wanted = set(order.task_ids)
@@ -853,6 +971,9 @@ class Manager:
         self._busy_at = now
         worker.head_since = now if backlog else math.inf
         worker.idle_since = now
+        has_asked = worker.need is not None
+        if has_asked:
+            self._let_go(worker, now)
         self._depth.observed(busy, len(results))
         self._ahead.observed(busy, len(results))
         self._finish(outcomes, now, turn)
@@ -862,6 +983,8 @@ class Manager:
         if self._limits_itself:
             self._leave_if_due(results, now, turn)
         self._assign(now, turn)
+        if has_asked:
+            self._tell_places(now, turn)
 
     def _as_ended(self, task: Leased, outcome: Outcome, now: float) -> Outcome:
         """Say that a task has failed because it was to end, if it was."""
@@ -910,7 +1033,7 @@ class Manager:
         cancelled = [t for t in tasks if _key(t) in self._cancelled]
         wanted = [t for t in tasks if not self._is_unwanted(t)]
         for task in reversed(wanted):
-            self._queue_of(task.worker_type).appendleft(task)
+            self._waits_in(task).appendleft(task)
         for task in tasks:
             self._unmark(_key(task))
             if task.streams_from >= 0:
@@ -921,6 +1044,8 @@ class Manager:
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
         worker = self.workers.pop(death.worker_id)
         self._busy_at = now
+        # Its next report tells what has become free.
+        self._let_go(worker, now)
         self._usage.pop(death.worker_id, None)
         if worker.is_retiring:
             self._retiring -= 1
@@ -972,6 +1097,7 @@ class Manager:
         if (
             self.queue
             or self.typed
+            or self.asking
             or not any(
                 w.is_started and not w.backlog and not w.is_killed
                 for w in self.workers.values()
@@ -1066,6 +1192,12 @@ class Manager:
     ) -> None:
         """Give the place of a task that waits to another one, or take one back."""
         worker = self.workers[worker_id]
+        if worker.need is not None and worker.is_waiting != is_waiting:
+            if is_waiting:
+                self.capacity.give_back(worker.need.processors, ())
+            else:
+                self.capacity.take(worker.need.processors)
+                self._report_by = min(self._report_by, now + REPORT_WORKERS_AFTER)
         worker.is_waiting = is_waiting
         if not is_waiting:
             # For a while there may be one too many.
@@ -1089,7 +1221,14 @@ class Manager:
             not (worker.is_waiting or worker.is_killed or worker.is_retiring)
             for worker in self.workers.values()
         )
-        return usable - self.settings.slots
+        if not self._is_asked:
+            return usable - self.settings.slots
+        asked = sum(
+            w.need is not None and not w.is_waiting and not w.is_killed
+            for w in self.workers.values()
+        )
+        others = max(0, self.settings.slots - self.capacity.taken_cpus)
+        return usable - max(self.settings.slots, others + asked)
 
     def _stop_spares(self, now: float, turn: Turn) -> None:
         self._has_nested = False  # a task here has waited for another one
@@ -1192,6 +1331,7 @@ class Manager:
         is_busy = (
             self.queue
             or self.typed
+            or self.asking
             or self.outbox
             or self.hosts.by_worker
             or self._runs_anything
@@ -1229,7 +1369,7 @@ class Manager:
                 # It has its place until it has ended, and gets nothing more.
                 name = worker.worker_type
                 demand[name] = demand.get(name, 0) + 1
-            elif not worker.is_killed and not worker.is_waiting:
+            elif not worker.is_killed and not worker.is_waiting and not worker.need:
                 alive.setdefault(worker.worker_type, []).append(worker)
                 if worker.backlog:
                     name = worker.worker_type
@@ -1288,10 +1428,12 @@ class Manager:
             if death.is_impossible:
                 where = f"{self.settings.manager_id} on {self.settings.host}"
                 failure = not_to_be_had(name, where, death.stderr_tail)
+                asking = [t for t in self.asking if t.worker_type == name]
                 outcomes = [
                     self._refused_outcome(task, failure, now)
-                    for task in self.typed.pop(name, ())
+                    for task in (*self.typed.pop(name, ()), *asking)
                 ]
+                self._set_queued([t for t in self._queued() if t not in asking])
                 self._finish(outcomes, now, turn)
             else:
                 self._retry_types[name] = now + self._start_backoff.next()
@@ -1414,7 +1556,7 @@ class Manager:
         if calls.unbegun:
             held = [Holding(c.task_id, c.attempt) for c in calls.unbegun]
             self.membership.send(Returned(held), now, turn)
-        if host.places:
+        if host.need.amounts:
             self._report(now, turn)
             self._assign(now, turn)
 
@@ -1526,7 +1668,10 @@ class Manager:
         """Leases that we want to have at most; none while we drain."""
         if self.is_draining:
             return 0
-        window = self._places * (1 + self._ahead.depth)
+        asking = len(self.asking) + sum(
+            worker.need is not None for worker in self.workers.values()
+        )
+        window = self._places * (1 + self._ahead.depth) + asking
         most = self.settings.care.max_tasks
         if most:
             running = sum(len(worker.backlog) for worker in self.workers.values())
@@ -1535,9 +1680,9 @@ class Manager:
 
     @property
     def _places(self) -> int:
-        """How many workers may run tasks at a time."""
-        waiting = sum(worker.is_waiting for worker in self.workers.values())
-        return max(0, self.settings.slots - self.hosts.reserved) + waiting
+        """How many workers may run tasks that ask for nothing at a time."""
+        waiting = sum(w.is_waiting and w.need is None for w in self.workers.values())
+        return max(0, self.settings.slots - self.capacity.taken_cpus) + waiting
 
     def _report_at(self) -> float:
         if not self.membership.is_in:
@@ -1559,6 +1704,7 @@ class Manager:
     def _report(self, now: float, turn: Turn) -> None:
         self._reported_at = now
         self._reported_window = self.window
+        self._reported_places = self._places
         self._report_by = math.inf
         deltas, reports = [], []
         for worker in self.workers.values():
@@ -1585,12 +1731,18 @@ class Manager:
                     usage.cpu_seconds if usage else 0.0,
                 )
             )
+        resting = [
+            w.backlog[0][1].task_id
+            for w in self.workers.values()
+            if w.need is not None and w.is_waiting and w.backlog
+        ]
         report = Report(
             self._reported_window,
             deltas,
             reports,
             self.is_draining,
             actors=[self._actor_report(h) for h in self.hosts.by_worker.values()],
+            resting=resting,
         )
         self.membership.send(report, now, turn)
         turn.effects.append(MeasureWorkers(of_all=self.settings.care.measures))
@@ -1611,7 +1763,8 @@ class Manager:
         self._quit_reason = reason
         self._quit_by = now
         # Who begins anew has the time to say that it wants no more.
-        if self._exit_code or self.queue or self.typed or self._runs_anything:
+        waits = self.queue or self.typed or self.asking
+        if self._exit_code or waits or self._runs_anything:
             grace = self.settings.care.termination_grace
             self._quit_by += max(QUIT_PATIENCE, grace)
             if grace:
@@ -1651,6 +1804,20 @@ class Manager:
         for worker in self.workers.values():
             is_closed = worker.is_killed or worker.is_retiring or not worker.is_started
             assert worker.is_open != is_closed, "open and closed"
+        asking = {task.task_id for task in self.asking}
+        assert self._claims.keys() <= asking, "what nobody waits for is taken"
+        there = Capacity(self.capacity.total())
+        needs = [need for need, _ in self._claims.values()]
+        needs += [host.need for host in self.hosts.by_worker.values()]
+        for worker in self.workers.values():
+            if worker.need is not None:
+                assert len(worker.backlog) == 1, "a task that asks has company"
+                needs.append(
+                    worker.need.besides_processors if worker.is_waiting else worker.need
+                )
+        for need in needs:
+            there.take(need)
+        assert there.is_as_free_as(self.capacity), "something is taken by nobody"
         for worker in self.workers.values():
             places += [_key(t) for _, t in worker.backlog]
             seqs = [seq for seq, _ in worker.backlog]

@@ -32,9 +32,11 @@ from actors.endpoint.shell import ActorShell, RootWatch, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
 from actors.logic.care import CareSettings, Place
+from actors.logic.resources import GPU_VARIABLE
 from actors.logic.turn import Effect, Exit
 from actors.logic.workers import (
     AssignTasks,
+    EquipWorker,
     ExpectCalls,
     KillWorker,
     RecallTasks,
@@ -44,7 +46,14 @@ from actors.logic.workers import (
     TerminateWorker,
     WorkerDied,
 )
-from actors.messages import BlockId, ManagerId, WorkerId, to_member
+from actors.messages import (
+    Amount,
+    BlockId,
+    Equip,
+    ManagerId,
+    WorkerId,
+    to_member,
+)
 from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
 from actors.workplace import WorkplaceSettings, make_work_root
@@ -96,6 +105,8 @@ class ManagerShell(ActorShell):
                 self._home(worker_id).recall(worker_id)
             case StartWorker():
                 self._start(effect)
+            case EquipWorker(worker_id, environment):
+                self._home(worker_id).assign(worker_id, [Equip(environment)])
             case ExpectCalls():
                 for pool in (self._pool, *self._pools.values()):
                     pool.preload(_CALLING)
@@ -241,6 +252,8 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
             for name, type_ in around.config.worker_types.items()
         },
         care=care,
+        resources=tuple(Amount(*each) for each in around.node_resources.items()),
+        gpu_names=_gpu_names(),
     )
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
@@ -304,6 +317,12 @@ def _care(config: WorkersConfig) -> tuple[int, CareSettings]:
         places,
         config.work_dirs != "none",
     )
+
+
+def _gpu_names() -> tuple[str, ...]:
+    """Return what the batch system has given us, if it has said so."""
+    names = os.environ.get(GPU_VARIABLE, "")
+    return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
 def _open_pool(around: Surroundings, logs: Path, worker_type: str) -> Pool:

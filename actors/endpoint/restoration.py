@@ -167,7 +167,7 @@ class Restoration:
                 ledger.calls[task_id] = entry
             if holder is not None:
                 ledger.hold(entry, holder.manager_id)
-                (holder.calls if is_call else holder.leases)[task_id] = entry
+                holder.hold(entry)
                 if is_call:
                     exchange.roster.adopt_call(entry)
             elif is_call:
@@ -178,7 +178,7 @@ class Restoration:
         for entry in (*first, *others):
             entry.leased_at = 0.0
             entry.is_cancelling = False
-            ledger.backlog.append(entry)
+            ledger.queue(entry)
         for client in list(clients.values()):
             client.gone_at = now
             is_empty = not (

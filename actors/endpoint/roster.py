@@ -45,6 +45,7 @@ from actors.logic.records import (
     TasksAccepted,
     TasksLeased,
 )
+from actors.logic.resources import Need
 from actors.logic.turn import Turn
 from actors.messages import (
     AckEnded,
@@ -98,6 +99,8 @@ class Endpoint(Protocol):
     def answer(
         self, outcome: Outcome, client: ClientEntry, now: float, turn: Turn
     ) -> None: ...
+    def impossible(self, name: str, need: Need) -> Failure | None: ...
+    def tell_wait(self, name: str, need: Need, now: float, turn: Turn) -> None: ...
     def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
         """End a call, or a watch, that waits."""
         ...
@@ -129,6 +132,11 @@ class Roster:
         """Whether `place` may have something to do."""
         return bool(self._callable or (self._is_looking and self._homeless))
 
+    @property
+    def has_homeless(self) -> bool:
+        """Whether actors wait for a manager."""
+        return bool(self._homeless)
+
     def look_again(self) -> None:
         """Note that managers may have room that had none before."""
         self._is_looking = True
@@ -136,7 +144,8 @@ class Roster:
     @property
     def wanted(self) -> int:
         """Workers' places that actors wait for; each at least one, to have a block."""
-        return sum(max(1, actor.places) for actor in self._homeless)
+        fleet = self._endpoint.fleet
+        return sum(fleet.places_for(actor.need) for actor in self._homeless)
 
     # What clients want
 
@@ -218,6 +227,9 @@ class Roster:
                 text = f"An actor named {options.name!r} exists in this namespace; "
                 text += "use get_actor(), or get_if_exists=True"
                 return self._failed(task, FailureKind.NAME_TAKEN, text, now)
+        failure = self._endpoint.impossible(options.class_name, Need.of(options))
+        if failure is not None:
+            return self._failed_by(task.task_id, failure, b"", now)
         if work.actor_id not in self.actors:
             record = ActorAdmitted(
                 work.actor_id, task.function, task.arguments, options
@@ -370,6 +382,7 @@ class Roster:
                 continue
             manager = self._home_for(actor)
             if manager is None:
+                self._endpoint.tell_wait(actor.title, actor.need, now, turn)
                 continue
             del self._homeless[actor]
             self._move_in(actor, manager)
@@ -394,8 +407,7 @@ class Roster:
         fitting = [
             manager
             for manager in fleet.managers.values()
-            if fleet.is_usable(manager)
-            and manager.slots - manager.reserved >= actor.places
+            if fleet.is_usable(manager) and not manager.capacity.lack(actor.need)
         ]
         return min(fitting, key=lambda m: (len(m.actors), len(m.leases)), default=None)
 
@@ -406,14 +418,14 @@ class Roster:
     def _move_in(self, actor: Actor, manager: ManagerEntry) -> None:
         actor.manager_id = manager.manager_id
         manager.actors.add(actor.actor_id)
-        manager.reserved += actor.places
+        manager.take_in("actor", actor.actor_id, actor.need)
 
     def _move_out(self, actor: Actor, now: float) -> None:
         manager = self._endpoint.fleet.managers.get(actor.manager_id)
         actor.manager_id = NOWHERE
         if manager is not None and actor.actor_id in manager.actors:
             manager.actors.remove(actor.actor_id)
-            manager.reserved -= actor.places
+            manager.let_out("actor", actor.actor_id)
             manager.note_idle(now)
             self._is_looking = True
 
@@ -864,8 +876,8 @@ class Roster:
         fleet, ledger = self._endpoint.fleet, self._endpoint.ledger
         homes = {a: m.manager_id for m in fleet.managers.values() for a in m.actors}
         for manager in fleet.managers.values():
-            taken = sum(self.actors[actor_id].places for actor_id in manager.actors)
-            assert manager.reserved == taken, manager.manager_id
+            taken = {name for kind, name in manager.taken if kind == "actor"}
+            assert taken == manager.actors, manager.manager_id
         for actor_id, actor in self.actors.items():
             actor.life.check()
             assert homes.get(actor_id, "") == actor.manager_id, actor_id

@@ -6,6 +6,7 @@ from collections import deque
 
 from actors.logic.actor_life import ActorLife, LifeState
 from actors.logic.ledger import Entry
+from actors.logic.resources import Need
 from actors.messages import ActorOptions, ClientId, Incarnation, ManagerId, TaskId
 
 __all__ = ["NOWHERE", "Actor"]
@@ -29,6 +30,7 @@ class Actor:
         "life",
         "manager_id",
         "message",
+        "need",
         "options",
         "payload",
         "restart_at",
@@ -48,6 +50,7 @@ class Actor:
         self.class_ = class_
         self.arguments = arguments
         self.options = options
+        self.need = Need.of(options)  # from its start to its end
         self.life = ActorLife(options.max_restarts, options.restart_period, chance)
         self.holders: set[ClientId] = set()
         # {caller: its calls that are not handed over}, in order
@@ -70,11 +73,6 @@ class Actor:
     @property
     def is_dead(self) -> bool:
         return self.life.state is LifeState.DEAD
-
-    @property
-    def places(self) -> int:
-        """Workers' places that it takes at its manager."""
-        return math.ceil(self.options.num_cpus)
 
     @property
     def title(self) -> str:

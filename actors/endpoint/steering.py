@@ -120,6 +120,8 @@ class ManagerPicture(msgspec.Struct, frozen=True):
     leases: int
     silent: float  # seconds since it was heard
     workers: list[WorkerPicture]
+    total: dict[str, float] = {}  # what its node has to run tasks and actors with
+    free: dict[str, float] = {}  # what of it nobody takes
 
 
 class BlockPicture(msgspec.Struct, frozen=True):
@@ -344,6 +346,8 @@ class Steering:
             len(manager.leases),
             self._interchange.silence(manager.peer, now),
             [self._draw_worker(worker, manager) for worker in manager.workers],
+            manager.capacity.total(),
+            manager.free(),
         )
 
     def _draw_worker(

@@ -16,6 +16,7 @@ import msgspec
 from actors.address import Address
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
 from actors.logic.liveness import Tempo
+from actors.logic.resources import CPU, GPU
 from actors.messages import Decoder
 from actors.process import ProcessIdentity
 from actors.runtime import Dialing
@@ -96,6 +97,23 @@ class Surroundings:
     def tempo(self) -> Tempo:
         beat = self.config.heartbeat
         return Tempo(beat.period, beat.threshold, beat.reconnect_grace)
+
+    @property
+    def node_resources(self) -> dict[str, float]:
+        """What a node has to run tasks with, besides processors, as configured."""
+        workers = self.config.workers
+        there = {GPU: float(workers.gpus), **workers.resources}
+        return {name: amount for name, amount in there.items() if amount}
+
+    @property
+    def node(self) -> dict[str, float]:
+        """What a node has to run tasks with; without CPU if only it will know."""
+        config = self.config
+        has = config.workers
+        workers = has.workers_per_node or len(has.accelerators) or has.accelerator_count
+        if not workers and config.blocks.provider == "local":
+            workers = len(os.sched_getaffinity(0))
+        return {**({CPU: float(workers)} if workers else {}), **self.node_resources}
 
     @property
     def local_address(self) -> Address:

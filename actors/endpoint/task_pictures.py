@@ -6,13 +6,13 @@ it was asked for.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import msgspec
 
 from actors.logic.ended import EndedTask
-from actors.logic.fleet import Fleet
+from actors.logic.fleet import Fleet, need_of
 from actors.logic.ledger import Entry, Ledger
 from actors.messages import Step, TaskId, TaskState
 
@@ -46,7 +46,7 @@ class TaskPicture(msgspec.Struct, frozen=True):
     client_id: str
     priority: int = 0
     is_cancelling: bool = False
-    message: str = ""  # why it failed
+    message: str = ""  # why it failed, or what it waits for
 
 
 class TaskList(msgspec.Struct, frozen=True):
@@ -104,7 +104,8 @@ def list_tasks(
     # Neither a long queue nor deep windows may hide what ended, nor each other.
     third = -(-limit // 3)
     ended, more_ended = _take(ends, third, _draw_ended)
-    queue = wanted(islice(ledger.backlog, _LOOKED_THROUGH))
+    everybody = chain(ledger.backlog, ledger.lanes)
+    queue = wanted(islice(everybody, _LOOKED_THROUGH))
     is_deep = ledger.waiting > _LOOKED_THROUGH
     waiting, more_waiting = _take(queue, third, _draw_entry)
     room = max(0, limit - len(ended) - len(waiting))
@@ -165,6 +166,7 @@ def _draw_entry(entry: Entry) -> TaskPicture:
         entry.client_id,
         entry.priority,
         entry.is_cancelling,
+        f"asks for {need_of(task.needs)}" if task.needs and task.asks else "",
     )
 
 

@@ -43,6 +43,10 @@ class Backlog(Generic[AnyWaiter]):
         for priority in self._priorities:
             yield from (w for w in self._lanes[priority] if w.is_waiting)
 
+    def peek(self) -> AnyWaiter | None:
+        """Return whose turn it is; None: nobody waits."""
+        return next(iter(self), None)
+
     def append(self, waiter: AnyWaiter) -> None:
         """Let somebody, who does not wait yet, wait behind all of its priority."""
         self._lane(waiter).append(waiter)

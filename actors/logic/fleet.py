@@ -5,20 +5,28 @@ that idle blocks can drain. But first every worker gets one task; only then do m
 get ahead of their workers, as far as the window that each asks for.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 
 from actors.logic.block_errors import BadState
 from actors.logic.ledger import Entry
+from actors.logic.resources import CPU, ONE_CPU, Capacity, Need
 from actors.messages import (
     ActorReport,
+    Amount,
     BlockId,
     BlockLoad,
     ManagerId,
+    Needs,
     TaskId,
     WorkerReport,
 )
 
-__all__ = ["Fleet", "ManagerEntry"]
+__all__ = ["Fleet", "ManagerEntry", "need_of"]
+
+# Leases of tasks that ask for something, at one manager. Chosen: as many as it starts
+# workers for; those that need no processor would have no other bound.
+_MOST_ASKING = 256
 
 
 class ManagerEntry:
@@ -28,18 +36,22 @@ class ManagerEntry:
         "actors",
         "block_id",
         "calls",
+        "capacity",
         "host",
         "idle_since",
         "instance",
         "is_connected",
         "is_draining",
+        "is_roomier",
         "is_stopping",
         "leases",
         "manager_id",
         "pid",
         "processes",
         "reserved",
+        "resting",
         "slots",
+        "taken",
         "window",
         "workers",
     )
@@ -54,7 +66,12 @@ class ManagerEntry:
         self.leases: dict[TaskId, Entry] = {}
         self.calls: dict[TaskId, Entry] = {}  # leases of actors' calls
         self.actors: set[str] = set()  # that live there, or shall
-        self.reserved = 0  # of the slots, for actors
+        self.reserved = 0  # of the slots, beyond those that leases without needs take
+        self.capacity = Capacity({CPU: slots})
+        # {("task" or "actor", id): what it has taken of that}
+        self.taken: dict[tuple[str, str], tuple[Need, list[int]]] = {}
+        self.resting: set[str] = set()  # tasks among them that need no processor now
+        self.is_roomier = True  # there may be room for what asks for something
         self.idle_since = now
         self.is_connected = True
         self.is_draining = False
@@ -84,8 +101,81 @@ class ManagerEntry:
         """Tasks and calls; the very leases if there are no calls."""
         return {**self.leases, **self.calls} if self.calls else self.leases
 
+    def equip(self, resources: Iterable[Amount]) -> None:
+        """Take note of what the node has besides processors."""
+        total = {each.name: each.amount for each in resources} | {CPU: self.slots}
+        capacity = Capacity(total)
+        for key, (need, _) in self.taken.items():
+            self.taken[key] = (need, capacity.take(need))
+        self.capacity = capacity
+        self.resting.clear()
+        self.is_roomier = True
+        self._recount()
+
+    def hold(self, entry: Entry) -> None:
+        """Begin a lease; of a call, too."""
+        task = entry.task
+        if task.actor is not None:
+            self.calls[task.task_id] = entry
+            return
+        self.leases[task.task_id] = entry
+        if task.needs is not None and task.needs.amounts is not None:
+            self.take_in("task", task.task_id, need_of(task.needs))
+
+    def take_in(self, kind: str, name: str, need: Need) -> None:
+        """Count what a task, or an actor, takes from now on."""
+        if (kind, name) not in self.taken:
+            self.taken[kind, name] = (need, self.capacity.take(need))
+            self._recount()
+
+    def let_out(self, kind: str, name: str) -> None:
+        """Count no longer what a task, or an actor, has taken."""
+        taken = self.taken.pop((kind, name), None)
+        if taken is None:
+            return
+        need, gpus = taken
+        if kind == "task" and name in self.resting:
+            self.resting.remove(name)
+            self.capacity.take(need.processors)
+        self.capacity.give_back(need, gpus)
+        self.is_roomier = True
+        self._recount()
+
+    def note_resting(self, task_ids: Iterable[TaskId]) -> None:
+        """Take its word on which tasks wait for others, and need no processor."""
+        resting: set[str] = {t for t in task_ids if ("task", t) in self.taken}
+        for task_id in resting ^ self.resting:
+            processors = self.taken["task", task_id][0].processors
+            if task_id in resting:
+                self.capacity.give_back(processors, ())
+            else:
+                self.capacity.take(processors)
+        self.resting = resting
+        self.is_roomier = True
+        self._recount()
+
+    def free(self) -> dict[str, float]:
+        """Return what nobody takes of what there is."""
+        asking = sum(kind == "task" for kind, _ in self.taken)
+        busy = min(len(self.leases) - asking, self.slots)
+        free = self.capacity.free()
+        free[CPU] -= busy
+        return {name: max(0.0, free[name]) for name in self.capacity.total()}
+
+    def _recount(self) -> None:
+        asking = sum(kind == "task" for kind, _ in self.taken)
+        # A lease without needs takes a processor; what these take stands there.
+        self.reserved = self.capacity.taken_cpus - asking
+
+    @property
+    def has_room_for_asking(self) -> bool:
+        """Whether it may have one more lease of a task that asks for something."""
+        return len(self.taken) < _MOST_ASKING
+
     def release(self, task_id: TaskId, now: float) -> None:
         """End a lease, if there is one."""
+        if self.taken:
+            self.let_out("task", task_id)
         if self.leases.pop(task_id, None) is not None:
             if not self.leases:
                 self.note_idle(now)
@@ -120,8 +210,47 @@ class Fleet:
 
     @property
     def reserved(self) -> int:
-        """Places of workers that actors have taken."""
+        """Places of workers that are taken beyond one for each lease."""
         return sum(manager.reserved for manager in self.managers.values())
+
+    def places_for(self, need: Need) -> int:
+        """Return how many workers' places something is worth, to size the endpoint by.
+
+        What takes a node's only GPU needs a node of its own, however many workers it
+        has.
+        """
+        if need == ONE_CPU:
+            return 1
+        managers = self.managers.values()
+        able = [m for m in managers if not m.capacity.lack(need, of_all=True)]
+        shares = [m.capacity.share(need) * m.slots for m in able]
+        scarcest = math.ceil(min(shares, default=0.0))
+        return max(1, need.whole_cpus, scarcest)
+
+    def explain_wait(self, need: Need) -> str:
+        """Say why nobody has room; empty: there is nobody."""
+        usable = [m for m in self.managers.values() if self.is_usable(m)]
+        if not usable:
+            return ""
+        able = [m for m in usable if not m.capacity.lack(need, of_all=True)]
+        best = min(able or usable, key=lambda m: m.capacity.shortfall(need))
+        text = f"manager {best.manager_id} has {best.capacity.describe(need)}"
+        if not able:
+            return f"none of {len(usable)} managers has so much: {text}"
+        return text
+
+    def look_again(self) -> None:
+        """Note that managers may have room that had none before."""
+        for manager in self.managers.values():
+            manager.is_roomier = True
+
+    def take_roomier(self) -> bool:
+        """Tell whether any may have more room than at the last call."""
+        is_any = False
+        for manager in self.managers.values():
+            is_any = is_any or manager.is_roomier
+            manager.is_roomier = False
+        return is_any
 
     def of_block(self, block_id: BlockId) -> list[ManagerEntry]:
         return [m for m in self.managers.values() if m.block_id == block_id]
@@ -202,3 +331,17 @@ class Fleet:
             assert manager_id == manager.manager_id
             assert manager.window >= 0
             assert manager.slots > 0
+            needy = {t for t, e in manager.leases.items() if e.task.asks}
+            asking = {name for kind, name in manager.taken if kind == "task"}
+            assert needy == asking, manager_id
+            assert manager.resting <= asking, manager_id
+            there = Capacity(manager.capacity.total())
+            for (kind, name), (need, _) in manager.taken.items():
+                is_resting = kind == "task" and name in manager.resting
+                there.take(need.besides_processors if is_resting else need)
+            assert there.is_as_free_as(manager.capacity), manager_id
+
+
+def need_of(needs: Needs) -> Need:
+    """Return what of a node's resources a task takes."""
+    return Need.of_amounts(needs.amounts)

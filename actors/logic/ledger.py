@@ -16,6 +16,7 @@ from collections.abc import Iterable
 
 from actors.logic.backlog import Backlog
 from actors.logic.ended import SAMPLE, EndedTasks
+from actors.logic.lanes import Lanes
 from actors.messages import (
     BlockId,
     ClientId,
@@ -91,6 +92,7 @@ class Ledger:
         # {id: entry}: those of `entries` that are for actors; they wait elsewhere.
         self.calls: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
+        self.lanes: Lanes[Entry] = Lanes()  # those that wait, and ask for something
         # {client: its tasks that wait until it has read some results}; some may have
         # ended meanwhile.
         self.held_back: dict[ClientId, list[Entry]] = {}
@@ -101,13 +103,14 @@ class Ledger:
 
     @property
     def waiting(self) -> int:
-        return len(self.backlog)
+        """Tasks that wait for a manager, whatever they ask for."""
+        return len(self.backlog) + (len(self.lanes) if self.lanes else 0)
 
     @property
     def leased(self) -> int:
         held_back = sum(sum(map(self._is_here, e)) for e in self.held_back.values())
         elsewhere = held_back + len(self.calls)
-        return len(self.entries) - len(self.backlog) - elsewhere
+        return len(self.entries) - self.waiting - elsewhere
 
     def _is_here(self, entry: Entry) -> bool:
         """Tell whether a task that was held back has not ended since."""
@@ -115,15 +118,27 @@ class Ledger:
 
     def hold_back(self, client_id: ClientId) -> None:
         """Lease none of a client's tasks that wait, until `let_go`."""
-        self.held_back[client_id] = self.backlog.take_out(
-            lambda entry: entry.client_id == client_id
-        )
+
+        def is_theirs(entry: Entry) -> bool:
+            return entry.client_id == client_id
+
+        self.held_back[client_id] = [
+            *self.backlog.take_out(is_theirs),
+            *self.lanes.take_out(is_theirs),
+        ]
 
     def let_go(self, client_id: ClientId) -> None:
         """Let a client's tasks wait again, behind the others."""
         for entry in self.held_back.pop(client_id, ()):
             if self._is_here(entry):
-                self.backlog.append(entry)
+                self.queue(entry)
+
+    def queue(self, entry: Entry) -> None:
+        """Let a task, which does not wait yet, wait behind all others."""
+        (self.lanes if entry.task.asks else self.backlog).append(entry)
+
+    def _queue_first(self, entry: Entry) -> None:
+        (self.lanes if entry.task.asks else self.backlog).push_front(entry)
 
     def accept_first(
         self, tasks: Iterable[Task], client_id: ClientId, now: float
@@ -132,7 +147,7 @@ class Ledger:
         entries = [Entry(task, client_id, now + self._wall_offset) for task in tasks]
         for entry in reversed(entries):
             self.entries[entry.task.task_id] = entry
-            self.backlog.push_front(entry)
+            self._queue_first(entry)
         return len(entries)
 
     def accept(self, tasks: Iterable[Task], client_id: ClientId, now: float) -> int:
@@ -147,7 +162,10 @@ class Ledger:
         for task in tasks:
             if task.task_id not in entries:
                 entry = entries[task.task_id] = Entry(task, client_id, at)
-                append(entry)
+                if task.needs is None:
+                    append(entry)
+                else:
+                    self.queue(entry)
         return len(entries) - before
 
     def lease(
@@ -187,6 +205,12 @@ class Ledger:
             self.backlog.push_front(entry)
         return leases
 
+    def lease_asking(self, entry: Entry, manager_id: ManagerId, now: float) -> None:
+        """Lease a task that asked for something, and was taken out of its lane."""
+        entry.state = _LEASED
+        entry.manager_id = manager_id
+        entry.leased_at = now + self._wall_offset
+
     def enter_call(self, task: Task, client_id: ClientId, now: float) -> Entry:
         """Enter a task that is for an actor, and was not known; it waits elsewhere."""
         entry = Entry(task, client_id, now + self._wall_offset)
@@ -222,7 +246,7 @@ class Ledger:
             # come from a machine that lost its power, and have forgotten an attempt.
             entry.attempt = max(entry.attempt, attempt)
             return entry.attempt
-        if entry.manager_id or not self.backlog.withdraw(entry):
+        if entry.manager_id or not self._withdraw(entry):
             return None
         entry.claimed = attempt
         entry.attempt = max(entry.attempt, attempt)
@@ -230,6 +254,10 @@ class Ledger:
         entry.manager_id = manager_id
         entry.leased_at = now + self._wall_offset
         return entry.attempt
+
+    def _withdraw(self, entry: Entry) -> bool:
+        waiting = self.lanes if entry.task.asks else self.backlog
+        return waiting.withdraw(entry)
 
     def progress(self, delta: Delta) -> Entry | None:
         """Note a manager's report; None: it is no news."""
@@ -294,7 +322,7 @@ class Ledger:
         entry.queued_at = at
         entry.leased_at = entry.running_at = 0.0
         if entry.task.actor is None:
-            self.backlog.push_front(entry)
+            self._queue_first(entry)
 
     def may_start_again(self, entry: Entry) -> bool:
         """Tell whether another start may be lost after this one."""
@@ -323,7 +351,8 @@ class Ledger:
         if self.calls:
             self.calls.pop(task_id, None)
         if entry.is_waiting:
-            self.backlog.remove(entry)
+            waiting = self.lanes if entry.task.asks else self.backlog
+            waiting.remove(entry)
         if tried is not None:
             payload, ended_at = tried.payload, tried.ended_at
             began_at, worker_id = tried.began_at, tried.worker_id
@@ -354,7 +383,9 @@ class Ledger:
     def check(self) -> None:
         """Raise AssertionError unless table and queue agree."""
         self.backlog.check()
-        queued = {entry.task.task_id for entry in self.backlog}
+        self.lanes.check()
+        assert not any(entry.task.asks for entry in self.backlog)
+        queued = {e.task.task_id for e in (*self.backlog, *self.lanes)}
         for entries in self.held_back.values():
             queued |= {e.task.task_id for e in entries if self._is_here(e)}
         for task_id, entry in self.entries.items():

@@ -28,6 +28,7 @@ from actors.messages import (
 
 __all__ = [
     "AssignTasks",
+    "EquipWorker",
     "ExpectCalls",
     "InitializerFailed",
     "KillWorker",
@@ -67,6 +68,14 @@ class AssignTasks(Effect):
 
     worker_id: WorkerId
     runs: "list[Run] | list[Run | Call]"
+
+
+@dataclass(frozen=True, slots=True)
+class EquipWorker(Effect):
+    """Set variables for what is assigned next, and unset those of before."""
+
+    worker_id: WorkerId
+    environment: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)

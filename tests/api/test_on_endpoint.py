@@ -327,11 +327,6 @@ def test_a_task_that_runs_too_long_is_ended_and_not_tried_again(tmp_path: Path) 
     assert actors.get(double.options(timeout=60).remote(4)) == 8
 
 
-def test_what_an_endpoint_does_not_offer_is_refused_by_name() -> None:
-    with pytest.raises(actors.ConfigError, match="double asks for num_gpus"):
-        double.options(num_gpus=1).remote(1)
-
-
 def test_a_second_init_is_refused(running: RunningEndpoint) -> None:
     with pytest.raises(RuntimeError, match="before"):
         actors.init(running.folder)

@@ -23,10 +23,10 @@ from actors.embedded.actor_calls import ActorCall, Anchor
 from actors.embedded.directory import Directory, StartHost
 from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.hub import Hub
-from actors.embedded.resources import Capacity
 from actors.embedded.tasks import CallSpec
 from actors.embedded.workers import SendTasks
 from actors.logic.actor_life import LifeState
+from actors.logic.resources import Capacity
 from actors.logic.workers import KillWorker, StartWorker, StopWorker, WorkerDied
 from actors.messages import (
     ActorOptions,

@@ -22,10 +22,10 @@ from hypothesis.stateful import (
 
 from actors.embedded.hub import INTERRUPT_GRACE, MAX_DEFINED, RECALL_AFTER, Hub
 from actors.embedded.requests import Requests
-from actors.embedded.resources import Capacity
 from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import SendTasks
 from actors.errors import BrokenInvariant
+from actors.logic.resources import Capacity
 from actors.logic.workers import (
     KillWorker,
     RecallTasks,

@@ -11,8 +11,8 @@ from actors.embedded.actor_calls import Actor
 from actors.embedded.directory import Directory
 from actors.embedded.hub import Hub
 from actors.embedded.mailboxes import dissolve, give_room_back, reserve
-from actors.embedded.resources import Capacity
 from actors.logic.actor_life import DeathReason
+from actors.logic.resources import Capacity
 from actors.messages import ActorOptions, FailureKind
 from actors.refs import Settled
 

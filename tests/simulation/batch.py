@@ -18,6 +18,7 @@ from actors.endpoint.provider import (
 from actors.logic.turn import Exit
 from actors.logic.workers import (
     AssignTasks,
+    EquipWorker,
     KillWorker,
     RecallTasks,
     StartWorker,
@@ -120,6 +121,9 @@ class ManagerNode(Node):
                 worker = FakeWorker(worker_id, become=become)
                 self.workers[worker_id] = worker
                 heart.after(chance.uniform(0, 0.1), lambda: self._started(worker))
+            case EquipWorker():
+                free = self.machine.capacity.free()
+                assert min(free.values()) >= 0, f"{self.name} has given too much"
             case AssignTasks(worker_id, runs):
                 # A dead worker's death has said, or will say, that these never began.
                 if worker_id in self.workers:

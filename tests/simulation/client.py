@@ -21,6 +21,7 @@ from actors.messages import (
     ActorWork,
     FailureKind,
     Item,
+    Needs,
     Outcome,
     Task,
     TaskId,
@@ -39,6 +40,7 @@ class Stage(Surroundings, Protocol):
     slots: int
 
     def note(self, text: str) -> None: ...
+    def draw_needs(self) -> Needs | None: ...
 
 
 class Reader:
@@ -118,6 +120,7 @@ class ClientNode(Node):
                 timeout = chance.choice((0.1, 1.0))
             if self.world.has_actors and chance.random() < 0.4:
                 streams_from = 0
+            needs = self.world.draw_needs()
             task = Task(
                 task_id,
                 b"f",
@@ -126,6 +129,7 @@ class ClientNode(Node):
                 retries,
                 priority,
                 timeout=timeout,
+                needs=needs,
                 streams_from=streams_from,
             )
             self._enter(task)

@@ -55,9 +55,12 @@ def run(
     kind: StrategyKind | None = None,
     barren: float = 0.0,
     has_actors: bool = False,
+    asks: bool = False,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
-    world = World(seed, faults=faults, kind=kind, barren=barren, has_actors=has_actors)
+    world = World(
+        seed, faults=faults, kind=kind, barren=barren, has_actors=has_actors, asks=asks
+    )
     try:
         world.run()
     except Exception as error:
@@ -103,6 +106,11 @@ def test_each_call_of_an_actor_has_one_result_and_comes_in_its_order(
 ) -> None:
     for seed in range(first, min(first + CHUNK, FIRST_SEED + SEEDS // 4)):
         run(seed, has_actors=True)
+
+
+def test_tasks_that_ask_for_something_have_one_result_and_never_too_much() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, asks=True)
 
 
 @pytest.mark.parametrize("seed", ACTOR_REGRESSIONS)

@@ -24,6 +24,7 @@ from actors.logic.liveness import Tempo
 from actors.logic.scaling import Bounds, StrategyKind
 from actors.messages import (
     PROTOCOL,
+    Amount,
     BlockId,
     BlockState,
     ClientId,
@@ -31,6 +32,7 @@ from actors.messages import (
     FailureKind,
     Hello,
     ManagerId,
+    Needs,
     Outcome,
     Published,
     Refused,
@@ -88,6 +90,8 @@ class World:
         faults: whether connections break and actors crash.
         kind: of the strategy; None: one that the seed chooses.
         barren: share of the blocks from which no manager ever connects.
+        has_actors: whether clients make actors.
+        asks: whether tasks ask for processors and GPUs.
     """
 
     def __init__(
@@ -98,8 +102,11 @@ class World:
         kind: StrategyKind | None = None,
         barren: float = 0.0,
         has_actors: bool = False,
+        asks: bool = False,
     ) -> None:
         self.has_actors = has_actors
+        # Apart, too: what tasks ask for, if they do.
+        self._wishes = random.Random(seed) if asks else None
         self._barren = barren
         # Apart from the others, so that a seed's story differs by these blocks only.
         self._barren_chance = random.Random(seed)
@@ -146,6 +153,7 @@ class World:
             TEMPO,
             keep_results=KEEP_RESULTS,
             wall_offset=0.5,
+            node={"CPU": self.slots, "GPU": 2.0 if asks else 0.0},
         )
         self._settings = settings
         self.disk = FakeDisk()
@@ -249,12 +257,22 @@ class World:
             1,
             TEMPO.period,
             0.5,
+            resources=(Amount("GPU", 2),) if self._wishes else (),
         )
         manager = Manager(settings, self.chance, self.now)
         node = ManagerNode(self, f"manager {name}", manager, job)
         self.managers.append(node)
         node.schedule()
         return node
+
+    def draw_needs(self) -> Needs | None:
+        """Choose what a task asks for."""
+        chance = self._wishes
+        if chance is None or chance.random() < 0.5:
+            return None
+        cpus = chance.choice((0.0, 0.5, 1.0, float(self.slots)))
+        gpus = chance.choice((0.0, 0.0, 0.4, 1.0, 2.0))
+        return Needs(amounts=(Amount("CPU", cpus), Amount("GPU", gpus)))
 
     def job_submitted(self, job: Job) -> None:
         """Count the blocks: only an operator may have more than `max_blocks`."""

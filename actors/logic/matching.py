@@ -1,0 +1,123 @@
+"""Which manager gets a task that asks for something. Pure.
+
+Tasks go in their turn, whatever they ask for. One that fits nowhere now has a claim on
+the manager that lacks least: what it waits for is not given to younger ones, or it
+might wait for ever. Room for it is what others like it, and actors, have left; tasks
+that ask for nothing make way as they end.
+"""
+
+from collections.abc import Callable, Iterator
+
+from actors.logic.fleet import Fleet, ManagerEntry, need_of
+from actors.logic.lanes import precedes
+from actors.logic.ledger import Entry, Ledger
+from actors.logic.resources import Capacity, Need
+from actors.messages import ManagerId, Needs
+
+__all__ = ["Matching"]
+
+
+class Matching:
+    """One pass over those who wait; while it lasts nobody gets more room.
+
+    Args:
+        ledger: with the lanes.
+        fleet: who may get them.
+        tell: called with the first of a lane that has to wait.
+    """
+
+    def __init__(
+        self, ledger: Ledger, fleet: Fleet, tell: Callable[[Entry, Need], None]
+    ) -> None:
+        self._ledger = ledger
+        self._tell = tell
+        self._usable = [m for m in fleet.managers.values() if fleet.is_usable(m)]
+        self._claims: dict[ManagerId, Capacity] = {}
+        self._searches: dict[Needs, _Search] = {}
+        self.waits_for_others = False  # some go behind tasks that ask for nothing
+
+    def matches(self) -> Iterator[tuple[ManagerEntry, Entry]]:
+        """Give managers what they get; the caller leases it before it goes on.
+
+        Yields:
+            A manager, and a task that was taken out of its lane.
+        """
+        lanes, plain = self._ledger.lanes, self._ledger.backlog.peek()
+        blocked: set[Needs] = set()
+        while True:
+            turns = [each for each in lanes.by_turn() if each[0] not in blocked]
+            if not turns:
+                return
+            needs, entry = turns[0]
+            need = need_of(needs)
+            if plain is not None and need.cpu_parts and precedes(plain, entry):
+                # It would take a processor before its turn.
+                self.waits_for_others = True
+                blocked.add(needs)
+                continue
+            manager = self._manager_for(needs, need, entry)
+            if manager is None:
+                blocked.add(needs)
+                self._tell(entry, need)
+                continue
+            (taken,) = lanes.take(needs, 1)
+            claimed = self._claims.get(manager.manager_id)
+            if claimed is not None:
+                claimed.take(need)
+            yield manager, taken
+
+    def _manager_for(
+        self, needs: Needs, need: Need, entry: Entry
+    ) -> ManagerEntry | None:
+        search = self._searches.get(needs)
+        if search is None:
+            able = [m for m in self._usable if not m.capacity.lack(need, of_all=True)]
+            search = self._searches[needs] = _Search(need, able)
+        manager = search.find(entry, self._claims)
+        if manager is None and search.able:
+            most = min(search.able, key=lambda m: m.capacity.shortfall(need))
+            claimed = self._claims.get(most.manager_id)
+            if claimed is None:
+                claimed = self._claims[most.manager_id] = most.capacity.copy()
+            claimed.take(need)
+        return manager
+
+
+class _Search:
+    """Who may have room for one need: first without waiting for others, then at all."""
+
+    def __init__(self, need: Need, able: list[ManagerEntry]) -> None:
+        self._need = need
+        # The busiest first, so that idle blocks can drain.
+        self.able = sorted(able, key=lambda m: -len(m.leases))
+        self._skipped = [0, 0]  # of them, in either round
+
+    def find(
+        self, entry: Entry, claims: dict[ManagerId, Capacity]
+    ) -> ManagerEntry | None:
+        elsewhere = not entry.avoid or any(m.block_id != entry.avoid for m in self.able)
+        for is_patient in (False, True):
+            index = self._skipped[is_patient]
+            while index < len(self.able):
+                manager = self.able[index]
+                if not self._has_room(manager, claims, is_patient=is_patient):
+                    # Nor will it have any in this pass.
+                    if index == self._skipped[is_patient]:
+                        self._skipped[is_patient] += 1
+                elif manager.block_id != entry.avoid or not elsewhere:
+                    return manager
+                index += 1
+        return None
+
+    def _has_room(
+        self,
+        manager: ManagerEntry,
+        claims: dict[ManagerId, Capacity],
+        *,
+        is_patient: bool,
+    ) -> bool:
+        capacity = claims.get(manager.manager_id, manager.capacity)
+        if not manager.has_room_for_asking or capacity.lack(self._need):
+            return False
+        idle = manager.places - len(manager.leases)
+        return is_patient or self._need.fits_cpus(idle)
