@@ -539,6 +539,25 @@ class ActorEnded(Message, frozen=True, array_like=True, tag=True, gc=False):
     payload: bytes = b""  # pickled exception of a constructor
 
 
+class Waits(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A task, or an actor's call, waits for others; see `WaitsLong`."""
+
+    waiter: str  # task, or actor
+    incarnation: int  # of the actor; 0: it is a task
+    number: int
+    task_ids: list[TaskId]
+    spare: int
+
+
+class Deadlocked(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """What waits would do so for ever; on to its worker."""
+
+    waiter: str
+    incarnation: int
+    number: int
+    text: str  # who waits for whom
+
+
 class AckEnded(Message, frozen=True, array_like=True, tag=True, gc=False):
     actors: list[Incarnation]
 
@@ -1253,6 +1272,14 @@ class ActorExits(Message, frozen=True, array_like=True, tag=True, gc=False):
 # An endpoint's worker, whose tasks call others by way of the endpoint
 
 
+class WaitsLong(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """What runs has waited for a while for tasks of its endpoint, and will for ever."""
+
+    number: int  # 1, 2, 3, ... per worker
+    task_ids: list[TaskId]  # empty: it waits no more
+    spare: int  # so many of them may never end
+
+
 class TaskWaits(Message, frozen=True, array_like=True, tag=True, gc=False):
     """The task that runs begins, or ends, to wait for others."""
 
@@ -1326,6 +1353,7 @@ FromManager = (
     | Returned
     | ActorsStarted
     | ActorEnded
+    | Waits
     | Heartbeat
     | Goodbye
 )
@@ -1333,6 +1361,7 @@ ToManager = (
     Lease
     | AckFinished
     | ItemsTaken
+    | Deadlocked
     | CancelTasks
     | Adopted
     | StartActors
@@ -1363,6 +1392,7 @@ ToWorker = (
     | Define
     | Interrupt
     | MoreItems
+    | Deadlocked
     | Values
     | ReadyRefs
     | HostActor
@@ -1395,6 +1425,7 @@ FromWorker = (
     | Supervise
     | StopGroup
     | TaskWaits
+    | WaitsLong
     | AdoptCall
     | Answered
 )

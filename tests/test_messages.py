@@ -333,6 +333,7 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "ClaimTasks",
         "Command",
         "CreateActor",
+        "Deadlocked",
         "Define",
         "Drain",
         "EndActors",
@@ -388,6 +389,8 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "TasksListed",
         "UnknownTasks",
         "Values",
+        "Waits",
+        "WaitsLong",
         "WatchActor",
         "Yielded",
     ]

@@ -406,9 +406,9 @@ class Connection:
         if self._error is None:
             self._wishes.put(TakeNow(task_id, count))
 
-    def steer(self, is_done: Callable[[], bool]) -> None:
+    def steer(self, is_done: Callable[[], bool], deadline: float = math.inf) -> None:
         """Work until something is so, unless another caller does."""
-        self._helm.steer(is_done)
+        self._helm.steer(is_done, deadline)
 
     @property
     def is_resolving(self) -> bool:
@@ -473,6 +473,9 @@ class Connection:
     def leave(self) -> None:
         """End the connection once every task has ended."""
         self._is_leaving = True
+        for task_id in list(self._readers.keys()):
+            # What waits for its reader would never end.
+            self.take_items(task_id, ALL_ITEMS)
         self._leave_if_done()
 
     def join(self) -> None:
@@ -598,7 +601,10 @@ class Connection:
     def _receive(self, items: list[Item]) -> None:
         for item in items:
             reader = self._readers.get(item.task_id)
-            told = ALL_ITEMS if reader is None else reader.add(item.index, item.payload)
+            if reader is None or self._is_leaving:
+                told = ALL_ITEMS
+            else:
+                told = reader.add(item.index, item.payload)
             if told > item.index:
                 # It did not hear that this was taken, or that nobody wants it.
                 self.take_items(item.task_id, told)

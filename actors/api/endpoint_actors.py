@@ -43,7 +43,16 @@ __all__ = ["EndpointActors", "EndpointAnchor", "Sending"]
 class EndpointAnchor(ObjectRef[None]):
     """What all handles on an actor hold in this process."""
 
-    __slots__ = ("_release", "actor_id", "error", "lane", "limit", "room", "waits")
+    __slots__ = (
+        "_release",
+        "actor_id",
+        "error",
+        "lane",
+        "limit",
+        "pending",
+        "room",
+        "waits",
+    )
 
     def __init__(
         self,
@@ -59,6 +68,7 @@ class EndpointAnchor(ObjectRef[None]):
         self.limit = limit
         self.waits = waits
         self.room = threading.Semaphore(limit) if limit >= 0 else None
+        self.pending: set[Future[Any]] = set()  # calls that are unanswered, if limited
         self.lane = _Lane()
         self.error: BaseException | None = None  # why it was never made
         self._release = release
@@ -126,6 +136,9 @@ class _Runtime(Protocol):
         reading: Reading | None = None,
     ) -> "Future[Any]": ...
     def new_reader(self, returns: int) -> ItemReader | None: ...
+    def await_room(
+        self, room: threading.Semaphore, pending: "Sequence[Future[Any]]"
+    ) -> None: ...
     def wish(self, work: ActorWork) -> "Future[Any]": ...
     def wish_only(self, work: ActorWork) -> None: ...
     def later(
@@ -209,11 +222,13 @@ class EndpointActors:
         if isinstance(anchor, ServiceAnchor):
             return self._call_service(anchor, name, options, args, kwargs)
         mine = _checked(anchor)
-        if mine.room is not None and not mine.room.acquire(blocking=mine.waits):
-            raise PendingCallsLimitExceeded(
-                f"{mine.limit} calls wait at actor {mine.actor_id}, which is its "
-                "max_pending_calls; get some results first"
-            )
+        if mine.room is not None and not mine.room.acquire(blocking=False):
+            if not mine.waits:
+                raise PendingCallsLimitExceeded(
+                    f"{mine.limit} calls wait at actor {mine.actor_id}, which is its "
+                    "max_pending_calls; get some results first"
+                )
+            self._runtime.await_room(mine.room, list(mine.pending))
         work = ActorWork(mine.actor_id, "call")
         reader = self._runtime.new_reader(options.num_returns)
         reading = None if reader is None else weakref.ref(reader)
@@ -229,6 +244,7 @@ class EndpointActors:
 
         future = self._send_in_turn(mine, send, args, kwargs, options)
         if mine.room is not None:
+            mine.pending.add(future)
             future.add_done_callback(_Countdown(mine))
         return self._runtime.returned(future, options.num_returns, reader)
 
@@ -394,10 +410,11 @@ class _Countdown:
     def __init__(self, anchor: EndpointAnchor) -> None:
         self._anchor: EndpointAnchor | None = anchor
 
-    def __call__(self, _: object) -> None:
+    def __call__(self, future: "Future[Any]") -> None:
         anchor, self._anchor = self._anchor, None
         if anchor is not None:
             assert anchor.room is not None
+            anchor.pending.discard(future)
             anchor.room.release()
 
 

@@ -12,11 +12,13 @@ from time import time
 from typing import Any
 
 from actors.api.item_sender import ItemSender
+from actors.api.long_waits import LongWaits
 from actors.api.within import go_within
 from actors.embedded.host import ActorHost, leave_in_order
 from actors.messages import (
     STREAMING,
     Call,
+    Deadlocked,
     FailureKind,
     Gave,
     Message,
@@ -38,14 +40,16 @@ class EndpointHost(ActorHost):
         super().__init__(worker)
         # {seq: what its asynchronous generator has given so far}, if it does not stream
         self._given_items: dict[int, list[Any]] = {}
-        # An actor takes no task's place that it could give back.
         self._items = ItemSender(self.say, lambda _: None)
+        self.long_waits = LongWaits(self.say)
         self._counts: dict[int, int] = {}  # {seq: how many items it has yielded}
 
     def hear(self, message: Message) -> None:
         """Take what comes besides calls; never block."""
         if isinstance(message, MoreItems):
             self._items.taken(message.seq, message.count)
+        elif isinstance(message, Deadlocked):
+            self.long_waits.hear(message)
         else:
             super().hear(message)
 
@@ -107,5 +111,6 @@ def run_host(main: socket.socket, control: socket.socket, progress: Progress) ->
     worker = Worker(main, control, progress)
     host = EndpointHost(worker)
     signal.signal(signal.SIGINT, host.on_interrupt)
-    go_within(lambda _: None, host.is_cancelled_here, hosts_actor=True)
+    # An actor takes no task's place that it could give back.
+    go_within(lambda _: None, host.is_cancelled_here, host.long_waits, hosts_actor=True)
     return leave_in_order(worker, host)

@@ -12,6 +12,7 @@ from typing import Any
 
 from actors.api.task_future import TaskFuture
 from actors.errors import ActorsError, TaskCancelledError
+from actors.messages import TaskId
 from actors.refs import ObjectRef, context, known, noted_refs
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "known_ref",
     "ref_on",
     "resolved",
+    "task_of",
     "then",
 ]
 
@@ -119,6 +121,15 @@ def give_up(future: "Future[Any]", grace: float, *, is_recursive: bool) -> None:
             future.give_up(grace, is_recursive=is_recursive)
         case TaskFuture():
             future.give_up(grace, is_recursive=is_recursive)
+
+
+def task_of(future: "Future[Any]") -> TaskId | None:
+    """Return the task that brings a future about; None: there is none yet."""
+    while isinstance(future, RefPromise):
+        if future.source is None:
+            return None
+        future = future.source
+    return future.task_id if isinstance(future, TaskFuture) else None
 
 
 def _pass_on(

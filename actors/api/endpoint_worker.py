@@ -15,9 +15,11 @@ from time import time
 from types import FrameType
 
 from actors.api.item_sender import ItemSender
+from actors.api.long_waits import LongWaits
 from actors.api.within import Within, go_within
 from actors.messages import (
     Call,
+    Deadlocked,
     FailureKind,
     Interrupt,
     Message,
@@ -52,6 +54,7 @@ class EndpointPerformer(SimplePerformer):
         self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
         self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
         self._items = ItemSender(self.say, self.waits)
+        self.long_waits = LongWaits(self.say)
         self.within: Within | None = None  # how its tasks find their endpoint
 
     def _perform_call(self, call: Call, began_at: float) -> Ran:
@@ -106,6 +109,8 @@ class EndpointPerformer(SimplePerformer):
                     signal.pthread_kill(self._main, signal.SIGINT)
                 if is_recursive and self.within is not None:
                     self.within.cancel_all()
+            case Deadlocked():
+                self.long_waits.hear(message)
             case MoreItems(seq, count):
                 self._items.taken(seq, count)
             case _:
@@ -129,6 +134,9 @@ def run_worker(main: socket.socket, control: socket.socket, progress: Progress) 
     performer = EndpointPerformer(worker)
     signal.signal(signal.SIGINT, performer.on_interrupt)
     performer.within = go_within(
-        performer.waits, performer.is_cancelled_here, hosts_actor=False
+        performer.waits,
+        performer.is_cancelled_here,
+        performer.long_waits,
+        hosts_actor=False,
     )
     return worker.run(find_workplace(os.environ, performer) or performer)

@@ -6,7 +6,9 @@ Who reads no further says so by letting go of it: then the endpoint keeps no mor
 A generator that is started again goes on where the first one ended.
 """
 
+import math
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +32,7 @@ _TELL_AFTER = 64
 class _Home(Protocol):
     """Where the items come from."""
 
-    def steer(self, is_done: Callable[[], bool]) -> None:
+    def steer(self, is_done: Callable[[], bool], deadline: float = math.inf) -> None:
         """Work until something is so, unless another caller does."""
         ...
 
@@ -118,13 +120,41 @@ class ItemReader:
         """Whether `take` need not wait."""
         return bool(self._payloads or self._gap or self._end is not None)
 
+    @property
+    def task_id(self) -> TaskId | None:
+        """What yields now; None: it is still to be sent."""
+        return self._task_id or None
+
+    def look(self) -> None:
+        """Have who waits look again."""
+        with self._changed:
+            self._changed.notify_all()
+        self._home.wake()
+
+    def wait_for(
+        self, is_done: Callable[[], bool], timeout: float | None = None
+    ) -> None:
+        """Wait until `take` need not, or something else is so.
+
+        Args:
+            is_done: what; `look` has it asked again.
+            timeout: seconds; None: for ever.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+
+        def is_over() -> bool:
+            return self.is_ready or is_done() or time.monotonic() >= deadline
+
+        while not is_over():
+            self._home.steer(is_over, deadline)
+            with self._changed:
+                if not is_over():
+                    left = None if timeout is None else deadline - time.monotonic()
+                    self._changed.wait(left)
+
     def take(self) -> ObjectRef[Any] | None:
         """Wait for the next ref; None: there are no more. An error is the last one."""
-        while not self.is_ready:
-            self._home.steer(lambda: self.is_ready)
-            with self._changed:
-                if not self.is_ready:
-                    self._changed.wait()
+        self.wait_for(lambda: False)
         with self._changed:
             if not self._payloads:
                 return self._last()

@@ -39,16 +39,19 @@ from actors.api.endpoint_refs import (
     known_ref,
     ref_on,
     resolved,
+    task_of,
     then,
 )
 from actors.api.item_reader import ItemReader, Reading
+from actors.api.long_waits import LONG, LongWaits
 from actors.api.task_future import TaskFuture
 from actors.errors import (
+    DeadlockError,
     GetTimeoutError,
     TaskCancelledError,
 )
 from actors.logic.returns import call_and_list, call_and_split
-from actors.messages import DYNAMIC, STREAMING, ActorWork, TaskOptions
+from actors.messages import DYNAMIC, STREAMING, ActorWork, TaskId, TaskOptions
 from actors.payload import dump_arguments, dump_function
 from actors.refs import (
     Actors,
@@ -108,13 +111,18 @@ class OnEndpoint:
         connection: to the endpoint.
         waits: of code that runs on the endpoint itself: told whenever its main thread
             begins (true) or ends (false) to wait for values.
+        long_waits: of such code: told of waits of its main thread that take long.
     """
 
     def __init__(
-        self, connection: Connection, waits: Callable[[bool], None] | None = None
+        self,
+        connection: Connection,
+        waits: Callable[[bool], None] | None = None,
+        long_waits: LongWaits | None = None,
     ) -> None:
         self._connection = connection
         self._waits = waits
+        self._long_waits = long_waits
         self.is_within = waits is not None
         self.actors = EndpointActors(self)
         # For those who see in this the protocol.
@@ -341,7 +349,84 @@ class OnEndpoint:
         if self._waits is None:
             return reader.take()
         with self._waiting(is_over=reader.is_ready):
+            if self._may_be_stuck(None):
+                self._await_item(reader)
             return reader.take()
+
+    def _await_item(self, reader: ItemReader) -> None:
+        """Wait for the next item, or its end.
+
+        Raises:
+            DeadlockError: neither will ever come.
+        """
+        reader.wait_for(lambda: False, LONG)
+        task_id = reader.task_id
+        if not reader.is_ready and task_id is not None:
+            with self.stuck([task_id], 0) as doom:
+                doom.add_done_callback(lambda _: reader.look())
+                reader.wait_for(doom.done)
+
+    def _may_be_stuck(self, timeout: float | None) -> bool:
+        """Tell whether a wait of this thread might never end."""
+        return (
+            self._long_waits is not None
+            and timeout is None
+            and threading.current_thread() is threading.main_thread()
+        )
+
+    @contextlib.contextmanager
+    def stuck(self, task_ids: Sequence[TaskId], spare: int) -> "Iterator[Future[str]]":
+        """Have found out, while it is entered, whether a wait will ever end.
+
+        Args:
+            task_ids: what is waited for.
+            spare: so many of them may never end.
+
+        Yields:
+            A future that is done when the wait is in vain.
+
+        Raises:
+            DeadlockError: it was in vain.
+        """
+        assert self._long_waits is not None
+        doom = self._long_waits.begin(task_ids, spare)
+        try:
+            yield doom
+        finally:
+            self._long_waits.end()
+        if doom.done():
+            raise DeadlockError(doom.result())
+
+    def _await_within(self, futures: "Sequence[Future[Any]]", spare: int) -> None:
+        """Wait until all but so many are done, or may soon be.
+
+        Raises:
+            DeadlockError: they never will.
+        """
+        deadline = time.monotonic() + LONG
+        unknown = [future for future in futures if not future.done()]
+        while len(unknown) > spare and (left := deadline - time.monotonic()) > 0:
+            if not spare:
+                # It works while it waits.
+                with contextlib.suppress(TimeoutError, CancelledError):
+                    unknown[0].exception(left)
+            else:
+                first = concurrent.futures.FIRST_COMPLETED
+                concurrent.futures.wait(unknown, left, return_when=first)
+            unknown = [future for future in unknown if not future.done()]
+        if len(unknown) <= spare:
+            return
+        task_ids = [task_id for f in unknown if (task_id := task_of(f)) is not None]
+        if len(task_ids) <= spare:
+            return
+        with self.stuck(task_ids, spare) as doom:
+            while len(unknown) > spare and not doom.done():
+                first = concurrent.futures.FIRST_COMPLETED
+                concurrent.futures.wait([*unknown, doom], return_when=first)
+                if not spare and any(f.done() and _has_failed(f) for f in unknown):
+                    # Who wants them all wants to know.
+                    return
+                unknown = [future for future in unknown if not future.done()]
 
     @contextlib.contextmanager
     def _waiting(self, *, is_over: bool) -> Iterator[None]:
@@ -360,6 +445,32 @@ class OnEndpoint:
         finally:
             self._waits(False)
 
+    def await_room(
+        self, room: threading.Semaphore, pending: "Sequence[Future[Any]]"
+    ) -> None:
+        """Wait until a call may be made.
+
+        Args:
+            room: acquired then.
+            pending: calls, each of which makes room when it ends.
+
+        Raises:
+            DeadlockError: none of them ever will.
+        """
+        if not self._may_be_stuck(None):
+            room.acquire()
+            return
+        with self._waiting(is_over=False):
+            if room.acquire(timeout=LONG):
+                return
+            task_ids = [t for f in pending if (t := task_of(f)) is not None]
+            with self.stuck(task_ids, len(pending) - 1) as doom:
+                has_room = False
+                while not (has_room or doom.done()):
+                    has_room = room.acquire(timeout=LONG)
+                if has_room and doom.done():
+                    room.release()
+
     # Refs
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
@@ -373,6 +484,8 @@ class OnEndpoint:
         if self._waits is None:
             return self._get(refs, futures, timeout)
         with self._waiting(is_over=all(future.done() for future in futures)):
+            if self._may_be_stuck(timeout):
+                self._await_within(futures, 0)
             return self._get(refs, futures, timeout)
 
     @staticmethod
@@ -404,6 +517,8 @@ class OnEndpoint:
         """Wait until so many are known; tell of each whether it is."""
         futures = [future_of(ref) for ref in refs]
         with self._waiting(is_over=all(future.done() for future in futures)):
+            if self._may_be_stuck(timeout):
+                self._await_within(futures, len(futures) - count)
             return self._wait(futures, count, timeout)
 
     @staticmethod
@@ -480,12 +595,15 @@ def connect(
     return OnEndpoint(Connection(entrance, max_running=None, patience=PATIENCE))
 
 
-def connect_within(folder: str, waits: Callable[[bool], None]) -> OnEndpoint:
+def connect_within(
+    folder: str, waits: Callable[[bool], None], long_waits: LongWaits
+) -> OnEndpoint:
     """Go to the endpoint whose worker this process is.
 
     Args:
         folder: of the endpoint.
         waits: see `OnEndpoint`.
+        long_waits: see there.
     """
     connection = Connection(
         find_entrance(folder, "client"),
@@ -493,4 +611,8 @@ def connect_within(folder: str, waits: Callable[[bool], None]) -> OnEndpoint:
         patience=PATIENCE,
         is_within=True,
     )
-    return OnEndpoint(connection, waits)
+    return OnEndpoint(connection, waits, long_waits)
+
+
+def _has_failed(future: "Future[Any]") -> bool:
+    return future.cancelled() or future.exception() is not None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.address import WITHIN_VARIABLE
+from actors.api.long_waits import LongWaits
 from actors.errors import ConfigError
 from actors.refs import set_context
 
@@ -27,6 +28,7 @@ class Within:
     Args:
         waits: told whenever the main thread begins (true) or ends (false) to wait.
         is_cancelled: tells whether the task or call that asks was cancelled.
+        long_waits: told of waits that take long.
         hosts_actor: whether the process is an actor's.
     """
 
@@ -34,12 +36,14 @@ class Within:
         self,
         waits: Callable[[bool], None],
         is_cancelled: Callable[[], bool],
+        long_waits: LongWaits,
         *,
         hosts_actor: bool,
     ) -> None:
         self.hosts_actor = hosts_actor
         self.is_cancelled_here = is_cancelled
         self._waits = waits
+        self._long_waits = long_waits
         self._lock = threading.Lock()
         self._inner: Any = None
 
@@ -67,17 +71,18 @@ class Within:
                 f"{WITHIN_VARIABLE} is not set: this worker does not know its endpoint"
             )
         module = importlib.import_module(_ON_ENDPOINT)
-        return module.connect_within(folder, self._waits)
+        return module.connect_within(folder, self._waits, self._long_waits)
 
 
 def go_within(
     waits: Callable[[bool], None],
     is_cancelled: Callable[[], bool],
+    long_waits: LongWaits,
     *,
     hosts_actor: bool,
 ) -> Within:
     """Let this process find its endpoint when it wants to; see `Within`."""
-    within = Within(waits, is_cancelled, hosts_actor=hosts_actor)
+    within = Within(waits, is_cancelled, long_waits, hosts_actor=hosts_actor)
     context: Any = within
     set_context(context)
     return within

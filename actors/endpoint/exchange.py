@@ -25,6 +25,7 @@ import msgspec
 
 from actors.endpoint.restoration import put_back_record
 from actors.endpoint.roster import Roster
+from actors.endpoint.waits import WaitTable
 from actors.logic.block_errors import BadState, BlockErrors
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry, need_of
@@ -146,6 +147,7 @@ class Exchange(abc.ABC):
         self.streams = ItemStreams(settings.max_unread_bytes)
         # The delays of its actors' restarts need chance, and nobody else's knowledge.
         self.roster = Roster(self, random.Random(settings.epoch))
+        self.waits = WaitTable(self.ledger, self.roster.actors)
         self.finished = 0  # since the start, whatever the end
         self.failed = 0
         self.cancelled = 0
@@ -891,6 +893,7 @@ class Exchange(abc.ABC):
     def _remove_manager(
         self, manager: ManagerEntry, reason: str, turn: Turn, *, is_lost: bool
     ) -> None:
+        self.waits.manager_gone(manager.manager_id)
         if self.fleet.managers.pop(manager.manager_id, None) is not None:
             turn.records.append(ManagerRemoved(manager.manager_id))
         self._leave(manager.peer, reason, turn, is_lost=is_lost)

@@ -80,6 +80,7 @@ from actors.messages import (
     Submit,
     TaskId,
     TaskState,
+    Waits,
 )
 
 __all__ = ["Interchange", "InterchangeSettings"]
@@ -459,6 +460,10 @@ class Interchange(Exchange):
                         self._put_back(entry, manager, "handed back", now, turn)
                 self._stop_if_drained(manager, now, turn)
                 self.place(now, turn)
+            case Waits():
+                told = self.waits.told(message, manager.manager_id)
+                if told is not None:
+                    self._send(manager.peer, told, now, turn)
             case ActorsStarted(actors):
                 self.roster.started(actors, manager)
                 self.place(now, turn)

@@ -63,6 +63,7 @@ from actors.messages import (
     BlockId,
     Call,
     CancelTasks,
+    Deadlocked,
     Delta,
     Drain,
     EndActors,
@@ -91,6 +92,8 @@ from actors.messages import (
     TaskId,
     TaskState,
     TaskWaits,
+    Waits,
+    WaitsLong,
     WorkerId,
     WorkerReport,
     Yielded,
@@ -357,6 +360,7 @@ class Manager:
         # {lease: when its worker is killed if it goes on}
         self._kill_at: dict[_LeaseKey, float] = {}
         self.outflow = Outflow()
+        self._long_waits: dict[WorkerId, WaitsLong] = {}  # that are under way
         self._has_timeouts = False  # some task here may run for so long only
         self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
         self._ahead = Prefetch(WINDOW_AHEAD, WINDOW_AHEAD_LIMIT)
@@ -460,6 +464,10 @@ class Manager:
             case WorkerSaid(worker_id, TaskWaits(is_waiting)):
                 if worker_id in self.workers:
                     self._waits(worker_id, now, turn, is_waiting=is_waiting)
+            case WorkerSaid(worker_id, WaitsLong() as said):
+                self._waits_long(worker_id, said, now, turn)
+            case Deadlocked():
+                self._deadlocked(message, turn)
             case WorkerSaid(worker_id, Yielded() as said):
                 self._yielded(worker_id, said, now, turn)
             case WorkerSaid(worker_id, Began(seq)):
@@ -579,6 +587,10 @@ class Manager:
         alive = self.hosts.alive()
         if alive:
             self.membership.send(ActorsStarted(alive), now, turn)
+        for worker_id, wait in self._long_waits.items():
+            told = self._as_waits(worker_id, wait)
+            if told is not None:
+                self.membership.send(told, now, turn)
         if self.outflow and (items := list(self.outflow.untaken())):
             self.membership.send(ItemsYielded(items), now, turn)
         if self.outbox:
@@ -1042,6 +1054,7 @@ class Manager:
         self._finish([self._cancelled_outcome(t, now) for t in cancelled], now, turn)
 
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
+        self._wait_is_over(death.worker_id, now, turn)
         worker = self.workers.pop(death.worker_id)
         self._busy_at = now
         # Its next report tells what has become free.
@@ -1490,6 +1503,43 @@ class Manager:
             self._typed_workers or self._retry_types or self._release_types
         )
 
+    def _waits_long(
+        self, worker_id: WorkerId, said: WaitsLong, now: float, turn: Turn
+    ) -> None:
+        if said.task_ids:
+            self._long_waits[worker_id] = said
+        elif self._long_waits.pop(worker_id, None) is None:
+            return
+        told = self._as_waits(worker_id, said)
+        if told is not None:
+            self.membership.send(told, now, turn)
+
+    def _as_waits(self, worker_id: WorkerId, wait: WaitsLong) -> Waits | None:
+        """Say who waits; None: it has ended."""
+        host, worker = self.hosts.by_worker.get(worker_id), self.workers.get(worker_id)
+        if host is not None:
+            who = host.of.actor_id, host.of.number
+        elif worker is not None and worker.head is not None:
+            who = worker.head.task_id, 0
+        else:
+            return None
+        return Waits(*who, wait.number, wait.task_ids, wait.spare)
+
+    def _deadlocked(self, told: Deadlocked, turn: Turn) -> None:
+        for worker_id, wait in self._long_waits.items():
+            known = self._as_waits(worker_id, wait)
+            if known is not None and (
+                (known.waiter, known.incarnation, known.number)
+                == (told.waiter, told.incarnation, told.number)
+            ):
+                turn.effects.append(TellWorker(worker_id, told))
+
+    def _wait_is_over(self, worker_id: WorkerId, now: float, turn: Turn) -> None:
+        """Take note that a process is about to be gone, with its wait."""
+        wait = self._long_waits.get(worker_id)
+        if wait is not None:
+            self._waits_long(worker_id, WaitsLong(wait.number, [], 0), now, turn)
+
     # Generators
 
     def _yielded(
@@ -1529,6 +1579,7 @@ class Manager:
         self._finish(outcomes, now, turn)
 
     def _actor_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
+        self._wait_is_over(death.worker_id, now, turn)
         host = self.hosts.by_worker[death.worker_id]
         limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
         calls = self.hosts.died(death, limit)

@@ -1,5 +1,6 @@
 """Actors that would wait for each other for ever are told so, and by name."""
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,24 +9,31 @@ import pytest
 import actors
 from actors import ObjectRef
 from actors.errors import DeadlockError, GetTimeoutError
+from tests.endpoints import RunningEndpoint
 from tests.leaks import no_leaks
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def runtime() -> Iterator[None]:
-    actors.init(num_workers=2)
-    yield
-    actors.shutdown()
+@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        actors.init(num_workers=2)
+        yield request.param
+        actors.shutdown()
+        return
+    with RunningEndpoint() as endpoint:
+        actors.init(endpoint.folder)
+        yield request.param
+        actors.shutdown()
 
 
 _links: list[Any] = []
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with no_leaks():
+def nothing_is_left(runtime: str) -> Iterator[None]:
+    with no_leaks() if runtime == "embedded" else contextlib.nullcontext():
         yield
         # They hold handles on each other, in a circle: nobody else would end them.
         while _links:
