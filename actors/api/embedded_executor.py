@@ -147,11 +147,14 @@ class EmbeddedExecutor(Executor):
         retries: how often a task is started again after its worker died; 0: a task
             runs at most once.
         priority: higher goes first.
+        max_tasks_per_child: tasks that a process runs; then another one takes its
+            place. None: any number.
 
     Raises:
         NotSerializable: `initializer` or `initargs` cannot be pickled.
         TypeError: `initializer` is not callable.
-        ValueError: `max_workers` is not positive, or `retries` is negative.
+        ValueError: `max_workers` or `max_tasks_per_child` is not positive, or `retries`
+            is negative.
     """
 
     def __init__(
@@ -163,7 +166,10 @@ class EmbeddedExecutor(Executor):
         initargs: tuple[Any, ...] = (),
         retries: int = 3,
         priority: int = 0,
+        max_tasks_per_child: int | None = None,
     ) -> None:
+        if max_tasks_per_child is not None and max_tasks_per_child < 1:
+            raise ValueError("max_tasks_per_child must be >= 1")
         if address is not None:
             raise TypeError(f"address {address!r}: an EmbeddedExecutor has none")
         if max_workers is not None and max_workers <= 0:
@@ -193,6 +199,7 @@ class EmbeddedExecutor(Executor):
             {},
             max(_MAX_WORKERS, self._max_workers),
             initializer=first,
+            most_tasks=max_tasks_per_child or 0,
         )
         self._begin(self._runtime)
 

@@ -23,6 +23,7 @@ def embed(
     *,
     initializer: tuple[bytes, bytes] | None = None,
     log_to_driver: bool = True,
+    most_tasks: int = 0,
 ) -> "Embedded":
     """Make a runtime of this program; see `Embedded` for the arguments."""
     pool = Pool(None, program=_PROGRAM)
@@ -35,6 +36,7 @@ def embed(
             pool=pool,
             initializer=initializer,
             log_to_driver=log_to_driver,
+            most_tasks=most_tasks,
         )
     except BaseException:
         pool.close()

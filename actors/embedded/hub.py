@@ -21,6 +21,7 @@ import heapq
 import itertools
 import math
 import random
+import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -109,6 +110,7 @@ class Hub:
         chance: for the delays between failed starts.
         folders: of the object store, for workers to find it.
         initializer: a pickled function and arguments, called in each worker first.
+        most_tasks: that a worker is given; then another one takes its place. 0: any.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Hub:
         chance: random.Random,
         folders: bytes = b"",
         initializer: tuple[bytes, bytes] | None = None,
+        most_tasks: int = 0,
     ) -> None:
         self.capacity = capacity
         self.effects: list[Effect] = []
@@ -136,6 +139,7 @@ class Hub:
         self._max_workers = max_workers
         self._folders = folders
         self._initializer = initializer
+        self._most_tasks = most_tasks or sys.maxsize
         self._broken: Settled | None = None  # why no task can run any more
         self._indexes = itertools.count(1)  # of workers
         self._tickets = itertools.count(1)  # of tasks
@@ -262,13 +266,18 @@ class Hub:
                 return
             worker.need = lane.need
             worker.gpus = self.capacity.take(lane.need)
-            self._give(worker, waiting.take(lane, self._share(lane.is_simple)), now)
+            count = min(self._share(lane.is_simple), self._room_at(worker))
+            self._give(worker, waiting.take(lane, count), now)
 
     def _share(self, is_simple: bool) -> int:
         """How many tasks an idle worker gets: short ones come several at a time."""
         if not is_simple:
             return 1
         return min(1 + self._depth.depth, self._part())
+
+    def _room_at(self, worker: HubWorker) -> int:
+        """How many more tasks a worker may be given."""
+        return self._most_tasks + 1 - worker.next_seq
 
     def _part(self) -> int:
         return -(-self.waiting.count // max(1, min(len(self.workers), 64)))
@@ -294,7 +303,7 @@ class Hub:
             if not lane.is_simple:
                 break
             for worker in workers:
-                room = 1 + depth - len(worker.backlog)
+                room = min(1 + depth - len(worker.backlog), self._room_at(worker))
                 if room > 0 and self.waiting.count:
                     count = min(room, self._part())
                     self._give(worker, self.waiting.take(lane, count), now)
@@ -539,8 +548,18 @@ class Hub:
         worker.head_since = math.inf
         worker.idle_since = now
         self._free(worker)
-        if not worker.is_stopping and not worker.is_killed:
+        if worker.next_seq > self._most_tasks and not worker.is_killed:
+            self._replace(worker, now)
+        elif not worker.is_stopping and not worker.is_killed:
             self.idle[worker.worker_id] = worker
+
+    def _replace(self, worker: HubWorker, now: float) -> None:
+        """Let another one take a worker's place."""
+        if not worker.is_stopping:
+            worker.is_stopping = True
+            self.effects.append(StopWorker(worker.worker_id))
+            if len(self.workers) - self._stopping() < self._usual_workers:
+                self._start_worker(now)
 
     def _free(self, worker: HubWorker) -> None:
         if worker.need is not None:

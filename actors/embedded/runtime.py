@@ -164,6 +164,7 @@ class Embedded:
         pool: Pool | None = None,
         initializer: tuple[bytes, bytes] | None = None,
         log_to_driver: bool = True,
+        most_tasks: int = 0,
     ) -> None:
         self._capacity = Capacity({CPU: num_workers, **resources})
         self._store = Store()
@@ -174,6 +175,7 @@ class Embedded:
             random.Random(),
             _encode(self._store.folders),
             initializer,
+            most_tasks,
         )
         self._requests = Requests(self._hub)
         self._directory = Directory(self._hub, random.Random(), self.wake)

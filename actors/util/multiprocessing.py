@@ -8,6 +8,7 @@ tasks, where the standard pool waits for ever.
 import collections
 import functools
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from multiprocessing import TimeoutError as PoolTimeoutError
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from actors.address import ADDRESS_VARIABLE
 from actors.api.executors import Executor
 from actors.errors import ConfigError
 from actors.logic.chunks import run_chunk
@@ -123,13 +125,14 @@ class Pool:
         processes: how many; default: as many as processors that we may use.
         initializer: called in each worker first.
         initargs: its arguments.
-        maxtasksperchild: None: workers are not replaced.
+        maxtasksperchild: tasks, or chunks of them, after which a process is replaced;
+            None: none is.
         context: the standard pool's, and without effect.
         ray_address: of an endpoint; None: ACTORS_ADDRESS, or else here.
 
     Raises:
-        ConfigError: `maxtasksperchild` is given.
-        ValueError: `processes` is not positive.
+        ConfigError: `maxtasksperchild` is given for an endpoint.
+        ValueError: `processes` or `maxtasksperchild` is not positive.
     """
 
     def __init__(
@@ -141,11 +144,16 @@ class Pool:
         context: object = None,
         ray_address: str | None = None,
     ) -> None:
+        options: dict[str, Any] = {}
         if maxtasksperchild is not None:
-            raise ConfigError(
-                f"maxtasksperchild {maxtasksperchild} must be None: workers live as "
-                "long as the pool"
-            )
+            if ray_address or os.environ.get(ADDRESS_VARIABLE):
+                raise ConfigError(
+                    f"maxtasksperchild {maxtasksperchild} must be None on an endpoint: "
+                    "set max_tasks_per_worker in [workers] of its endpoint.toml"
+                )
+            if maxtasksperchild < 1:
+                raise ValueError("maxtasksperchild must be a positive int or None")
+            options["max_tasks_per_child"] = maxtasksperchild
         if processes is not None and processes < 1:
             raise ValueError("Number of processes must be at least 1")
         if initializer is not None and not callable(initializer):
@@ -157,6 +165,7 @@ class Pool:
             initializer=initializer,
             initargs=tuple(initargs),
             retries=0,
+            **options,
         )
         self._processes: int = self._executor._max_workers  # type: ignore[attr-defined]  # noqa: SLF001
         self._is_closed = False

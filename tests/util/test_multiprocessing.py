@@ -32,6 +32,10 @@ def pool(make: Callable[..., AnyPool]) -> Iterator[AnyPool]:
     made.join()
 
 
+def pid_of(_: int) -> int:
+    return os.getpid()
+
+
 def square(x: int) -> int:
     return x * x
 
@@ -165,8 +169,22 @@ def test_a_worker_that_dies_fails_its_call() -> None:
         assert pool.apply(square, (3,)) == 9
 
 
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_process_runs_no_more_tasks_than_it_may(
+    make: Callable[..., AnyPool], limit: int
+) -> None:
+    with make(2, maxtasksperchild=limit) as pool:
+        pids = pool.map(pid_of, range(20), chunksize=1)
+    assert max(map(pids.count, pids)) <= limit
+    assert len(pids) == 20
+
+
 def test_what_it_does_not_do_is_told() -> None:
-    with pytest.raises(ConfigError, match="maxtasksperchild 5 must be None"):
-        Pool(1, maxtasksperchild=5)
+    with pytest.raises(
+        ConfigError, match="5 must be None on an endpoint: set max_task"
+    ):
+        Pool(1, maxtasksperchild=5, ray_address="lab")
+    with pytest.raises(ValueError, match="must be a positive int or None"):
+        Pool(1, maxtasksperchild=0)
     with pytest.raises(ValueError, match="at least 1"):
         Pool(0)
