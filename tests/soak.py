@@ -40,7 +40,7 @@ __all__ = ["Verdict", "soak"]
 # seconds.
 UNDER_WAY = 400
 LONGEST = 0.05
-LONG_SHARE = 0.2
+LONG_SHARE = 0.05
 # Tasks of the client that is killed, per second of trouble: it has some left to do
 # until the end.
 KEYED_RATE = 30
@@ -295,8 +295,8 @@ class Verdict:
         return not self.wrong and not self.doubled
 
 
-def soak(seconds: float, seed: int) -> Verdict:
-    """Run the trial for so many seconds, and until what is under way has ended."""
+def soak(seconds: float, seed: int, least_tasks: int = 0) -> Verdict:
+    """Run the trial for so many seconds and tasks, and until none is under way."""
     chance = random.Random(seed)
     with RunningEndpoint(
         blocks={"init_blocks": 2, "min_blocks": 2, "max_blocks": 2},
@@ -309,7 +309,7 @@ def soak(seconds: float, seed: int) -> Verdict:
         executor = endpoint.executor(retries=1000)
         flow, trouble = Flow(executor, chance), Trouble(endpoint, client, chance)
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while time.monotonic() < until or flow.done < least_tasks:
             flow.submit()
             trouble.make()
             flow.look()
