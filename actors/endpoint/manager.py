@@ -1628,9 +1628,11 @@ class Manager:
     ) -> Outcome:
         state = TaskState.SUCCESS if ran.is_success else TaskState.FAILED
         payload, failure = ran.payload, ran.failure
-        is_spoilt = task.streams_from >= 0 and self.outflow.is_spoilt(task.task_id)
-        if is_spoilt or len(payload) > limit > 0:
-            what = "an item" if is_spoilt else f"result of {len(payload)} bytes"
+        if len(payload) > limit > 0 or (
+            task.streams_from >= 0 and self.outflow.is_spoilt(task.task_id)
+        ):
+            is_item = task.streams_from >= 0
+            what = "an item" if is_item else f"result of {len(payload)} bytes"
             failure = Failure(
                 FailureKind.TOO_LARGE,
                 f"{what} exceeds the endpoint's "

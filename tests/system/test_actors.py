@@ -5,6 +5,7 @@ What they had in memory goes with their process alone.
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,6 +55,24 @@ def test_an_actor_and_its_calls_outlive_the_interchange(
         refs += [counter.add.remote() for _ in range(50)]
         assert actors.get(refs[-1], timeout=60) == len(refs) + 1
     assert actors.get(refs) == list(range(2, 302))
+
+
+@actors.remote
+def count_slowly(count: int) -> Iterator[int]:
+    for number in range(count):
+        yield number
+        time.sleep(0.005)
+
+
+def test_a_generators_items_come_once_though_the_interchange_dies(
+    running: RunningEndpoint,
+) -> None:
+    got = []
+    for ref in count_slowly.remote(200):
+        got.append(actors.get(ref))
+        if got[-1] in (40, 120):
+            os.kill(running.pid("interchange"), signal.SIGKILL)
+    assert got == list(range(200))
 
 
 def test_a_detached_actor_is_found_by_a_later_program(running: RunningEndpoint) -> None:
