@@ -210,7 +210,8 @@ class Exchange(abc.ABC):
         accepted = fresh[:room]
         for_actors: list[Task] = []
         nowhere: list[tuple[Task, Failure]] = []
-        if any(t.actor is not None or t.needs is not None for t in accepted):
+        # For every task there is; `any` takes twice as long.
+        if [t for t in accepted if t.actor is not None or t.needs is not None]:
             # Who says an id twice means the first.
             accepted = list({t.task_id: t for t in reversed(accepted)}.values())[::-1]
             for_actors = [t for t in accepted if t.actor is not None]
@@ -569,7 +570,6 @@ class Exchange(abc.ABC):
             )
             if not leases:
                 continue
-            manager.leases.update((entry.task.task_id, entry) for entry in leases)
             self._hand_over(leases, manager, now, turn)
             if not backlog:
                 return
@@ -603,29 +603,24 @@ class Exchange(abc.ABC):
     def _hand_over(
         self, leases: Sequence[Entry], manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
+        held = manager.leases
         tasks: list[Leased] = []
         last_starts: list[Leased] = []
         ids: list[TaskId] = []
         for entry in leases:
             task = entry.task
             task_id = task.task_id
+            held[task_id] = entry
             ids.append(task_id)
-            streams_from = task.streams_from
-            if streams_from >= 0:
-                streams_from = self.streams.known(task)
-            leased = Leased(
-                task_id,
-                entry.attempt,
-                task.function,
-                task.arguments,
-                task.timeout,
-                task.needs.worker_type if task.needs else "",
-                streams_from,
-                task.needs.amounts if task.needs else None,
-            )
+            if task.needs is None and task.streams_from < 0:
+                leased = Leased(
+                    task_id, entry.attempt, task.function, task.arguments, task.timeout
+                )
+            else:
+                leased = self._leased(entry)
             # What may not be started again must not be forgotten to have been started;
             # nor the items that it will not yield again.
-            is_last = entry.lost_starts >= task.retries or streams_from > 0
+            is_last = entry.lost_starts >= task.retries or leased.streams_from > 0
             (last_starts if is_last else tasks).append(leased)
         at = now + self.settings.wall_offset
         turn.records.append(TasksLeased(manager.manager_id, at, ids))
@@ -634,6 +629,20 @@ class Exchange(abc.ABC):
             self._send_eagerly(manager.peer, Lease(tasks), now, turn)
         if last_starts:
             self._promise(manager.peer, Lease(last_starts), turn)
+
+    def _leased(self, entry: Entry) -> Leased:
+        """Say all that there may be to say of a task."""
+        task, needs = entry.task, entry.task.needs
+        return Leased(
+            task.task_id,
+            entry.attempt,
+            task.function,
+            task.arguments,
+            task.timeout,
+            needs.worker_type if needs else "",
+            self.streams.known(task) if task.streams_from >= 0 else -1,
+            needs.amounts if needs else None,
+        )
 
     def _finished(
         self, outcomes: list[Outcome], manager: ManagerEntry, now: float, turn: Turn

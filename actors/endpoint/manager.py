@@ -424,11 +424,12 @@ class Manager:
             case AckEnded(actors):
                 self.hosts.acknowledged(actors)
             case AckFinished(outcomes):
+                outbox, streams = self.outbox, bool(self.outflow)
                 for ack in outcomes:
-                    kept = self.outbox.get(ack.task_id)
+                    kept = outbox.get(ack.task_id)
                     if kept is not None and kept.attempt == ack.attempt:
-                        del self.outbox[ack.task_id]
-                        if self.outflow:
+                        del outbox[ack.task_id]
+                        if streams:
                             self.outflow.end(ack.task_id, ack.attempt)
             case ItemsTaken(marks):
                 self.outflow.taken(marks, turn.effects)
