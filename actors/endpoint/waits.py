@@ -53,7 +53,7 @@ class WaitTable:
             return None
         wait = self._waits[key] = _Wait(manager_id, told)
         ways = self._ways(wait, _Search(key))
-        if len(ways) <= told.spare:
+        if not ways or len(ways) <= told.spare:
             return None
         text = "Waiting would never end: " + " waits for ".join(
             [self._title(key), *ways[0]]
