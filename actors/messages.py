@@ -129,6 +129,10 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
         return self.needs is not None and self.needs.amounts is not None
 
 
+# What a block is of whose workers are plain for good, where "" stands for any type.
+PLAIN_TYPE = "plain"
+
+
 class Needs(Struct, frozen=True, array_like=True, gc=False):
     """What a task asks of where it runs; tasks that ask for the same wait together."""
 
@@ -298,7 +302,7 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     is_within: bool = False  # a client: one of the endpoint's own workers
     # A manager: seconds until its block ends; None: nobody knows.
     time_left: float | None = None
-    # A manager: the only type of workers that its block has; "": any.
+    # A manager: the only type of workers that its block has, or PLAIN_TYPE; "": any.
     worker_type: str = ""
     resources: list["Amount"] = []  # that a manager's node has besides processors
 
@@ -634,7 +638,7 @@ class Block(Struct, frozen=True, array_like=True, gc=False):
     message: str = ""  # why it ended, as the batch system says
     stderr_tail: str = ""
     launch_id: str = ""  # the order that it belongs to
-    worker_type: str = ""  # of all its workers; "": any
+    worker_type: str = ""  # of all its workers, or PLAIN_TYPE; "": any
 
 
 class BlocksReported(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -648,7 +652,7 @@ class LaunchBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
     launch_id: str  # the same order twice launches once
     count: int
     reason: str
-    worker_type: str = ""  # of all workers of the blocks; "": any
+    worker_type: str = ""  # of all workers of the blocks, or PLAIN_TYPE; "": any
 
 
 class CancelBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -804,13 +808,13 @@ class BlockLoad(Struct, frozen=True, array_like=True, gc=False):
     leases: int
     idle: float  # seconds without a lease; 0 when busy
     is_held: bool
-    worker_type: str = ""  # the only one that its managers take; "": any
+    worker_type: str = ""  # the only one that its managers take, or PLAIN_TYPE; "": any
 
 
 class TypeLoad(Struct, frozen=True, array_like=True, gc=False):
     """Tasks that ask for one worker type."""
 
-    worker_type: str
+    worker_type: str  # or PLAIN_TYPE, of those that ask for none
     waiting: int
     leased: int
 

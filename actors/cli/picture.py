@@ -95,20 +95,33 @@ def _draw_blocks(blocks: list[BlockPicture], columns: int) -> list[str]:
     shown = [b for b in blocks if b not in ended] + ended[-_ENDED_SHOWN:]
     if not shown:
         return ["no blocks"]
+    # Many endpoints know of no end, and have no types.
+    has_ends = any(block.time_left is not None for block in shown)
+    has_types = any(block.worker_type for block in shown)
     rows = [
-        ["BLOCK", "STATE", "MANAGERS", "TASKS", "JOB"],
+        [
+            "BLOCK",
+            "STATE",
+            "MANAGERS",
+            "TASKS",
+            *(["WALLTIME LEFT"] if has_ends else []),
+            *(["TYPE"] if has_types else []),
+            "JOB",
+        ],
         *(
             [
                 block.block_id,
                 _block_state(block),
                 str(block.managers),
                 str(block.leases),
+                *([_time_left(block.time_left)] if has_ends else []),
+                *([block.worker_type or "any"] if has_types else []),
                 block.job_id,
             ]
             for block in shown
         ),
     ]
-    table = _table(rows, columns, right=(2, 3))
+    table = _table(rows, columns, right=(2, 3, 4) if has_ends else (2, 3))
     lines = table[:1]
     for block, line in zip(shown, table[1:], strict=True):
         lines.append(line)
@@ -116,6 +129,10 @@ def _draw_blocks(blocks: list[BlockPicture], columns: int) -> list[str]:
     if len(ended) > _ENDED_SHOWN:
         lines.append(f"and {len(ended) - _ENDED_SHOWN} that ended before; see --json")
     return lines
+
+
+def _time_left(seconds: float | None) -> str:
+    return "-" if seconds is None else duration(seconds)
 
 
 def _block_state(block: BlockPicture) -> str:
@@ -149,6 +166,10 @@ def _draw_manager(manager: ManagerPicture, columns: int) -> list[str]:
         f"{manager.state}, {count(manager.leases, 'task')}, "
         f"{count(manager.slots, 'worker')}{silence}"
     )
+    if manager.time_left is not None:
+        head += f", walltime left {duration(manager.time_left)}"
+    for slots in manager.types:
+        head += f", {slots.total} of type {slots.worker_type} ({slots.free} free)"
     rows = [
         ["  WORKER", "PID", "MEMORY", "CPU", "RUNS"],
         *(

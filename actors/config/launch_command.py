@@ -19,6 +19,8 @@ from actors.messages import BlockId
 
 __all__ = ["bind_launch", "expand_launch", "find_launch_problems"]
 
+# As `actors.endpoint.lifetime` reads it.
+_BEGUN = "export ACTORS_BLOCK_BEGAN=$(date +%s)\n"
 _START_FIELDS = ("python", "endpoint_dir", "name")
 _LAUNCH_FIELDS = ("block_id", "node")
 # The looks behind and ahead leave `${NAME}` and three braces in a row alone.
@@ -51,7 +53,11 @@ def expand_launch(config: EndpointConfig, paths: EndpointPaths, python: str) -> 
         end = match.end()
     parts.append(_literal(command[end:]))
     init = config.workers.init
-    return (_literal(init.rstrip("\n")) + "\n" if init else "") + "".join(parts)
+    if not init:
+        return "".join(parts)
+    # What it does takes time of the block's life, before the manager can count.
+    begun = _BEGUN if config.blocks.walltime is not None else ""
+    return begun + _literal(init.rstrip("\n")) + "\n" + "".join(parts)
 
 
 def bind_launch(template: str, block_id: BlockId, node: int) -> str:

@@ -23,6 +23,7 @@ __all__ = [
     "LimitsConfig",
     "LogConfig",
     "MetricsConfig",
+    "PlacementConfig",
     "ResultsConfig",
     "StrategyConfig",
     "TransportConfig",
@@ -399,6 +400,35 @@ class StrategyConfig(_Section, frozen=True, kw_only=True):
     ] = 30.0
 
 
+class PlacementConfig(_Section, frozen=True, kw_only=True):
+    """Which manager gets a task. Tasks go by priority, then in order of coming."""
+
+    selector: Annotated[
+        Literal["fill_first", "random", "deadline"],
+        _says(
+            '"fill_first": the busiest that has room, so that idle blocks can end; '
+            '"random": any; "deadline": the one whose block ends first, of those in '
+            "which the task fits"
+        ),
+    ] = "fill_first"
+    scheduler_mode: Annotated[
+        Literal["soft", "hard"],
+        _says(
+            'With worker types: "soft": slots are shared out among types as the queue '
+            'asks; "hard": all workers of a block are of one type for good, and blocks '
+            "are started and ended by type"
+        ),
+    ] = "soft"
+    end_margin: Annotated[
+        float,
+        _duration(
+            "Seconds before its end from which on a block gets no tasks and drains; "
+            "at most a tenth of [blocks] walltime. A task with a walltime is placed "
+            "where it ends before that"
+        ),
+    ] = 10.0
+
+
 class ResultsConfig(_Section, frozen=True, kw_only=True):
     """What happens to results whose client is away."""
 
@@ -490,6 +520,7 @@ class EndpointConfig(_Section, frozen=True, kw_only=True):
     blocks: BlocksConfig = BlocksConfig()
     workers: WorkersConfig = WorkersConfig()
     strategy: StrategyConfig = StrategyConfig()
+    placement: PlacementConfig = PlacementConfig()
     results: ResultsConfig = ResultsConfig()
     limits: LimitsConfig = LimitsConfig()
     journal: JournalConfig = JournalConfig()

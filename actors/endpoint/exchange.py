@@ -17,7 +17,7 @@ result already, or the task runs once more.
 import abc
 import math
 import random
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -28,11 +28,12 @@ from actors.endpoint.roster import Roster
 from actors.endpoint.waits import WaitTable
 from actors.logic.block_errors import BadState, BlockErrors
 from actors.logic.clients import ClientEntry
-from actors.logic.fleet import Fleet, ManagerEntry, need_of
+from actors.logic.fleet import Fleet, ManagerEntry, need_of, ordering
 from actors.logic.item_streams import ALL_ITEMS, ItemStream, ItemStreams
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.liveness import Tempo
 from actors.logic.matching import Matching
+from actors.logic.placement import Placement, PlacementRules
 from actors.logic.records import (
     ClientForgotten,
     ItemsKept,
@@ -91,6 +92,9 @@ _FAILED_TOGETHER = 500
 # What tasks wait for is said so often, for so many needs. Chosen: for people.
 TELL_WAIT_PERIOD = 60.0
 _MOST_TOLD = 1000
+# Blocks in a row that come up with less time left than a task needs, until it is told
+# so. Chosen: as many as must fail for a bad state.
+_OFFERS_KEPT = 3
 # Failures that cost an infrastructure attempt instead of ending the task.
 _INFRASTRUCTURE = frozenset(
     {
@@ -117,9 +121,9 @@ class InterchangeSettings:
         max_unread_bytes: of results that a client has not acknowledged; beyond it none
             of its tasks is started, and none taken.
         wall_offset: seconds since 1970 = now + wall_offset.
-        worker_types: names that tasks may ask for.
         node: {name: amount} of what a node has to run tasks with; CPU may be missing:
             then nodes have as many as they have.
+        placement: the operator's rules of it.
     """
 
     name: str
@@ -131,8 +135,8 @@ class InterchangeSettings:
     max_queued_tasks: int = 1_000_000
     max_unread_bytes: int = 1 << 30
     wall_offset: float = 0.0
-    worker_types: frozenset[str] = frozenset()
     node: Mapping[str, float] = field(default_factory=dict)
+    placement: PlacementRules = PlacementRules()
 
 
 class Exchange(abc.ABC):
@@ -141,7 +145,12 @@ class Exchange(abc.ABC):
     def __init__(self, settings: InterchangeSettings) -> None:
         self.settings = settings
         self.ledger = Ledger(settings.wall_offset)
-        self.fleet = Fleet()
+        # Chance that needs no secret: what is random is to be spread, not hidden.
+        chance = random.Random(settings.epoch)
+        self.fleet = Fleet(ordering(settings.placement.selector, chance))
+        self.placement = Placement(settings.placement, self.ledger, self.fleet)
+        # Seconds that the last blocks which came up had for tasks
+        self._offers: deque[float] = deque(maxlen=_OFFERS_KEPT)
         self.block_errors = BlockErrors()
         self.clients: dict[ClientId, ClientEntry] = {}
         self.streams = ItemStreams(settings.max_unread_bytes)
@@ -227,7 +236,9 @@ class Exchange(abc.ABC):
         if for_actors:
             self.roster.take(for_actors, client, now, turn)
         for task, failure in nowhere:
-            self._refuse_tasks([task], failure, client, now, turn)
+            # An id may stand there twice.
+            if task.task_id not in entries and task.task_id not in done:
+                self._refuse_tasks([task], failure, client, now, turn)
         if len(fresh) > room:
             failure = Failure(
                 FailureKind.REFUSED,
@@ -241,24 +252,22 @@ class Exchange(abc.ABC):
         self, tasks: Iterable[Task]
     ) -> tuple[list[Task], list[tuple[Task, Failure]]]:
         """Tell what can run here from what nobody here will ever run, and why."""
-        types = self.settings.worker_types
         suited: list[Task] = []
         nowhere: list[tuple[Task, Failure]] = []
         verdicts: dict[Needs, Failure | None] = {}
         for task in tasks:
-            worker_type = task.needs.worker_type if task.needs else ""
-            failure = None
-            if worker_type and worker_type not in types:
-                failure = no_such_type(worker_type, types)
-            elif task.needs is not None and task.asks:
-                if task.needs not in verdicts:
-                    need = need_of(task.needs)
-                    verdicts[task.needs] = self.impossible(task.name, need)
-                failure = verdicts[task.needs]
-            if failure is None:
+            if task.needs is None:
                 suited.append(task)
-            else:
+                continue
+            if task.needs not in verdicts:
+                verdicts[task.needs] = self._objection_to(task.needs, task.name)
+            failure = verdicts[task.needs]
+            if failure is not None:
                 nowhere.append((task, failure))
+            elif task.needs == Needs():
+                suited.append(msgspec.structs.replace(task, needs=None))
+            else:
+                suited.append(task)
         return suited, nowhere
 
     def impossible(self, name: str, need: Need) -> Failure | None:
@@ -279,6 +288,43 @@ class Exchange(abc.ABC):
             f"{node.total().get(lack, 0):g} {lack}: ask for less, or give nodes more "
             "([workers] of endpoint.toml)",
         )
+
+    def _objection_to(self, needs: Needs, name: str) -> Failure | None:
+        """Say why nothing that this endpoint starts can have such a task.
+
+        Args:
+            needs: of the task.
+            name: of the task, for people.
+        """
+        rules, walltime = self.settings.placement, needs.walltime
+        if needs.worker_type and needs.worker_type not in rules.worker_types:
+            return no_such_type(needs.worker_type, rules.worker_types)
+        if not 0 <= walltime <= rules.longest:
+            return Failure(
+                FailureKind.REFUSED,
+                f"walltime {walltime:g} s fits in no block: tasks may have "
+                f"{rules.longest:g} s of a block's life of {rules.walltime:g} s "
+                "([blocks] walltime and [placement] end_margin in endpoint.toml): ask "
+                "for less, or raise that",
+            )
+        is_known = len(self._offers) == _OFFERS_KEPT
+        if walltime and is_known and walltime > max(self._offers):
+            return Failure(
+                FailureKind.REFUSED,
+                f"walltime {walltime:g} s fits in no block: the last "
+                f"{_OFFERS_KEPT} had at most {max(self._offers):g} s for tasks when "
+                "they came up: ask for less, or raise [blocks] walltime in "
+                "endpoint.toml",
+            )
+        return None if needs.amounts is None else self.impossible(name, need_of(needs))
+
+    def _refuse_unsuited(self, now: float, turn: Turn) -> None:
+        """Let tasks fail that wait for what there will never be, as is known now."""
+        for entry in [*self.ledger.demanding, *self.ledger.lanes]:
+            needs = entry.task.needs
+            failure = self._objection_to(needs, entry.task.name) if needs else None
+            if failure is not None:
+                self._end(entry, TaskState.FAILED, failure, now, turn)
 
     def _put_off(
         self, tasks: list[Task], fresh: list[Task], client: ClientEntry, turn: Turn
@@ -349,7 +395,7 @@ class Exchange(abc.ABC):
             if client.is_held_back:
                 client.is_held_back = False
                 self.ledger.let_go(client.client_id)
-        for entry in [*self.ledger.backlog, *self.ledger.lanes]:
+        for entry in list(self.ledger.those_waiting):
             outcome = self.ledger.finish(entry, TaskState.FAILED, now, failure=failure)
             by_client[entry.client_id].append(outcome)
         for client_id, outcomes in by_client.items():
@@ -511,13 +557,12 @@ class Exchange(abc.ABC):
             client.is_held_back = False
             self.ledger.let_go(client.client_id)
         self.roster.client_gone(client, now, turn)
-        if client.unfinished:
-            mine = [
-                task_id
-                for task_id, entry in self.ledger.entries.items()
-                if entry.client_id == client.client_id
-            ]
-            self.cancel(mine, now, turn, client=client)
+        mine = [
+            task_id
+            for task_id, entry in self.ledger.entries.items()
+            if entry.client_id == client.client_id
+        ]
+        self.cancel(mine, now, turn, client=client)
         self._drop_if_empty(client)
 
     def _drop_if_empty(self, client: ClientEntry) -> None:
@@ -552,13 +597,19 @@ class Exchange(abc.ABC):
             is_roomier or ledger.lanes.is_news or self._waits_for_others
         ):
             self._place_asking(now, turn)
-        if ledger.backlog:
+        if ledger.backlog or ledger.demanding:
             self._place_plain(now, turn, only)
             if ledger.lanes and not ledger.backlog:
                 # Whose turn was after theirs.
                 self._place_asking(now, turn)
 
     def _place_plain(self, now: float, turn: Turn, only: ManagerEntry | None) -> None:
+        if not self.placement.is_simple:
+            for manager, entries in self.placement.deal(now, only):
+                for entry in entries:
+                    manager.hold(entry)
+                self._hand_over(entries, manager, now, turn)
+            return
         backlog = self.ledger.backlog
         for manager, count in self.fleet.shares(lambda: len(backlog), only):
             leases = self.ledger.lease(
@@ -582,9 +633,13 @@ class Exchange(abc.ABC):
         def tell(entry: Entry, need: Need) -> None:
             self.tell_wait(entry.task.name, need, now, turn)
 
-        matching = Matching(self.ledger, self.fleet, tell)
+        suits = self.placement.suits
+        matching = Matching(
+            self.ledger, self.fleet, tell, lambda m, n: suits(m, n, now)
+        )
         for manager, entry in matching.matches():
-            self.ledger.lease_asking(entry, manager.manager_id, now)
+            self.ledger.lease_one(entry, manager.manager_id, now)
+            self.placement.settle(manager, entry)
             manager.hold(entry)
             leases.setdefault(manager.manager_id, []).append(entry)
         self._waits_for_others = matching.waits_for_others
@@ -866,6 +921,10 @@ class Exchange(abc.ABC):
     ) -> None:
         """Give up a manager: what it had is started again elsewhere, or fails."""
         where = f"manager {manager.manager_id} on {manager.host or 'an unnamed host'}"
+        if now >= manager.drain_at:
+            where += (
+                f", whose block {manager.block_id} had come to the end of its time,"
+            )
         failure = Failure(
             FailureKind.MANAGER_LOST,
             f"{where} was lost while it held the task, which may have run",
@@ -905,6 +964,7 @@ class Exchange(abc.ABC):
         self.waits.manager_gone(manager.manager_id)
         if self.fleet.managers.pop(manager.manager_id, None) is not None:
             turn.records.append(ManagerRemoved(manager.manager_id))
+        self.fleet.laid_out.discard(manager.manager_id)
         self._leave(manager.peer, reason, turn, is_lost=is_lost)
         self._load_changed = True
 

@@ -8,6 +8,7 @@ tasks stands in `exchange`.
 import hmac
 import math
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Any
 
 from actors.endpoint.exchange import Exchange, InterchangeSettings
@@ -37,6 +38,7 @@ from actors.logic.turn import (
     Turn,
 )
 from actors.messages import (
+    PLAIN_TYPE,
     PROTOCOL,
     AckResults,
     ActorEnded,
@@ -95,9 +97,6 @@ RETURN_GRACE = 10.0
 # How long handles of a client that is away keep actors alive. Chosen: a client gives
 # an endpoint that is away up after the same time.
 HANDLES_GRACE = 30.0
-# How long a client that has no tasks or results here, and left without a word, is
-# listed. Chosen: an operator sees who was there just now.
-EMPTY_GRACE = 30.0
 # Longer than any name that we make; what a stranger calls itself goes into the log.
 _NAME_CHARACTERS = 200
 # Kinds that run Python code of the same pickles; the others exchange messages only.
@@ -121,6 +120,7 @@ class Interchange(Exchange):
         self._liveness = Liveness(settings.tempo)
         self._steering = Steering(self)
         self._load_told_at = -math.inf
+        self._has_restored = False  # and not looked at what was restored
 
     @property
     def name(self) -> str:
@@ -147,6 +147,7 @@ class Interchange(Exchange):
         for record in records:
             restoration.apply(record)
         restoration.finish(now)
+        self._has_restored = True
         for client in self.clients.values():
             client.recount()
             if client.unread_bytes > self.settings.max_unread_bytes:
@@ -287,6 +288,7 @@ class Interchange(Exchange):
         manager.is_connected = True
         # One that an earlier interchange knew is known by its places only.
         manager.equip(hello.resources)
+        self._note_surroundings(manager, hello, now, turn)
         kept = self.roster.manager_admitted(manager, hello.actors, turn)
         self.roster.look_again()
         # What it says of an earlier try of a call is no word on the present one.
@@ -334,6 +336,26 @@ class Interchange(Exchange):
             self._send(manager.peer, Drain(), now, turn)
             self._stop_if_drained(manager, now, turn)
         self.place(now, turn)
+
+    def _note_surroundings(
+        self, manager: ManagerEntry, hello: Hello, now: float, turn: Turn
+    ) -> None:
+        """Note what a manager's block is like: how long it lives, and its type."""
+        fleet, rules, left = self.fleet, self.settings.placement, hello.time_left
+        is_first = len(fleet.of_block(manager.block_id)) == 1
+        is_fresh = manager.ends_at == math.inf and is_first
+        if left is not None:
+            # Not max(): what was told may be no number.
+            left = left if left > 0 else 0.0
+            life = left if rules.walltime == math.inf else rules.walltime
+            fleet.end_at(manager, now + left, rules.margin(life))
+        if hello.worker_type and rules.is_hard:
+            told = "" if hello.worker_type == PLAIN_TYPE else hello.worker_type
+            fleet.types.setdefault(manager.block_id, told)
+        fleet.keep_type(manager)
+        if is_fresh:
+            self._offers.append(manager.drain_at - now)
+            self._refuse_unsuited(now, turn)
 
     def _admit_client(self, hello: Hello, now: float, turn: Turn) -> None:
         client_id = ClientId(hello.member_id)
@@ -443,9 +465,10 @@ class Interchange(Exchange):
                 self._finished(outcomes, manager, now, turn)
             case ItemsYielded(items):
                 self._items_yielded(items, manager, now, turn)
-            case Report(window, deltas, workers, is_draining, resting=resting):
+            case Report(window, deltas, workers, is_draining, types, resting=resting):
                 manager.window = max(0, window)
-                manager.workers, manager.processes = workers, message.actors
+                manager.workers, manager.types = workers, types
+                manager.processes = message.actors
                 if resting or manager.resting:
                     manager.note_resting(resting)
                 if is_draining:
@@ -530,6 +553,15 @@ class Interchange(Exchange):
         if now >= self.roster.wake_at:
             self.roster.tick(now, turn)
             self.place(now, turn)
+        if self._has_restored:
+            # The operator may have changed what there is.
+            self._has_restored = False
+            self._refuse_unsuited(now, turn)
+        if now >= self.fleet.drain_at:
+            self._drain_ending(now, turn)
+        if now >= self._place_at:
+            self.placement.tick(now)
+            self.place(now, turn)
         if self._load_changed or now >= self._load_told_at + LOAD_PERIOD:
             self._tell_load(now, turn)
         return turn
@@ -540,7 +572,21 @@ class Interchange(Exchange):
             LOAD_PERIOD_MIN if self._load_changed else LOAD_PERIOD
         )
         forget_at = min(map(self._forget_at, self.clients.values()), default=math.inf)
-        return min(load_at, forget_at, self.roster.wake_at, self._liveness.wake_at())
+        return min(
+            load_at,
+            forget_at,
+            self.roster.wake_at,
+            self._liveness.wake_at(),
+            self.fleet.drain_at,
+            self._place_at,
+            self.started_at if self._has_restored else math.inf,
+        )
+
+    @property
+    def _place_at(self) -> float:
+        """When to place tasks without being told of anything."""
+        is_idle = self.fleet.is_quiesced or self.is_ending
+        return math.inf if is_idle else self.placement.wake_at
 
     def _forget_at(self, client: ClientEntry) -> float:
         if client.is_leaving:
@@ -550,9 +596,6 @@ class Interchange(Exchange):
             return client.gone_at + self.settings.tempo.reconnect_grace
         if client.held_actors:
             return client.gone_at + HANDLES_GRACE
-        if not client.unfinished and not client.unacknowledged:
-            # It left nothing behind: when it comes back it may as well be new.
-            return client.gone_at + EMPTY_GRACE
         return client.gone_at + self.settings.keep_results
 
     # Blocks
@@ -577,6 +620,18 @@ class Interchange(Exchange):
         self._load_changed = True
         self.note_steering(turn)
         return held
+
+    def _drain_ending(self, now: float, turn: Turn) -> None:
+        """Give blocks nothing more that are about to end, and let others take over."""
+        ending = self.fleet.take_ending(now)
+        if not ending:
+            return
+        held = self.retire(ending, now, turn, if_busy=True)
+        for strategy in self.services("strategy"):
+            self._send(strategy, self.blocks_held(held), now, turn)
+        for block_id in held:
+            text = f"block {block_id} drains: its time ends soon"
+            turn.events.append(Notice("info", text))
 
     def _blocks_reported(self, blocks: list[Block], now: float, turn: Turn) -> None:
         errors, has_failed = self.block_errors, False
@@ -603,6 +658,7 @@ class Interchange(Exchange):
         for block_id in [b for b in self.blocks if b not in reported]:
             # Either it ended long ago, or its end was seen by a provider that crashed.
             gone = self.blocks.pop(block_id)
+            self.fleet.types.pop(block_id, None)
             if block_id in self.fleet.retired:
                 self.fleet.retired.remove(block_id)
                 self.note_steering(turn)
@@ -744,6 +800,8 @@ class Interchange(Exchange):
                 self.finished,
                 self.fleet.loads(now),
                 self.fleet.is_quiesced,
+                self.placement.type_loads(),
+                too_long=self.placement.count_too_long(now),
                 bad_state=self.fleet.bad_state.text if self.fleet.bad_state else "",
             )
         )
@@ -754,7 +812,8 @@ class Interchange(Exchange):
             count * self.fleet.places_for(need_of(needs))
             for needs, count in self.ledger.lanes.counts()
         )
-        return len(self.ledger.backlog) + asked + self.roster.wanted
+        plain = len(self.ledger.backlog) + len(self.ledger.demanding)
+        return plain + asked + self.roster.wanted
 
     @staticmethod
     def _unexpected(message: object, sender: str) -> None:
@@ -783,8 +842,13 @@ class Interchange(Exchange):
             assert not both, f"finished and unfinished: {both}"
         for manager in self.fleet.managers.values():
             assert manager.peer in self.members, manager.peer
-        if self.ledger.backlog and not self.fleet.is_quiesced and not self.is_ending:
+        self.placement.check()
+        has_some = self.ledger.backlog or self.ledger.demanding
+        if has_some and not self.fleet.is_quiesced and not self.is_ending:
             # Else `place` was told that nobody but one could get anything.
-            roomy = [m.manager_id for m in self.fleet.find_roomy()]
-            avoided = all(entry.avoid for entry in self.ledger.backlog)
+            roomy = self.fleet.find_roomy()
+            if not self.placement.is_simple:
+                roomy = [m for m in roomy if self.placement.has_task_for(m, math.inf)]
+            entries = chain(self.ledger.backlog, self.ledger.demanding)
+            avoided = all(entry.avoid for entry in entries)
             assert avoided or not roomy, f"tasks wait though there is room at {roomy}"

@@ -1,6 +1,7 @@
 """The interchange as a process: its machine, doors and links, and its journal."""
 
 import logging
+import math
 import resource
 import time
 
@@ -10,6 +11,7 @@ from actors.endpoint.recorder import JournalRecorder, journal_config
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.journal import Journal
+from actors.logic.placement import PlacementRules
 from actors.logic.records import InterchangeRecord, decode_record, encode_record
 from actors.messages import from_member
 from actors.runtime import Inbox, Runtime, Serving
@@ -35,8 +37,14 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         max_queued_tasks=config.limits.max_queued_tasks,
         max_unread_bytes=config.limits.max_unread_bytes,
         wall_offset=around.wall_offset,
-        worker_types=frozenset(config.worker_types),
         node=around.node,
+        placement=PlacementRules(
+            config.placement.selector,
+            config.placement.scheduler_mode == "hard",
+            frozenset(config.worker_types),
+            math.inf if config.blocks.walltime is None else config.blocks.walltime,
+            config.placement.end_margin,
+        ),
     )
     shell = ActorShell(Inbox())
     serving = Serving(

@@ -92,6 +92,7 @@ from actors.messages import (
     TaskId,
     TaskState,
     TaskWaits,
+    TypeSlots,
     Waits,
     WaitsLong,
     WorkerId,
@@ -215,6 +216,8 @@ class ManagerSettings:
         care: of the workers, and of the manager itself.
         resources: what its node has besides processors.
         gpu_names: what CUDA_VISIBLE_DEVICES calls the GPUs; missing ones have numbers.
+        ends_at: monotonic seconds of the block's end; None: nobody knows.
+        worker_type: the only one of the block's workers, or PLAIN_TYPE; "": any.
     """
 
     manager_id: ManagerId
@@ -231,6 +234,8 @@ class ManagerSettings:
     care: CareSettings = CareSettings()
     resources: tuple[Amount, ...] = ()
     gpu_names: tuple[str, ...] = ()
+    ends_at: float | None = None
+    worker_type: str = ""
 
 
 _LeaseKey = tuple[TaskId, int]
@@ -381,14 +386,12 @@ class Manager:
         self._is_drain_told = False  # the interchange leases us no more
         self._is_over = False
         self._measure_at = now if settings.care.measures else math.inf
-        # Looked up for each frame.
-        self._counts = settings.care.counts
-        self._limits_itself = settings.care.limits_itself
         self._given = 0  # tasks that were given to workers, and not taken back
         self._retiring = 0  # workers that run their last tasks
         self._busy_at = now  # when there was something to do last
         self._idle_at = now + (settings.care.idle_timeout or math.inf)
         self._leaves = ""  # why we drain by ourselves
+        self._now = now  # of the last tick, for what is said at the door
 
     # The loop's calls
 
@@ -503,6 +506,7 @@ class Manager:
     def tick(self, now: float) -> Turn:
         """Start workers, report, recall, and care for the membership."""
         turn = Turn()
+        self._now = now
         self.membership.tick(now, turn)
         if not self.membership.is_in and now >= self._alone_since + ABANDONED_AFTER:
             self._exit(4, f"no interchange for {ABANDONED_AFTER:.0f} s", turn)
@@ -579,6 +583,10 @@ class Manager:
             held,
             self.hosts.incarnations(),
             resources=list(settings.resources),
+            time_left=None
+            if settings.ends_at is None
+            else settings.ends_at - self._now,
+            worker_type=settings.worker_type,
         )
 
     def _rejoin(self, now: float, turn: Turn) -> None:
@@ -641,11 +649,7 @@ class Manager:
             self.membership.send(Returned(held), now, turn)
             return
         self._busy_at = now
-        is_typed = False
-        for task in tasks:  # `any` takes three times as long
-            if task.worker_type:
-                is_typed = True
-                break
+        is_typed = any(task.worker_type for task in tasks)
         if is_typed:
             tasks = self._of_known_types(tasks, now, turn)
         if self._dropped or self._cancelled:
@@ -770,7 +774,7 @@ class Manager:
         now: float,
         turn: Turn,
     ) -> None:
-        if self._counts:
+        if self.settings.care.counts:
             count = min(count, self._room_at(worker))
             if count <= 0:
                 return
@@ -794,7 +798,7 @@ class Manager:
             worker.environment = {}
             turn.effects.append(EquipWorker(worker.worker_id, {}))
         turn.effects.append(AssignTasks(worker.worker_id, runs))
-        if self._counts:
+        if self.settings.care.counts:
             self._given += len(runs)
             limit = self.settings.care.max_tasks_per_worker
             if limit and worker.ran + len(worker.backlog) >= limit:
@@ -960,7 +964,7 @@ class Manager:
         outcomes: list[Outcome] = []
         backlog = worker.backlog
         limit = self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
-        busy, is_terminated = 0.0, worker.is_terminated
+        busy = 0.0
         for ran in results:
             if not backlog or backlog[0][0] != ran.seq:
                 raise BrokenInvariant(
@@ -972,7 +976,7 @@ class Manager:
             if self._dropped and _key(task) in self._dropped:
                 self._unmark(_key(task))
                 continue
-            if is_terminated and not ran.is_success:
+            if worker.is_terminated and not ran.is_success:
                 self._unmark(_key(task))
                 outcomes.append(self._terminated_outcome(task, worker, now))
                 continue
@@ -1042,7 +1046,7 @@ class Manager:
 
     def _requeue(self, tasks: list[Leased], now: float, turn: Turn) -> None:
         """Put unstarted tasks back, except those that nobody wants any more."""
-        self._given -= len(tasks) if self._counts else 0
+        self._given -= len(tasks) if self.settings.care.counts else 0
         cancelled = [t for t in tasks if _key(t) in self._cancelled]
         wanted = [t for t in tasks if not self._is_unwanted(t)]
         for task in reversed(wanted):
@@ -1255,6 +1259,11 @@ class Manager:
             self._spares_at = now + SPARE_PERIOD
 
     # Care
+
+    @property
+    def _limits_itself(self) -> bool:
+        care = self.settings.care
+        return bool(care.max_tasks or care.exit_on_exception)
 
     @property
     def _runs_anything(self) -> bool:
@@ -1795,6 +1804,7 @@ class Manager:
             deltas,
             reports,
             self.is_draining,
+            self._type_slots() if self._typed_workers else [],
             actors=[self._actor_report(h) for h in self.hosts.by_worker.values()],
             resting=resting,
         )
@@ -1809,6 +1819,16 @@ class Manager:
             usage.rss_bytes if usage else 0,
             usage.cpu_seconds if usage else 0.0,
         )
+
+    def _type_slots(self) -> list[TypeSlots]:
+        """Count workers of each type but plain ones, and those that run nothing."""
+        totals: dict[str, tuple[int, int]] = {}
+        for worker in self.workers.values():
+            if worker.worker_type and not worker.is_killed:
+                total, free = totals.get(worker.worker_type, (0, 0))
+                is_free = worker.is_started and not worker.backlog
+                totals[worker.worker_type] = total + 1, free + is_free
+        return [TypeSlots(name, *counts) for name, counts in totals.items()]
 
     # The end
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from actors.address import WITHIN_VARIABLE
 from actors.config import WorkersConfig
 from actors.config.affinity import accelerator_variables, cores_of
+from actors.endpoint.lifetime import TYPE_VARIABLE, time_left
 from actors.endpoint.manager import (
     EXIT_AGAIN,
     AbandonType,
@@ -254,6 +255,8 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
         care=care,
         resources=tuple(Amount(*each) for each in around.node_resources.items()),
         gpu_names=_gpu_names(),
+        ends_at=_ends_at(around.config.blocks.walltime),
+        worker_type=os.environ.get(TYPE_VARIABLE, ""),
     )
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
@@ -336,6 +339,11 @@ def _open_pool(around: Surroundings, logs: Path, worker_type: str) -> Pool:
         _WORKER_PROGRAM,
     )
     return pool
+
+
+def _ends_at(walltime: float | None) -> float | None:
+    left = time_left(os.environ, walltime, time.time())
+    return None if left is None else time.monotonic() + left
 
 
 def _end_at_once(shell: ManagerShell, pool: Pool) -> None:

@@ -81,6 +81,7 @@ class BlockPlanned(msgspec.Struct, frozen=True, tag=True):
 
     block_id: BlockId
     launch_id: str
+    worker_type: str = ""  # of all its workers, or PLAIN_TYPE; "": any
 
 
 class JobSubmitted(msgspec.Struct, frozen=True, tag=True):
@@ -108,6 +109,7 @@ class SubmitJob(Effect):
 
     block_id: BlockId
     may_exist: bool
+    worker_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ class _BlockEntry:
     # have not.
     verdict: BlockState | None = None
     reason: str = ""
+    worker_type: str = ""
 
     def block(self) -> Block:
         return Block(
@@ -198,6 +201,7 @@ class _BlockEntry:
             self.report.message,
             self.report.stderr_tail,
             self.launch_id,
+            self.worker_type,
         )
 
 
@@ -229,8 +233,8 @@ class Provider:
     def replay(self, record: ProviderRecord) -> None:
         """Rebuild the state from one saved record; before anything else."""
         match record:
-            case BlockPlanned(block_id, launch_id):
-                self._plan(block_id, launch_id)
+            case BlockPlanned(block_id, launch_id, worker_type):
+                self._plan(block_id, launch_id, worker_type)
                 self._to_recover[block_id] = -math.inf
             case JobSubmitted(block_id, job_id):
                 entry = self.blocks[block_id]
@@ -249,7 +253,8 @@ class Provider:
             # Its number must not be given out again.
             records += [self._newest, BlockEnded(self._newest.block_id)]
         for entry in self.blocks.values():
-            records.append(BlockPlanned(entry.block_id, entry.launch_id))
+            planned = BlockPlanned(entry.block_id, entry.launch_id, entry.worker_type)
+            records.append(planned)
             if entry.job_id:
                 records.append(JobSubmitted(entry.block_id, entry.job_id))
             if not entry.state.is_active:
@@ -318,7 +323,8 @@ class Provider:
         self.interchange.tick(now, turn)
         for block_id in [b for b, at in self._to_recover.items() if at <= now]:
             del self._to_recover[block_id]
-            turn.effects.append(SubmitJob(block_id, may_exist=True))
+            worker_type = self.blocks[block_id].worker_type
+            turn.effects.append(SubmitJob(block_id, True, worker_type))
         if self._beat_at <= now:
             self._beat_at = now + self.settings.heartbeat_period
             if self._strategy:
@@ -366,12 +372,14 @@ class Provider:
             settings.token,
         )
 
-    def _plan(self, block_id: BlockId, launch_id: str) -> None:
-        self.blocks[block_id] = _BlockEntry(block_id, launch_id)
+    def _plan(self, block_id: BlockId, launch_id: str, worker_type: str) -> None:
+        self.blocks[block_id] = _BlockEntry(
+            block_id, launch_id, worker_type=worker_type
+        )
         number = int(block_id.rpartition("-")[2])
         if number > self._planned:
             self._planned = number
-            self._newest = BlockPlanned(block_id, launch_id)
+            self._newest = BlockPlanned(block_id, launch_id, worker_type)
         if launch_id not in self._launch_ids:
             self._launch_ids.append(launch_id)
 
@@ -380,10 +388,11 @@ class Provider:
             self._launch_ids.append(order.launch_id)
             for _ in range(order.count):
                 block_id = BlockId(f"block-{self._planned + 1}")
-                self._plan(block_id, order.launch_id)
+                planned = BlockPlanned(block_id, order.launch_id, order.worker_type)
+                self._plan(block_id, order.launch_id, order.worker_type)
                 self._unheard.add(block_id)
-                turn.records.append(BlockPlanned(block_id, order.launch_id))
-                turn.effects.append(SubmitJob(block_id, may_exist=False))
+                turn.records.append(planned)
+                turn.effects.append(SubmitJob(block_id, False, order.worker_type))
             turn.must_sync = True
         self._tell(now, turn)
 

@@ -21,6 +21,7 @@ from actors.config import (
     expand_launch,
     provider_target,
 )
+from actors.endpoint.lifetime import TYPE_VARIABLE
 from actors.endpoint.provider import (
     CancelJobs,
     JobEndSeen,
@@ -126,8 +127,8 @@ class ProviderShell(ActorShell):
 
     def perform(self, effect: Effect) -> None:
         match effect:
-            case SubmitJob(block_id, may_exist):
-                self._calls.put(lambda: self._submit(block_id, may_exist))
+            case SubmitJob():
+                self._calls.put(lambda: self._submit(effect))
             case PollJobs(jobs):
                 self._calls.put(lambda: self._poll(jobs))
             case CancelJobs(jobs):
@@ -146,8 +147,11 @@ class ProviderShell(ActorShell):
         while (call := self._calls.get()) is not None:
             call()
 
-    def _spec(self, block_id: BlockId) -> JobSpec:
+    def _spec(self, block_id: BlockId, worker_type: str) -> JobSpec:
         blocks = self._config.blocks
+        environment = dict(blocks.environment)
+        if worker_type:
+            environment[TYPE_VARIABLE] = worker_type
         return JobSpec(
             f"{self._config.name}-{block_id}",
             [
@@ -155,14 +159,15 @@ class ProviderShell(ActorShell):
                 for node in range(blocks.nodes_per_block)
             ],
             self._folder / block_id,
-            blocks.environment,
+            environment,
             blocks.walltime,
         )
 
-    def _submit(self, block_id: BlockId, may_exist: bool) -> None:
-        spec = self._spec(block_id)
+    def _submit(self, order: SubmitJob) -> None:
+        block_id = order.block_id
+        spec = self._spec(block_id, order.worker_type)
         try:
-            job_id = self._provider.recover(spec) if may_exist else None
+            job_id = self._provider.recover(spec) if order.may_exist else None
             if job_id is None:
                 job_id = self._provider.submit(spec)
         except ProviderUnavailable as error:

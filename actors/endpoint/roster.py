@@ -76,6 +76,8 @@ __all__ = ["Endpoint", "Roster"]
 
 # As users' own payloads are.
 _PICKLE_PROTOCOL = 5
+# Chosen: no node has as many, and it is a number.
+_MOST_CPUS = 1_000_000
 # Calls that are at an actor's manager; the others wait here. Chosen: what keeps its
 # pipe filled.
 WINDOW = 1024
@@ -218,6 +220,9 @@ class Roster:
         options = work.options
         if options is None:
             return self._failed(task, FailureKind.REFUSED, "no options", now)
+        if not 0 <= options.num_cpus <= _MOST_CPUS:
+            text = f"num_cpus {options.num_cpus} must be from 0 to {_MOST_CPUS}"
+            return self._failed(task, FailureKind.REFUSED, text, now)
         if options.name:
             namesake = self._names.get((options.namespace, options.name))
             if namesake is not None and not namesake.is_doomed:
@@ -460,7 +465,7 @@ class Roster:
                 task = entry.task
                 if ledger.entries.get(task.task_id) is not entry:
                     continue  # it was cancelled
-                ledger.lease_call(entry, manager.manager_id, now)
+                ledger.lease_one(entry, manager.manager_id, now)
                 manager.calls[task.task_id] = sent[task.task_id] = entry
                 streams_from = task.streams_from
                 if streams_from >= 0:

@@ -33,6 +33,7 @@ from actors.messages import (
     StopEndpoint,
     TaskId,
     TaskState,
+    TypeSlots,
     WorkerReport,
 )
 
@@ -122,6 +123,8 @@ class ManagerPicture(msgspec.Struct, frozen=True):
     workers: list[WorkerPicture]
     total: dict[str, float] = {}  # what its node has to run tasks and actors with
     free: dict[str, float] = {}  # what of it nobody takes
+    time_left: float | None = None  # seconds until its block ends; None: not known
+    types: list[TypeSlots] = []  # of workers that are not plain
 
 
 class BlockPicture(msgspec.Struct, frozen=True):
@@ -137,6 +140,8 @@ class BlockPicture(msgspec.Struct, frozen=True):
     message: str  # why it ended, as the batch system says
     exit_code: int | None = None
     stderr_tail: str = ""
+    time_left: float | None = None  # seconds until it ends; None: not known
+    worker_type: str = ""  # the only one of its workers, or "plain"; "": any
 
 
 class ClientPicture(msgspec.Struct, frozen=True):
@@ -274,7 +279,7 @@ class Steering:
             interchange.malformed,
             services,
             [
-                self._draw_block(block, managers.get(block.block_id, ()))
+                self._draw_block(block, managers.get(block.block_id, ()), now)
                 for block in interchange.blocks.values()
             ],
             [self._draw_manager(m, now) for m in interchange.fleet.managers.values()],
@@ -310,9 +315,10 @@ class Steering:
         return {state.label: count for state, count in counts.items()}
 
     def _draw_block(
-        self, block: Block, managers: Sequence[ManagerEntry]
+        self, block: Block, managers: Sequence[ManagerEntry], now: float
     ) -> BlockPicture:
         fleet = self._interchange.fleet
+        ends_at = min((m.ends_at for m in managers), default=math.inf)
         return BlockPicture(
             block.block_id,
             block.state.value,
@@ -324,6 +330,8 @@ class Steering:
             block.message,
             block.exit_code,
             block.stderr_tail,
+            _time_left(ends_at, now),
+            fleet.type_of(block.block_id) or block.worker_type,
         )
 
     def _draw_manager(self, manager: ManagerEntry, now: float) -> ManagerPicture:
@@ -348,6 +356,8 @@ class Steering:
             [self._draw_worker(worker, manager) for worker in manager.workers],
             manager.capacity.total(),
             manager.free(),
+            _time_left(manager.ends_at, now),
+            manager.types,
         )
 
     def _draw_worker(
@@ -540,6 +550,10 @@ def _draw_journal(journal: JournalState | None, now: float) -> JournalPicture | 
         journal.interval,
         now - journal.compacted_at if is_short else None,
     )
+
+
+def _time_left(ends_at: float, now: float) -> float | None:
+    return None if ends_at == math.inf else max(0.0, ends_at - now)
 
 
 def _draw_actor(

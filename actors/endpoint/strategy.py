@@ -243,7 +243,13 @@ class Strategy:
 
     def _demands(self, now: float) -> dict[str, Demand]:
         orders = self._orders.values()
-        return self.outlook.demands(self._leaving(), orders, self._launched_at, now)
+        return self.outlook.demands(
+            self._leaving(),
+            orders,
+            self._launched_at,
+            now,
+            slots_per_block=self.settings.bounds.slots_per_block,
+        )
 
     # What is decided
 
@@ -348,7 +354,9 @@ class Strategy:
             return Decision("none", 0, reason, worker_type=decision.worker_type)
         return replace(decision, count=min(decision.count, room))
 
-    def _victims(self, decision: Decision, now: float) -> list[BlockId]:
+    def _victims(
+        self, decision: Decision, now: float, *, is_of_any_type: bool = False
+    ) -> list[BlockId]:
         """Choose blocks to end: those to come first, then the longest idle."""
         outlook = self.outlook
         active = outlook.active(self._leaving())
@@ -364,7 +372,7 @@ class Strategy:
         candidates = [
             block
             for block in active
-            if (not decision.worker_type or block.worker_type == decision.worker_type)
+            if (is_of_any_type or outlook.is_of(block, decision.worker_type))
             and (
                 decision.who == "any"
                 or outlook.is_idle(block, now)
@@ -401,8 +409,12 @@ class Strategy:
             self.interchange.send(message, now, turn)
 
     def _retire(self, answer: BlocksHeld, now: float, turn: Turn) -> None:
-        """Go on with those that the interchange holds; the others stay."""
-        self._asked.clear()
+        """Go on with those that the interchange holds; the others stay.
+
+        It may hold blocks unasked: those that an operator drains, or whose end is near.
+        """
+        if not answer.block_ids or not self._asked.isdisjoint(answer.block_ids):
+            self._asked.clear()
         if self.outlook.tasks:
             # What came while the question was open has waited long enough.
             self._decide_at = now
@@ -430,7 +442,7 @@ class Strategy:
             self._launch(decision, now, turn)
         elif blocks < active:
             decision = Decision("retire", active - blocks, reason)
-            victims = self._victims(decision, now)
+            victims = self._victims(decision, now, is_of_any_type=True)
             self._ask_to_retire(victims, reason, now, turn, if_busy=True)
             decision = replace(decision, count=len(victims))
         else:

@@ -6,7 +6,7 @@ it was asked for.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import chain, islice
+from itertools import islice
 from typing import TypeVar
 
 import msgspec
@@ -104,8 +104,7 @@ def list_tasks(
     # Neither a long queue nor deep windows may hide what ended, nor each other.
     third = -(-limit // 3)
     ended, more_ended = _take(ends, third, _draw_ended)
-    everybody = chain(ledger.backlog, ledger.lanes)
-    queue = wanted(islice(everybody, _LOOKED_THROUGH))
+    queue = wanted(islice(ledger.those_waiting, _LOOKED_THROUGH))
     is_deep = ledger.waiting > _LOOKED_THROUGH
     waiting, more_waiting = _take(queue, third, _draw_entry)
     room = max(0, limit - len(ended) - len(waiting))

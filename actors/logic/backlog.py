@@ -127,6 +127,14 @@ class Backlog(Generic[AnyWaiter]):
         self._tidy(priority, lane)
         return taken
 
+    @property
+    def head(self) -> AnyWaiter:
+        """Who would be taken next; somebody must wait."""
+        lane = self._lanes[self._priorities[0]]
+        while not lane[0].is_waiting:
+            lane.popleft()
+        return lane[0]
+
     def check(self) -> None:
         """Raise AssertionError unless lanes, priorities and counts agree."""
         assert self._count == sum(self._counts.values())

@@ -1,17 +1,20 @@
 """The managers behind one interchange: their leases, their room, and who gets what.
 
-`fill_first`: a manager that is already busy gets the next task before an idle one, so
-that idle blocks can drain. But first every worker gets one task; only then do managers
-get ahead of their workers, as far as the window that each asks for.
+First every worker gets one task; only then do managers get ahead of their workers, as
+far as the window that each asks for. Which manager goes first is the selector's choice,
+and what not every manager may have is the business of `placement`.
 """
 
 import math
+import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 from actors.logic.block_errors import BadState
 from actors.logic.ledger import Entry
 from actors.logic.resources import CPU, ONE_CPU, Capacity, Need
 from actors.messages import (
+    PLAIN_TYPE,
     ActorReport,
     Amount,
     BlockId,
@@ -19,10 +22,13 @@ from actors.messages import (
     ManagerId,
     Needs,
     TaskId,
+    TypeSlots,
     WorkerReport,
 )
 
-__all__ = ["Fleet", "ManagerEntry", "need_of"]
+__all__ = ["Fleet", "ManagerEntry", "Selector", "need_of", "ordering"]
+
+Selector = Literal["fill_first", "random", "deadline"]
 
 # Leases of tasks that ask for something, at one manager. Chosen: as many as it starts
 # workers for; those that need no processor would have no other bound.
@@ -37,6 +43,8 @@ class ManagerEntry:
         "block_id",
         "calls",
         "capacity",
+        "drain_at",
+        "ends_at",
         "host",
         "idle_since",
         "instance",
@@ -44,6 +52,7 @@ class ManagerEntry:
         "is_draining",
         "is_roomier",
         "is_stopping",
+        "layout",
         "leases",
         "manager_id",
         "pid",
@@ -52,6 +61,9 @@ class ManagerEntry:
         "resting",
         "slots",
         "taken",
+        "typed",
+        "types",
+        "used_at",
         "window",
         "workers",
     )
@@ -81,6 +93,13 @@ class ManagerEntry:
         self.pid = 0
         self.workers: list[WorkerReport] = []
         self.processes: list[ActorReport] = []  # of actors
+        self.types: list[TypeSlots] = []  # as it reports them
+        self.ends_at = math.inf  # as its block does; inf: nobody knows
+        self.drain_at = math.inf  # from then on it gets nothing
+        # {worker type: its slots}; None: all are plain, or of no type yet
+        self.layout: dict[str, int] | None = None
+        self.typed: dict[str, int] = {}  # {worker type but plain: its leases}
+        self.used_at: dict[str, float] = {}  # {worker type: when it had one last}
 
     @property
     def peer(self) -> str:
@@ -119,8 +138,12 @@ class ManagerEntry:
             self.calls[task.task_id] = entry
             return
         self.leases[task.task_id] = entry
-        if task.needs is not None and task.needs.amounts is not None:
+        if task.needs is None:
+            return
+        if task.needs.amounts is not None:
             self.take_in("task", task.task_id, need_of(task.needs))
+        if worker_type := task.needs.worker_type:
+            self.typed[worker_type] = self.typed.get(worker_type, 0) + 1
 
     def take_in(self, kind: str, name: str, need: Need) -> None:
         """Count what a task, or an actor, takes from now on."""
@@ -176,11 +199,48 @@ class ManagerEntry:
         """End a lease, if there is one."""
         if self.taken:
             self.let_out("task", task_id)
-        if self.leases.pop(task_id, None) is not None:
+        entry = self.leases.pop(task_id, None)
+        if entry is not None:
+            if self.typed:
+                self._release_type(entry, now)
             if not self.leases:
                 self.note_idle(now)
         elif self.calls.pop(task_id, None) is not None:
             self.note_idle(now)
+
+    def _release_type(self, entry: Entry, now: float) -> None:
+        needs = entry.task.needs
+        if needs is not None and needs.worker_type:
+            worker_type = needs.worker_type
+            self.used_at[worker_type] = now
+            self.typed[worker_type] -= 1
+            if not self.typed[worker_type]:
+                del self.typed[worker_type]
+
+    def count_leases(self, worker_type: str) -> int:
+        """Count the leases of tasks of one type; "": of plain ones."""
+        if worker_type:
+            return self.typed.get(worker_type, 0)
+        return len(self.leases) - sum(self.typed.values())
+
+    def slots_for(self, worker_type: str) -> int:
+        """Count the slots that one type has; "": plain ones."""
+        if self.layout is None:
+            return 0 if worker_type else self.slots
+        return self.layout.get(worker_type, 0)
+
+    def without_idle_types(self, before: float) -> dict[str, int]:
+        """Give its layout if slots are plain whose type has no task since a moment."""
+        layout = dict(self.layout or {"": self.slots})
+        idle = [
+            worker_type
+            for worker_type in layout
+            if worker_type
+            and worker_type not in self.typed
+            and self.used_at.get(worker_type, before) <= before
+        ]
+        freed = sum(layout.pop(worker_type) for worker_type in idle)
+        return {**layout, "": layout.get("", 0) + freed}
 
     def note_idle(self, now: float) -> None:
         """Take note if it has nothing any more."""
@@ -188,15 +248,48 @@ class ManagerEntry:
             self.idle_since = now
 
 
-class Fleet:
-    """All managers, and which of them, or whether all, are held."""
+Order = Callable[[Iterable[ManagerEntry]], list[ManagerEntry]]
 
-    def __init__(self) -> None:
+
+def ordering(selector: Selector, chance: random.Random) -> Order:
+    """Return what puts managers in the order in which they are served.
+
+    Args:
+        selector: `fill_first`: who is busy goes before who is idle, so that idle blocks
+            can drain; `random`; `deadline`: whose block ends first goes first.
+        chance: for `random`.
+    """
+    match selector:
+        case "fill_first":
+            return _fill_first
+        case "random":
+            return lambda managers: sorted(managers, key=lambda _: chance.random())
+        case "deadline":
+            return lambda ms: sorted(ms, key=lambda m: (m.drain_at, -len(m.leases)))
+
+
+def _fill_first(managers: Iterable[ManagerEntry]) -> list[ManagerEntry]:
+    return sorted(managers, key=lambda m: -len(m.leases))
+
+
+class Fleet:
+    """All managers, and which of them, or whether all, are held.
+
+    Args:
+        in_order: puts them in the order in which they are served.
+    """
+
+    def __init__(self, in_order: Order = _fill_first) -> None:
+        self.in_order = in_order
         self.managers: dict[ManagerId, ManagerEntry] = {}
         self.held: set[str] = set()  # manager ids and block ids that get nothing
         self.retired: set[BlockId] = set()  # blocks that end: nobody joins from there
         self.is_quiesced = False  # by an operator: no task is taken, nor handed out
         self.bad_state: BadState | None = None  # block after block failed: all tasks do
+        # {block: the type of its workers, for good}; "": plain
+        self.types: dict[BlockId, str] = {}
+        self.laid_out: set[ManagerId] = set()  # whose slots are not all plain
+        self.drain_at = math.inf  # when the next one is to drain, or a little earlier
 
     def is_usable(self, manager: ManagerEntry) -> bool:
         """Tell whether a manager may get leases."""
@@ -252,11 +345,56 @@ class Fleet:
             manager.is_roomier = False
         return is_any
 
+    def give_type(self, block_id: BlockId, worker_type: str) -> int:
+        """Fix the type of a block's workers; return its slots."""
+        self.types[block_id] = worker_type
+        managers = self.of_block(block_id)
+        for manager in managers:
+            self.keep_type(manager)
+        return sum(manager.slots for manager in managers)
+
+    def type_of(self, block_id: BlockId) -> str:
+        """Name the only type of a block's workers, or PLAIN_TYPE; "": any."""
+        worker_type = self.types.get(block_id)
+        return "" if worker_type is None else worker_type or PLAIN_TYPE
+
+    def keep_type(self, manager: ManagerEntry) -> None:
+        """Let a manager be of its block's type, if that is fixed."""
+        worker_type = self.types.get(manager.block_id)
+        if worker_type is not None:
+            manager.layout = {worker_type: manager.slots}
+
+    def lay_out(self, manager: ManagerEntry, layout: dict[str, int]) -> None:
+        """Share a manager's slots out among types."""
+        layout = {worker_type: slots for worker_type, slots in layout.items() if slots}
+        is_plain = layout.keys() == {""}
+        manager.layout = None if is_plain else layout
+        (self.laid_out.discard if is_plain else self.laid_out.add)(manager.manager_id)
+
+    def end_at(self, manager: ManagerEntry, ends_at: float, margin: float) -> None:
+        """Note when a manager's block ends, and that it drains by the margin before."""
+        manager.ends_at, manager.drain_at = ends_at, ends_at - margin
+        self.drain_at = min(self.drain_at, manager.drain_at)
+
+    def take_ending(self, now: float) -> list[BlockId]:
+        """List the blocks that are to drain, as their end is near; each once."""
+        if now < self.drain_at:
+            return []
+        # Of a block of several managers all drain together.
+        ending = {m.block_id: None for m in self.managers.values() if m.drain_at <= now}
+        self.drain_at = min(
+            (m.drain_at for m in self.managers.values() if m.drain_at > now),
+            default=math.inf,
+        )
+        return [block_id for block_id in ending if block_id not in self.retired]
+
     def of_block(self, block_id: BlockId) -> list[ManagerEntry]:
         return [m for m in self.managers.values() if m.block_id == block_id]
 
     def shares(
-        self, waiting: Callable[[], int], only: ManagerEntry | None = None
+        self,
+        waiting: Callable[[], int],
+        only: ManagerEntry | None = None,
     ) -> Iterator[tuple[ManagerEntry, int]]:
         """Share waiting tasks out.
 
@@ -277,7 +415,7 @@ class Fleet:
             if waiting():
                 yield manager, min(room, waiting())
             return
-        usable.sort(key=lambda m: -len(m.leases))
+        usable = self.in_order(usable)
         for manager in usable:
             count = min(manager.places - len(manager.leases), waiting())
             if count > 0:
@@ -321,6 +459,7 @@ class Fleet:
                 if any(m.is_busy for m in managers)
                 else now - max(m.idle_since for m in managers),
                 not any(self.is_usable(m) for m in managers),
+                self.type_of(block_id),
             )
             for block_id, managers in blocks.items()
         ]

@@ -9,12 +9,18 @@ States are ordered by (attempt, rank); a report about an older attempt, or an ea
 state of the same attempt, changes nothing. An attempt is one lease. A start that the
 infrastructure lost counts against `Task.retries`; a lease handed back unstarted does
 not.
+
+Those that wait do so in the backlog, or, if they ask for something of where they run,
+in a queue with those that ask for the same. Tickets tell who came first; nobody draws
+one before something of that kind waits, nor once nothing waits any more.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from actors.logic.backlog import Backlog
+from actors.logic.demanding import Demanding, rank
 from actors.logic.ended import SAMPLE, EndedTasks
 from actors.logic.lanes import Lanes
 from actors.messages import (
@@ -23,6 +29,7 @@ from actors.messages import (
     Delta,
     Failure,
     ManagerId,
+    Needs,
     Outcome,
     Step,
     Task,
@@ -58,6 +65,8 @@ class Entry:
         "running_at",
         "state",
         "task",
+        "ticket",
+        "wish",
     )
 
     def __init__(self, task: Task, client_id: ClientId, at: float) -> None:
@@ -76,6 +85,9 @@ class Entry:
         self.leased_at = 0.0
         self.running_at = 0.0
         self.past: tuple[Step, ...] = ()  # of earlier attempts
+        self.ticket = 0  # 0: it came before all that have one
+        # Set by `Demanding` alone: the queue that it waits in.
+        self.wish: Needs | None = None
         # Set by the roster alone: the place of a call among others.
         self.number: int
 
@@ -92,7 +104,12 @@ class Ledger:
         # {id: entry}: those of `entries` that are for actors; they wait elsewhere.
         self.calls: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
-        self.lanes: Lanes[Entry] = Lanes()  # those that wait, and ask for something
+        # Those that ask for amounts of something
+        self.lanes: Lanes[Entry] = Lanes()
+        # Those that ask for something else, and for no amounts
+        self.demanding: Demanding[Entry] = Demanding()
+        self._tickets = 0  # drawn so far
+        self._is_drawing = False  # everybody who comes draws one
         # {client: its tasks that wait until it has read some results}; some may have
         # ended meanwhile.
         self.held_back: dict[ClientId, list[Entry]] = {}
@@ -104,13 +121,56 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Tasks that wait for a manager, whatever they ask for."""
-        return len(self.backlog) + (len(self.lanes) if self.lanes else 0)
+        if self.lanes or self.demanding:
+            return len(self.backlog) + len(self.lanes) + len(self.demanding)
+        return len(self.backlog)
 
     @property
     def leased(self) -> int:
         held_back = sum(sum(map(self._is_here, e)) for e in self.held_back.values())
         elsewhere = held_back + len(self.calls)
         return len(self.entries) - self.waiting - elsewhere
+
+    @property
+    def those_waiting(self) -> Iterator[Entry]:
+        """All that wait, of each queue in its order."""
+        return chain(self.backlog, self.demanding, self.lanes)
+
+    def queue(self, entry: Entry) -> None:
+        """Let a task, which does not wait yet, wait behind all of its priority."""
+        entry.ticket = self._draw(entry)
+        self._home(entry).append(entry)
+
+    def _queue_first(self, entry: Entry) -> None:
+        entry.ticket = -self._draw(entry)
+        self._home(entry).push_front(entry)
+
+    def queue_as_before(self, entry: Entry) -> None:
+        """Put a task back into its place, after all before it were put back, too."""
+        self._home(entry).push_front(entry)
+
+    def _withdraw(self, entry: Entry) -> bool:
+        return self._home(entry).withdraw(entry)
+
+    def _home(self, entry: Entry) -> Backlog[Entry] | Lanes[Entry] | Demanding[Entry]:
+        """Return where a task waits, if it does."""
+        needs = entry.task.needs
+        if needs is None:
+            return self.backlog
+        return self.demanding if needs.amounts is None else self.lanes
+
+    def _draw(self, entry: Entry) -> int:
+        is_demanding = entry.task.needs is not None and not entry.task.asks
+        if not is_demanding and not self._must_draw():
+            return 0
+        self._is_drawing = True
+        self._tickets += 1
+        return self._tickets
+
+    def _must_draw(self) -> bool:
+        if self._is_drawing and not self.backlog and not self.demanding:
+            self._is_drawing = False
+        return self._is_drawing
 
     def _is_here(self, entry: Entry) -> bool:
         """Tell whether a task that was held back has not ended since."""
@@ -119,26 +179,18 @@ class Ledger:
     def hold_back(self, client_id: ClientId) -> None:
         """Lease none of a client's tasks that wait, until `let_go`."""
 
-        def is_theirs(entry: Entry) -> bool:
+        def is_its(entry: Entry) -> bool:
             return entry.client_id == client_id
 
-        self.held_back[client_id] = [
-            *self.backlog.take_out(is_theirs),
-            *self.lanes.take_out(is_theirs),
-        ]
+        ordered = self.backlog.take_out(is_its) + self.demanding.take_out(is_its)
+        ordered.sort(key=rank)
+        self.held_back[client_id] = ordered + self.lanes.take_out(is_its)
 
     def let_go(self, client_id: ClientId) -> None:
         """Let a client's tasks wait again, behind the others."""
         for entry in self.held_back.pop(client_id, ()):
             if self._is_here(entry):
                 self.queue(entry)
-
-    def queue(self, entry: Entry) -> None:
-        """Let a task, which does not wait yet, wait behind all others."""
-        (self.lanes if entry.task.asks else self.backlog).append(entry)
-
-    def _queue_first(self, entry: Entry) -> None:
-        (self.lanes if entry.task.asks else self.backlog).push_front(entry)
 
     def accept_first(
         self, tasks: Iterable[Task], client_id: ClientId, now: float
@@ -157,15 +209,15 @@ class Ledger:
             How many were entered.
         """
         at = now + self._wall_offset
-        entries, append = self.entries, self.backlog.append
+        entries = self.entries
+        append = self.queue if self._must_draw() else self.backlog.append
         before = len(entries)
         for task in tasks:
             if task.task_id not in entries:
                 entry = entries[task.task_id] = Entry(task, client_id, at)
-                if task.needs is None:
-                    append(entry)
-                else:
-                    self.queue(entry)
+                if task.needs is not None:
+                    append = self.queue
+                append(entry)
         return len(entries) - before
 
     def lease(
@@ -177,7 +229,7 @@ class Ledger:
         *,
         is_only_block: bool,
     ) -> list[Entry]:
-        """Lease up to `count` waiting tasks to a manager, oldest first.
+        """Lease up to `count` tasks of the backlog to a manager, oldest first.
 
         A lease has no deadline: it ends when the manager finishes the task, hands it
         back, or is declared lost.
@@ -205,8 +257,8 @@ class Ledger:
             self.backlog.push_front(entry)
         return leases
 
-    def lease_asking(self, entry: Entry, manager_id: ManagerId, now: float) -> None:
-        """Lease a task that asked for something, and was taken out of its lane."""
+    def lease_one(self, entry: Entry, manager_id: ManagerId, now: float) -> None:
+        """Lease a task that was taken out of where it waited."""
         entry.state = _LEASED
         entry.manager_id = manager_id
         entry.leased_at = now + self._wall_offset
@@ -216,12 +268,6 @@ class Ledger:
         entry = Entry(task, client_id, now + self._wall_offset)
         self.entries[task.task_id] = self.calls[task.task_id] = entry
         return entry
-
-    def lease_call(self, entry: Entry, manager_id: ManagerId, now: float) -> None:
-        """Lease a call that waits to the manager that has its actor."""
-        entry.state = _LEASED
-        entry.manager_id = manager_id
-        entry.leased_at = now + self._wall_offset
 
     def hold(self, entry: Entry, manager_id: ManagerId) -> None:
         """Enter the lease of a task that does not wait: it was there before us."""
@@ -254,10 +300,6 @@ class Ledger:
         entry.manager_id = manager_id
         entry.leased_at = now + self._wall_offset
         return entry.attempt
-
-    def _withdraw(self, entry: Entry) -> bool:
-        waiting = self.lanes if entry.task.asks else self.backlog
-        return waiting.withdraw(entry)
 
     def progress(self, delta: Delta) -> Entry | None:
         """Note a manager's report; None: it is no news."""
@@ -351,8 +393,7 @@ class Ledger:
         if self.calls:
             self.calls.pop(task_id, None)
         if entry.is_waiting:
-            waiting = self.lanes if entry.task.asks else self.backlog
-            waiting.remove(entry)
+            self._home(entry).remove(entry)
         if tried is not None:
             payload, ended_at = tried.payload, tried.ended_at
             began_at, worker_id = tried.began_at, tried.worker_id
@@ -384,8 +425,12 @@ class Ledger:
         """Raise AssertionError unless table and queue agree."""
         self.backlog.check()
         self.lanes.check()
-        assert not any(entry.task.asks for entry in self.backlog)
-        queued = {e.task.task_id for e in (*self.backlog, *self.lanes)}
+        self.demanding.check()
+        queued = {entry.task.task_id for entry in self.those_waiting}
+        assert not any(entry.task.needs for entry in self.backlog)
+        for queue in (self.backlog, *self.demanding.queues.values()):
+            ranks = [rank(entry) for entry in queue]
+            assert ranks == sorted(ranks), "tickets are out of order"
         for entries in self.held_back.values():
             queued |= {e.task.task_id for e in entries if self._is_here(e)}
         for task_id, entry in self.entries.items():

@@ -24,13 +24,19 @@ class Matching:
         ledger: with the lanes.
         fleet: who may get them.
         tell: called with the first of a lane that has to wait.
+        suits: tells whether a manager is one for such needs, besides amounts.
     """
 
     def __init__(
-        self, ledger: Ledger, fleet: Fleet, tell: Callable[[Entry, Need], None]
+        self,
+        ledger: Ledger,
+        fleet: Fleet,
+        tell: Callable[[Entry, Need], None],
+        suits: Callable[[ManagerEntry, Needs], bool] = lambda _manager, _needs: True,
     ) -> None:
         self._ledger = ledger
         self._tell = tell
+        self._suits = suits
         self._usable = [m for m in fleet.managers.values() if fleet.is_usable(m)]
         self._claims: dict[ManagerId, Capacity] = {}
         self._searches: dict[Needs, _Search] = {}
@@ -71,9 +77,17 @@ class Matching:
     ) -> ManagerEntry | None:
         search = self._searches.get(needs)
         if search is None:
-            able = [m for m in self._usable if not m.capacity.lack(need, of_all=True)]
+            able = [
+                m
+                for m in self._usable
+                if not m.capacity.lack(need, of_all=True) and self._suits(m, needs)
+            ]
             search = self._searches[needs] = _Search(need, able)
         manager = search.find(entry, self._claims)
+        if manager is not None and not self._suits(manager, needs):
+            # What others got in this pass has made it another one.
+            del self._searches[needs]
+            return self._manager_for(needs, need, entry)
         if manager is None and search.able:
             most = min(search.able, key=lambda m: m.capacity.shortfall(need))
             claimed = self._claims.get(most.manager_id)

@@ -144,14 +144,20 @@ class Outlook:
         ordered: Iterable[LaunchBlocks],
         last_start: float,
         now: float,
+        *,
+        slots_per_block: int = 1,
     ) -> dict[str, Demand]:
         """Sum up, by worker type; "" stands for all where there are no types.
+
+        Where there are, a block that has none yet counts for the type that lacks most
+        slots; if none lacks any, it stands under "".
 
         Args:
             leaving: blocks that do not count, as they are about to end.
             ordered: launches that the provider has not confirmed: they count.
             last_start: when blocks were launched last, in monotonic seconds.
             now: monotonic seconds.
+            slots_per_block: what such a block has.
         """
         tasks = self._tasks()
         blocks: dict[str, list[Block]] = {}
@@ -161,6 +167,11 @@ class Outlook:
         for order in ordered:
             mine = order.worker_type if self._is_typed else ""
             to_come[mine] = to_come.get(mine, 0) + order.count
+        if self._is_typed:
+            _give_untyped(tasks, blocks, to_come, slots_per_block)
+        too_long = self.load.too_long if self.load else 0
+        # They are told in one number; most tasks wait of the type that they are of.
+        neediest = max(tasks, key=lambda t: tasks[t][0], default="")
         demands = {}
         for worker_type in {**tasks, **blocks, **to_come}:
             waiting, leased = tasks.get(worker_type, (0, 0))
@@ -179,6 +190,7 @@ class Outlook:
                 now - last_start,
                 now - self._stopped_at,
                 self._tasks_at_stop.get(worker_type, 0),
+                too_long if worker_type == neediest else 0,
             )
         return demands
 
@@ -186,8 +198,16 @@ class Outlook:
     def _is_typed(self) -> bool:
         return self.load is not None and bool(self.load.types)
 
+    def is_of(self, block: Block, worker_type: str) -> bool:
+        """Tell whether a block is of a type; where there are none, all are of ""."""
+        return self._type_of(block) == worker_type
+
     def _type_of(self, block: Block) -> str:
-        return block.worker_type if self._is_typed else ""
+        if not self._is_typed:
+            return ""
+        load = self.loads.get(block.block_id)
+        # It may have been launched for any, and have become one.
+        return (load.worker_type if load else "") or block.worker_type
 
     def _tasks(self) -> dict[str, tuple[int, int]]:
         """Count what waits and what is leased, by worker type."""
@@ -199,3 +219,26 @@ class Outlook:
         if not load.types:
             return {"": (waits * load.waiting, load.leased)}
         return {t.worker_type: (waits * t.waiting, t.leased) for t in load.types}
+
+
+def _give_untyped(
+    tasks: dict[str, tuple[int, int]],
+    blocks: dict[str, list[Block]],
+    to_come: dict[str, int],
+    slots_per_block: int,
+) -> None:
+    """Count each block without a type for the type that lacks most slots."""
+
+    def lack(worker_type: str) -> int:
+        there = len(blocks.get(worker_type, ())) + to_come.get(worker_type, 0)
+        return sum(tasks[worker_type]) - there * slots_per_block
+
+    while blocks.get("") or to_come.get(""):
+        neediest = max((t for t in tasks if t), key=lack, default="")
+        if not neediest or lack(neediest) <= 0:
+            return
+        if blocks.get(""):
+            blocks.setdefault(neediest, []).append(blocks[""].pop(0))
+        else:
+            to_come[""] -= 1
+            to_come[neediest] = to_come.get(neediest, 0) + 1

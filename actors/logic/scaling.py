@@ -39,9 +39,14 @@ tasks. And `auto`
   a block that is to come when demand falls by one task, and starts another when it
   rises by one.
 
+Where blocks have a walltime, tasks may wait that no block lives long enough for,
+however many slots there are. `simple` and `auto` launch blocks for them, too, and
+retire none meanwhile; `staged` looks at what waits anyway.
+
 With worker types, `decide_each` applies the rules to each type by itself, within the
 bounds of all: `min_blocks` and `max_blocks` are of the endpoint. Blocks of a type are
-retired only when it has no tasks.
+retired only when it has no tasks; if another type waits in vain because there are
+`max_blocks`, then even below `min_blocks`, as one of that type is launched instead.
 """
 
 import math
@@ -92,6 +97,7 @@ class Demand:
         since_start: seconds since the last launch.
         since_stop: seconds since the last retirement.
         tasks_at_stop: how many tasks there were then.
+        too_long: those that wait and that no block lives long enough for.
     """
 
     tasks: int
@@ -104,6 +110,7 @@ class Demand:
     since_start: float = math.inf
     since_stop: float = math.inf
     tasks_at_stop: int = 0
+    too_long: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +134,10 @@ class Decision:
 
 def decide(kind: StrategyKind, demand: Demand, bounds: Bounds) -> Decision:
     """Apply the rules of one kind; see the module's docstring."""
-    return _RULES[kind](demand, bounds)
+    decision = _RULES[kind](demand, bounds)
+    if demand.too_long and kind in ("simple", "auto") and decision.action != "launch":
+        return _for_longer(demand, bounds)
+    return decision
 
 
 def decide_each(
@@ -151,11 +161,15 @@ def decide_each(
         return [replace(refill, worker_type=neediest)]
     decisions = []
     room, surplus = bounds.max_blocks - active, active - bounds.min_blocks
+    is_in_vain = room <= 0 and any(
+        demand.waiting and not demand.active_blocks for demand in demands.values()
+    )
     for worker_type, demand in demands.items():
         mine = demand.active_blocks
+        is_in_the_way = is_in_vain and not demand.tasks
         own = replace(
             bounds,
-            min_blocks=max(0, mine - surplus),
+            min_blocks=0 if is_in_the_way else max(0, mine - surplus),
             max_blocks=mine + max(0, room),
         )
         decision = decide(kind, demand, own)
@@ -167,11 +181,25 @@ def decide_each(
             case "launch":
                 room -= decision.count
             case "retire":
-                surplus -= decision.count
+                surplus = max(0, surplus - decision.count)
             case "none":
                 pass
         decisions.append(replace(decision, worker_type=worker_type))
     return decisions
+
+
+def _for_longer(demand: Demand, bounds: Bounds) -> Decision:
+    """Launch what tasks need that no block lives long enough for; retire nothing."""
+    why = f"{demand.too_long} tasks wait for a block that lives long enough"
+    slots = math.ceil(demand.too_long * bounds.parallelism)
+    missing = max(1, math.ceil(slots / bounds.slots_per_block)) - demand.pending_blocks
+    room = bounds.max_blocks - demand.active_blocks
+    if missing <= 0:
+        pending = demand.pending_blocks
+        return Decision("none", 0, f"{why}, and {pending} blocks are still to come")
+    if room <= 0:
+        return Decision("none", 0, f"{why}, but max_blocks is {bounds.max_blocks}")
+    return Decision("launch", min(missing, room), why)
 
 
 def _refill(demand: Demand, bounds: Bounds) -> Decision:

@@ -172,3 +172,12 @@ def test_a_wrong_command_is_refused_with_the_right_one(
 
 def test_all_problems_of_a_command_are_told() -> None:
     assert len(find_launch_problems("{a} {{b}} {node} 'x")) == 4
+
+
+def test_the_time_that_init_takes_is_told_where_blocks_have_an_end() -> None:
+    paths = EndpointPaths(Path("/e"))
+    config = EndpointConfig(
+        blocks=BlocksConfig(walltime=60.0), workers=WorkersConfig(init="sleep 3")
+    )
+    lines = bind_launch(expand_launch(config, paths, "py"), BlockId("b"), 0).split("\n")
+    assert lines[:2] == ["export ACTORS_BLOCK_BEGAN=$(date +%s)", "sleep 3"]

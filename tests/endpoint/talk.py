@@ -9,6 +9,7 @@ from actors.messages import (
     Hello,
     Holding,
     MemberKind,
+    Needs,
     Outcome,
     Task,
     TaskId,
@@ -143,6 +144,7 @@ def manager_hello(
     slots: int = 1,
     held: list[tuple[str, int]] | None = None,
     instance: str = "i",
+    **fields: Any,
 ) -> Hello:
     """Introduce a manager."""
     return hello(
@@ -152,6 +154,7 @@ def manager_hello(
         block_id=BlockId(block_id),
         slots=slots,
         held=[Holding(TaskId(task_id), attempt) for task_id, attempt in held or []],
+        **fields,
     )
 
 
@@ -160,9 +163,16 @@ def welcome(epoch: str = EPOCH, max_frame_bytes: int = MAX_FRAME_BYTES) -> Welco
     return Welcome("url", epoch, 2.0, 8.0, max_frame_bytes)
 
 
-def task(task_id: str = "t1", *, retries: int = 3, priority: int = 0) -> Task:
+def task(
+    task_id: str = "t1",
+    *,
+    retries: int = 3,
+    priority: int = 0,
+    needs: Needs | None = None,
+) -> Task:
     """Make a task; its arguments are its id."""
-    return Task(TaskId(task_id), b"f", task_id.encode(), 1.0, retries, priority)
+    arguments = task_id.encode()
+    return Task(TaskId(task_id), b"f", arguments, 1.0, retries, priority, needs=needs)
 
 
 def outcome(

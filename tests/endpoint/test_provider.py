@@ -327,6 +327,20 @@ def test_an_interchange_that_comes_late_hears_of_blocks_as_they_were_launched(
 # Crashes
 
 
+def test_a_block_keeps_the_type_that_it_was_launched_for() -> None:
+    batch = Batch()
+    turn = batch.tell(LaunchBlocks("l1", 1, "why", "gpu"), STRATEGY)
+    assert turn.records == [BlockPlanned(B1, "l1", "gpu")]
+    assert turn.effects == [SubmitJob(B1, False, "gpu")]
+    again = Batch([BlockPlanned(B1, "l1", "gpu")])
+    assert SubmitJob(B1, True, "gpu") in again.live(0.1).effects
+    planned = BlockPlanned(B1, "l1", "gpu")
+    assert again.machine.snapshot()[0] == planned
+    again.tell(JobSubmitted(B1, "j1"))
+    report = again.machine.blocks[B1].block()
+    assert report.worker_type == "gpu"
+
+
 def test_a_restarted_provider_looks_for_jobs_that_it_may_have_submitted() -> None:
     batch = Batch([BlockPlanned(B1, "l1")])
     assert only(batch.first_report.blocks).state is BlockState.PENDING

@@ -335,6 +335,36 @@ def test_each_worker_type_is_decided_on_by_itself() -> None:
     ]
 
 
+def test_blocks_of_another_type_are_not_ended_for_those_of_none() -> None:
+    desk = Desk(kind="auto", bounds=Bounds(0, 9, 2, 1.0, 0.1))
+    blocks = [
+        Block(B1, BlockState.RUNNING, launch_id="i-0", worker_type="cpu"),
+        Block(B2, BlockState.RUNNING, launch_id="i-0"),
+    ]
+    desk.tell(BlocksReported(blocks, []), PROVIDER)
+    idle = {B1: (0, 9.0), B2: (0, 9.0)}
+    desk.load(types=[TypeLoad("cpu", 1, 0)], blocks=idle)
+    (asking,) = retired(desk.stay(6, types=[TypeLoad("cpu", 1, 0)], blocks=idle))
+    assert asking.block_ids == [B2]
+
+
+def test_a_block_that_the_interchange_holds_by_itself_leaves(desk: Desk) -> None:
+    """As its end is near; what it leaves undone may call for another one."""
+    desk.blocks((B1, BlockState.RUNNING))
+    desk.load(leased=2, blocks={B1: (2, 0.0)})
+    assert not orders(desk.live(0.1))
+    desk.tell(BlocksHeld([B1], [B1], [B1]), INTERCHANGE)
+    assert only(orders(desk.live(0.1))).count == 1
+    late = desk.stay(3 * DRAIN_TIMEOUT, leased=2, blocks={B1: (2, 0.0)})
+    assert not sent_to(late, PROVIDER, CancelBlocks), "it is busy to its end"
+
+
+def test_an_open_question_stays_open_when_another_block_is_held(idle: Desk) -> None:
+    asked(idle)
+    idle.tell(BlocksHeld([B3], [B3], [B3]), INTERCHANGE)
+    assert not retired(idle.stay(20))
+
+
 # Failures
 
 

@@ -54,7 +54,7 @@ class Queue:
 
         placed: dict[str, str] = {}
         for manager, entry in Matching(self.ledger, self.fleet, tell).matches():
-            self.ledger.lease_asking(entry, manager.manager_id, self.now)
+            self.ledger.lease_one(entry, manager.manager_id, self.now)
             manager.hold(entry)
             placed[entry.task.task_id] = manager.manager_id
         self.ledger.check()

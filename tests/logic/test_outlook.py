@@ -120,5 +120,42 @@ def test_with_types_each_has_its_own_tasks_blocks_and_idle_time(
     order = LaunchBlocks("i-1", 1, "why", "cpu")
     demands = outlook.demands((), [order], 5.0, 15.0)
     assert demands["gpu"] == Demand(0, 1, 15.0, 0, 1, 0, since_start=10.0)
-    assert demands["cpu"] == Demand(5, 1, 0.0, 5, 1, 0, since_start=10.0)
-    assert demands[""].active_blocks == 1, "a block of no type"
+    # The block of no type counts for the one that lacks slots.
+    assert demands["cpu"] == Demand(5, 2, 0.0, 5, 2, 0, since_start=10.0)
+    assert demands[""].active_blocks == 0
+
+
+def test_a_block_of_no_type_counts_for_whom_it_is_needed_by(
+    outlook: Outlook,
+) -> None:
+    types = [TypeLoad("gpu", 4, 0), TypeLoad("cpu", 9, 0)]
+    outlook.note_load(load(13, 0, types=types), 5.0)
+    orders = [LaunchBlocks("i-1", 2, "why")]
+    demands = outlook.demands((), orders, 5.0, 15.0, slots_per_block=4)
+    active = {name: demand.active_blocks for name, demand in demands.items()}
+    assert active == {"gpu": 1, "cpu": 3, "": 0}
+    outlook.note_load(load(1, 0, types=[TypeLoad("gpu", 4, 0)]), 6.0)
+    demands = outlook.demands((), orders, 5.0, 15.0, slots_per_block=4)
+    active = {name: demand.active_blocks for name, demand in demands.items()}
+    assert active == {"gpu": 1, "": 3}, "nobody needs them"
+
+
+def test_a_block_is_of_the_type_that_it_has_taken(outlook: Outlook) -> None:
+    taken = BlockLoad(B2, 1, 2, 1, 0.0, False, "cpu")
+    outlook.note_load(load(0, 1, taken, types=[TypeLoad("gpu", 1, 0)]), 5.0)
+    demands = outlook.demands((), (), 5.0, 15.0)
+    assert {name: d.active_blocks for name, d in demands.items()} == {
+        "gpu": 1,
+        "cpu": 1,
+    }
+    assert outlook.is_of(outlook.blocks[B2], "cpu")
+
+
+def test_tasks_that_are_too_long_are_those_of_whom_most_wait(outlook: Outlook) -> None:
+    told = LoadReported(5, 0, 0, [], too_long=2)
+    outlook.note_load(told, 5.0)
+    assert demand(outlook, 5.0).too_long == 2
+    types = [TypeLoad("gpu", 1, 3), TypeLoad("cpu", 4, 0)]
+    outlook.note_load(LoadReported(5, 3, 0, [], types=types, too_long=2), 6.0)
+    demands = outlook.demands((), (), 5.0, 15.0)
+    assert (demands["gpu"].too_long, demands["cpu"].too_long) == (0, 2)

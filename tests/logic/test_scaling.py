@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.logic.scaling import Bounds, Demand, StrategyKind, decide, decide_each
+from actors.logic.scaling import (
+    Bounds,
+    Decision,
+    Demand,
+    StrategyKind,
+    decide,
+    decide_each,
+)
 
 LOTS = 10_000.0
 KINDS: tuple[StrategyKind, ...] = ("none", "simple", "auto", "staged")
@@ -235,6 +242,43 @@ def test_all_types_together_keep_the_least() -> None:
     gone = Demand(0, 2, LOTS, idle_blocks=2)
     decided = each("simple", Bounds(3, 9, 2), cpu=gone, gpu=gone)
     assert decided == {"cpu": ("retire", 1), "gpu": ("none", 0)}
+
+
+def test_a_type_that_waits_in_vain_gets_the_place_of_one_that_nobody_needs() -> None:
+    """Even where that leaves fewer than `min_blocks` for a moment."""
+    gone = Demand(0, 2, LOTS, idle_blocks=2)
+    stuck = Demand(3, 0, 0.0, waiting=3)
+    for kind in ("simple", "auto", "staged"):
+        decided = each(kind, Bounds(2, 2, 2), cpu=gone, gpu=stuck)
+        assert decided == {"cpu": ("retire", 2), "gpu": ("none", 0)}, kind
+        # One that has a block of its own has to make do with it.
+        served = Demand(3, 1, 0.0, waiting=3)
+        decided = each(kind, Bounds(3, 3, 2), cpu=gone, gpu=served)
+        assert decided["cpu"] == ("none", 0), kind
+
+
+@pytest.mark.parametrize("kind", ["simple", "auto"])
+def test_tasks_that_no_block_lives_long_enough_for_get_a_new_one(
+    kind: StrategyKind,
+) -> None:
+    """Though there are slots enough, and some of them idle."""
+    bounds = Bounds(0, 4, 2)
+    idle = Demand(3, 2, 0.0, waiting=3, idle_blocks=2, too_long=3)
+    assert _short(decide(kind, idle, bounds)) == ("launch", 2)
+    to_come = Demand(3, 4, 0.0, waiting=3, pending_blocks=2, spare_blocks=2, too_long=3)
+    assert _short(decide(kind, to_come, bounds)) == ("none", 0)
+    full = Demand(3, 4, 0.0, waiting=3, idle_blocks=4, too_long=3)
+    decision = decide(kind, full, bounds)
+    assert _short(decision) == ("none", 0)
+    assert decision.reason == (
+        "3 tasks wait for a block that lives long enough, but max_blocks is 4"
+    )
+    none = Demand(3, 2, 0.0, waiting=3, too_long=3)
+    assert _short(decide(kind, none, Bounds(0, 4, 2, 0.0))) == ("launch", 1)
+
+
+def _short(decision: Decision) -> tuple[str, int]:
+    return decision.action, decision.count
 
 
 def test_what_is_missing_to_the_least_goes_to_the_type_that_waits() -> None:

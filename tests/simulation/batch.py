@@ -2,9 +2,15 @@
 
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
-from actors.endpoint.manager import Manager, MeasureWorkers, WorkersMeasured
+from actors.endpoint.manager import (
+    Manager,
+    MeasureWorkers,
+    ReleaseType,
+    WorkersMeasured,
+)
 from actors.endpoint.provider import (
     CancelJobs,
     JobReport,
@@ -71,6 +77,7 @@ class Center(Surroundings, Protocol):
 
     nodes_per_block: int
     executions: Counter[bytes]  # {arguments: begun how often}
+    walltime: float | None  # of every job
     jobs: dict[BlockId, "Job"]
     provider_journal: list[Any]
 
@@ -78,6 +85,7 @@ class Center(Surroundings, Protocol):
     def is_barren(self) -> bool: ...
     def has_trouble(self, chance: float) -> bool: ...
     def job_submitted(self, job: "Job") -> None: ...
+    def task_begins(self, arguments: bytes, worker_type: str, job: "Job") -> None: ...
     def add_manager(self, job: "Job", number: int) -> "ManagerNode": ...
 
 
@@ -94,6 +102,7 @@ class FakeWorker:
     is_alive: bool = True
     is_stopping: bool = False
     become: HostActor | None = None  # the actor whose process it is
+    worker_type: str = ""
     last_calls: dict[bytes, int] = field(default_factory=dict)  # {caller: number}
 
     def note_call(self, arguments: bytes) -> None:
@@ -117,8 +126,8 @@ class ManagerNode(Node):
     def do(self, effect: Any) -> None:
         heart, chance = self.world.heart, self.world.chance
         match effect:
-            case StartWorker(worker_id, become):
-                worker = FakeWorker(worker_id, become=become)
+            case StartWorker(worker_id, become, worker_type):
+                worker = FakeWorker(worker_id, become=become, worker_type=worker_type)
                 self.workers[worker_id] = worker
                 heart.after(chance.uniform(0, 0.1), lambda: self._started(worker))
             case EquipWorker():
@@ -146,6 +155,8 @@ class ManagerNode(Node):
                 heart.after(
                     self.world.delay() / 10, lambda: self._interrupt(worker_id, seq)
                 )
+            case ReleaseType():
+                pass  # here nothing lives on for a type's sake
             case MeasureWorkers():
                 heart.after(0.001, lambda: self.tell(WorkersMeasured({})))
             case Exit(code, reason):
@@ -175,6 +186,8 @@ class ManagerNode(Node):
         worker.begun_seq = worker.running = run.seq
         arguments = _arguments_of(run)
         self.world.executions[arguments] += 1
+        if worker.become is None:
+            self.world.task_begins(arguments, worker.worker_type, self.job)
         if worker.become is not None and run.seq > 1:
             worker.note_call(arguments)
         began = self.world.now
@@ -296,9 +309,11 @@ def item_of(arguments: bytes, index: int) -> bytes:
 class Job:
     """A job of the batch system: a manager per node."""
 
-    def __init__(self, world: Center, block_id: BlockId) -> None:
+    def __init__(self, world: Center, block_id: BlockId, worker_type: str) -> None:
         self.world = world
         self.block_id = block_id
+        self.worker_type = worker_type
+        self.ends_at: float | None = None
         self.state = BlockState.PENDING
         self.exit_codes: list[int] = []
         self.managers: list[ManagerNode] = []
@@ -307,6 +322,10 @@ class Job:
     def _start(self) -> None:
         if self.state is BlockState.PENDING:
             self.state = BlockState.RUNNING
+            if self.world.walltime is not None:
+                self.ends_at = self.world.now + self.world.walltime
+                end = partial(self.end, BlockState.TIMEOUT)
+                self.world.heart.after(self.world.walltime, end)
             if self.world.is_barren():
                 self.world.note(f"{self.block_id} runs, and no manager of it will")
                 return
@@ -347,10 +366,8 @@ class ProviderNode(Node):
     def do(self, effect: Any) -> None:
         world = self.world
         match effect:
-            case SubmitJob(block_id, may_exist):
-                world.heart.after(
-                    world.delay(), lambda: self._submit(block_id, may_exist)
-                )
+            case SubmitJob():
+                world.heart.after(world.delay(), lambda: self._submit(effect))
             case PollJobs(jobs):
                 reports = {b: world.jobs[b].report() for b in jobs}
                 world.heart.after(world.delay(), lambda: self.tell(JobsPolled(reports)))
@@ -360,16 +377,17 @@ class ProviderNode(Node):
             case _:
                 super().do(effect)
 
-    def _submit(self, block_id: BlockId, may_exist: bool) -> None:
+    def _submit(self, order: SubmitJob) -> None:
         if not self.is_alive:
             return
+        block_id = order.block_id
         if block_id in self.world.jobs:
-            assert may_exist, f"{block_id} was submitted twice"
+            assert order.may_exist, f"{block_id} was submitted twice"
         elif self.world.has_trouble(0.05):
             self.tell(SubmitFailed(block_id, "the queue is full"))
             return
         else:
-            job = Job(self.world, block_id)
+            job = Job(self.world, block_id, order.worker_type)
             self.world.job_submitted(job)
             self.world.jobs[block_id] = job
         if not self.world.crashes_now(self):

@@ -56,10 +56,17 @@ def run(
     barren: float = 0.0,
     has_actors: bool = False,
     asks: bool = False,
+    has_needs: bool = False,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
     world = World(
-        seed, faults=faults, kind=kind, barren=barren, has_actors=has_actors, asks=asks
+        seed,
+        faults=faults,
+        kind=kind,
+        barren=barren,
+        has_actors=has_actors,
+        asks=asks,
+        has_needs=has_needs,
     )
     try:
         world.run()
@@ -86,6 +93,18 @@ def test_each_task_has_one_result_whoever_decides_on_blocks(kind: StrategyKind) 
 def test_each_task_has_one_result_though_managers_never_connect() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
         run(seed, barren=0.5)
+
+
+@pytest.mark.parametrize("first", range(FIRST_SEED, FIRST_SEED + SEEDS // 4, CHUNK))
+def test_each_task_that_asks_for_a_place_has_one_result(first: int) -> None:
+    """It begins only on a worker of its type, whatever goes wrong, and blocks end."""
+    for seed in range(first, min(first + CHUNK, FIRST_SEED + SEEDS // 4)):
+        run(seed, has_needs=True)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_without_faults_a_task_begins_where_there_is_time_for_it(seed: int) -> None:
+    run(seed, faults=False, has_needs=True)
 
 
 @pytest.mark.parametrize("seed", range(10))

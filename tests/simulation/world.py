@@ -6,6 +6,7 @@ often than its retries allow, and nothing may be left over anywhere.
 """
 
 import itertools
+import math
 import pickle
 import random
 import zlib
@@ -14,6 +15,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from actors.api.session import Session, SessionSettings
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.manager import Manager, ManagerSettings
@@ -21,8 +24,10 @@ from actors.endpoint.provider import Provider, ProviderSettings
 from actors.endpoint.strategy import Strategy, StrategySettings
 from actors.logic.actor_life import Died
 from actors.logic.liveness import Tempo
+from actors.logic.placement import PlacementRules
 from actors.logic.scaling import Bounds, StrategyKind
 from actors.messages import (
+    PLAIN_TYPE,
     PROTOCOL,
     Amount,
     BlockId,
@@ -37,6 +42,7 @@ from actors.messages import (
     Published,
     Refused,
     Task,
+    TaskId,
     TaskState,
     Verb,
     Welcome,
@@ -78,6 +84,9 @@ KINDS = (
     "operator",
 )
 INFRASTRUCTURE = (FailureKind.WORKER_DIED, FailureKind.MANAGER_LOST)
+# What tasks may ask for, and how long blocks live then.
+WORKER_TYPE = "sim"
+WALLTIME = 30.0
 # Why a call of an actor has no result.
 UNANSWERED = (FailureKind.ACTOR_DIED, FailureKind.ACTOR_UNAVAILABLE)
 
@@ -90,8 +99,9 @@ class World:
         faults: whether connections break and actors crash.
         kind: of the strategy; None: one that the seed chooses.
         barren: share of the blocks from which no manager ever connects.
-        has_actors: whether clients make actors.
+        has_actors: whether clients make actors and call them.
         asks: whether tasks ask for processors and GPUs.
+        has_needs: whether tasks ask for workers of a type and for time, and blocks end.
     """
 
     def __init__(
@@ -103,10 +113,13 @@ class World:
         barren: float = 0.0,
         has_actors: bool = False,
         asks: bool = False,
+        has_needs: bool = False,
     ) -> None:
         self.has_actors = has_actors
         # Apart, too: what tasks ask for, if they do.
         self._wishes = random.Random(seed) if asks else None
+        self.needs_chance = random.Random(seed) if has_needs else None
+        self.walltime: float | None = None
         self._barren = barren
         # Apart from the others, so that a seed's story differs by these blocks only.
         self._barren_chance = random.Random(seed)
@@ -154,6 +167,7 @@ class World:
             keep_results=KEEP_RESULTS,
             wall_offset=0.5,
             node={"CPU": self.slots, "GPU": 2.0 if asks else 0.0},
+            placement=self._make_rules(),
         )
         self._settings = settings
         self.disk = FakeDisk()
@@ -167,6 +181,29 @@ class World:
         self.strategy = self._make_strategy(is_restart=False)
         for node in (self.interchange, self.provider, self.strategy, *self.clients):
             node.schedule()
+
+    def _make_rules(self) -> PlacementRules:
+        chance = self.needs_chance
+        if chance is None:
+            return PlacementRules()
+        self.walltime = chance.choice((None, WALLTIME, WALLTIME))
+        return PlacementRules(
+            chance.choice(("fill_first", "random", "deadline")),
+            # Strategy none starts no block for the sake of a type.
+            self.kind != "none" and chance.random() < 0.5,
+            frozenset({WORKER_TYPE}),
+            self.walltime or math.inf,
+            2.0,
+        )
+
+    def _draw_place(self) -> Needs | None:
+        chance = self.needs_chance
+        if chance is None or chance.random() < 0.3:
+            return None
+        worker_type = WORKER_TYPE if chance.random() < 0.5 else ""
+        # Nothing of the first block's start-up time is left to the longest ones.
+        walltime = chance.choice((0.0, 9.0, WALLTIME - 5.0, 10 * WALLTIME))
+        return Needs(worker_type, walltime if self.walltime else 0.0)
 
     @property
     def now(self) -> float:
@@ -258,6 +295,9 @@ class World:
             TEMPO.period,
             0.5,
             resources=(Amount("GPU", 2),) if self._wishes else (),
+            start_timeouts={WORKER_TYPE: 30.0},
+            ends_at=job.ends_at,
+            worker_type=job.worker_type,
         )
         manager = Manager(settings, self.chance, self.now)
         node = ManagerNode(self, f"manager {name}", manager, job)
@@ -267,12 +307,18 @@ class World:
 
     def draw_needs(self) -> Needs | None:
         """Choose what a task asks for."""
+        amounts, place = self._draw_amounts(), self._draw_place()
+        if amounts is None:
+            return place
+        return msgspec.structs.replace(place or Needs(), amounts=amounts)
+
+    def _draw_amounts(self) -> tuple[Amount, ...] | None:
         chance = self._wishes
         if chance is None or chance.random() < 0.5:
             return None
         cpus = chance.choice((0.0, 0.5, 1.0, float(self.slots)))
         gpus = chance.choice((0.0, 0.0, 0.4, 1.0, 2.0))
-        return Needs(amounts=(Amount("CPU", cpus), Amount("GPU", gpus)))
+        return Amount("CPU", cpus), Amount("GPU", gpus)
 
     def job_submitted(self, job: Job) -> None:
         """Count the blocks: only an operator may have more than `max_blocks`."""
@@ -284,6 +330,20 @@ class World:
         ]
         limit = self.bounds.max_blocks + self._extra_blocks
         assert len(active) <= limit, f"too many blocks: {active}"
+
+    def task_begins(self, arguments: bytes, worker_type: str, job: Job) -> None:
+        """See to it that a task begins only where it suits."""
+        if self.needs_chance is None:
+            return
+        task_id = TaskId(arguments.removeprefix(FAILING).decode())
+        name, _, _ = task_id.rpartition("-")
+        (client,) = (c for c in self.clients if c.name == name)
+        needs = client.submitted[task_id].needs or Needs()
+        assert worker_type == needs.worker_type, task_id
+        is_hard = self._settings.placement.is_hard
+        assert not is_hard or job.worker_type in ("", worker_type or PLAIN_TYPE)
+        if job.ends_at is not None and not self.faults:
+            assert self.now + needs.walltime <= job.ends_at, task_id
 
     def _make_provider(self) -> ProviderNode:
         settings = ProviderSettings(
@@ -567,6 +627,7 @@ class World:
             manager = node.machine
             if node.is_alive and (
                 manager.queue
+                or manager.typed
                 or manager.outbox
                 or any(worker.backlog for worker in manager.workers.values())
                 or manager.hosts.incarnations()
@@ -632,8 +693,13 @@ class World:
                     assert executions >= 1
                 elif verb:
                     assert outcome.failure.kind in UNANSWERED, outcome
+                elif outcome.failure.kind is FailureKind.REFUSED:
+                    assert task.needs is not None, outcome
+                    assert task.needs.walltime > 10.0, outcome
+                    assert "fits in no block" in outcome.failure.message
+                    assert executions == 0
                 else:
-                    assert self.faults, outcome
+                    assert self.faults or self.walltime, outcome
                     assert outcome.failure.kind in INFRASTRUCTURE, outcome
                     budget = f"start {task.retries + 1} of {task.retries + 1}"
                     assert budget in outcome.failure.message, outcome.failure

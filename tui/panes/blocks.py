@@ -206,6 +206,10 @@ def _about_manager(manager: ManagerPicture) -> Content:
     held = f"{amount(manager.leases, 'task')}, of at most {manager.window}"
     where = f"pid {manager.pid} on {plain(manager.host) or '?'}"
     lines = [f"{where}, heard {duration(manager.silent)} ago; {held}"]
+    lines[0] += _time_left(manager.time_left)
+    for slots in manager.types:
+        workers = amount(slots.total, "worker")
+        lines[0] += f"; {workers} of type {plain(slots.worker_type)}, {slots.free} free"
     for worker in manager.workers:
         runs = f"{worker.task_name} {worker.task_id}".strip() or "idle"
         used = "not started"
@@ -220,8 +224,15 @@ def _about_block(block: BlockPicture) -> Content:
     lines = [f"job {plain(block.job_id) or '-'}, {amount(block.managers, 'manager')}"]
     if block.exit_code is not None:
         lines[0] += f", exit code {block.exit_code}"
+    if block.worker_type:
+        lines[0] += f"; all workers of type {plain(block.worker_type)}"
+    lines[0] += _time_left(block.time_left)
     lines += [plain(line) for line in block.message.splitlines()]
     if block.stderr_tail:
         lines.append("End of its standard error:")
         lines += [f"│ {plain(line)}" for line in block.stderr_tail.splitlines()]
     return Content("\n".join(lines))
+
+
+def _time_left(seconds: float | None) -> str:
+    return "" if seconds is None else f"; walltime left {duration(seconds)}"
