@@ -141,6 +141,7 @@ class Needs(Struct, frozen=True, array_like=True, gc=False):
     # Processors ("CPU"), GPUs ("GPU") and whatever else, while it runs; no processor
     # is none. None: one processor, as usual.
     amounts: "tuple[Amount, ...] | None" = None
+    tag: str = ""  # of the managers that may run it; "": any that is not exclusive
 
 
 class ActorWork(Struct, frozen=True, array_like=True, gc=False):
@@ -305,6 +306,8 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     # A manager: the only type of workers that its block has, or PLAIN_TYPE; "": any.
     worker_type: str = ""
     resources: list["Amount"] = []  # that a manager's node has besides processors
+    tag: Annotated[str, msgspec.Meta(max_length=200)] = ""  # of a manager
+    is_exclusive: bool = False  # a manager: it takes what asks for its tag, only
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -53,6 +53,8 @@ class EndpointExecutor(Executor):
         walltime: seconds that a task may take; it is started only on a block that lives
             on for as long, and fails if the endpoint has none that ever does. It is not
             ended after that time.
+        tag: of the managers that may run its tasks, their `[workers] tag`; tasks wait
+            until there is one. "": any that is not `tag_exclusive`.
         patience: seconds without an endpoint after which tasks fail.
         name: of this client, 1 to 100 characters without ':' and '!'; one process at a
             time may have it. If the process dies, the endpoint goes on with its tasks,
@@ -81,6 +83,7 @@ class EndpointExecutor(Executor):
         priority: int = 0,
         worker_type: str = "",
         walltime: float | None = None,
+        tag: str = "",
         patience: float = PATIENCE,
         name: str = "",
         resume: bool = False,
@@ -100,7 +103,7 @@ class EndpointExecutor(Executor):
             raise ValueError("resume needs the name of the client to be resumed")
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
-        needs = needs_of(worker_type, walltime)
+        needs = needs_of(worker_type, walltime, tag)
         self._options = TaskOptions(retries=retries, priority=priority, needs=needs)
         if is_for_bars(initializer):
             initializer = None

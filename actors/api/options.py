@@ -39,6 +39,7 @@ class RemoteOptions(TypedDict, total=False):
     walltime: seconds that it may take, to be placed by: on an endpoint it is started
         only on a block that lives on for as long. It is not ended after that time:
         that is what `timeout` does.
+    tag: on an endpoint, of the managers that may run it: their `[workers] tag`.
     """
 
     retries: int
@@ -52,6 +53,7 @@ class RemoteOptions(TypedDict, total=False):
     resources: Mapping[str, float]
     worker_type: str
     walltime: float | None
+    tag: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Options:
     resources: Mapping[str, float] = field(default_factory=dict)
     worker_type: str = ""
     walltime: float | None = None
+    tag: str = ""
 
     def changed(self, options: Mapping[str, Any]) -> "Options":
         """Return them with some others.
@@ -129,17 +132,18 @@ class Options:
             num_gpus=self.num_gpus,
             resources=resources,
             name=self.name,
-            needs=needs_of(self.worker_type, self.walltime, amounts),
+            needs=needs_of(self.worker_type, self.walltime, self.tag, amounts),
         )
 
 
 def needs_of(
     worker_type: str,
     walltime: float | None,
+    tag: str,
     amounts: tuple[Amount, ...] | None = None,
 ) -> Needs | None:
     """Return what a task asks of where it runs; None: nothing."""
-    needs = Needs(worker_type, walltime or 0.0, amounts)
+    needs = Needs(worker_type, walltime or 0.0, amounts, tag)
     return None if needs == Needs() else needs
 
 

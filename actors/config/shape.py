@@ -44,6 +44,7 @@ _MOST_BYTES = 2**50
 _SMALLEST_FRAME_BYTES = 2**20
 
 # `(?!\n)`: Python's `$` alone would let a line break at the end pass.
+_TAG_PATTERN = r"^[A-Za-z0-9_.:-]*$(?!\n)"
 _FOLDER_PATTERN = r"^(/[^\0]*)?$(?!\n)"
 NAME_PATTERN = r"^[A-Za-z0-9_-]+$(?!\n)"
 _PROVIDER_PATTERN = (
@@ -282,6 +283,19 @@ class WorkersConfig(_Section, frozen=True, kw_only=True):
             "WorkDirLimitError; 0: any number"
         ),
     ] = 0
+    tag: Annotated[
+        str,
+        _says(
+            "What tasks may ask for by tag=TAG, to run on managers that have it; nodes "
+            'that differ set ACTORS_TAG in init, which goes before; "": none',
+            must="be a word of letters, digits, _, -, . and :",
+            pattern=_TAG_PATTERN,
+            max_length=200,
+        ),
+    ] = ""
+    tag_exclusive: Annotated[
+        bool, _says("Whether managers take only tasks that ask for their tag")
+    ] = False
     idle_timeout: Annotated[
         float,
         _duration(

@@ -965,6 +965,7 @@ class Exchange(abc.ABC):
         if self.fleet.managers.pop(manager.manager_id, None) is not None:
             turn.records.append(ManagerRemoved(manager.manager_id))
         self.fleet.laid_out.discard(manager.manager_id)
+        self.fleet.exclusive.discard(manager.manager_id)
         self._leave(manager.peer, reason, turn, is_lost=is_lost)
         self._load_changed = True
 

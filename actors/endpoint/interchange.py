@@ -344,6 +344,9 @@ class Interchange(Exchange):
         fleet, rules, left = self.fleet, self.settings.placement, hello.time_left
         is_first = len(fleet.of_block(manager.block_id)) == 1
         is_fresh = manager.ends_at == math.inf and is_first
+        manager.tag, manager.is_exclusive = hello.tag, hello.is_exclusive
+        if hello.is_exclusive:
+            fleet.exclusive.add(manager.manager_id)
         if left is not None:
             # Not max(): what was told may be no number.
             left = left if left > 0 else 0.0

@@ -63,6 +63,8 @@ __all__ = ["EXIT_AGAIN", "ManagerShell", "run"]
 
 logger = logging.getLogger(__name__)
 
+# What a node may set in `[workers] init` to have a tag of its own.
+_TAG_VARIABLE = "ACTORS_TAG"
 # What does not change by waiting: there is no such file, or it may not be run.
 _IMPOSSIBLE = frozenset({errno.ENOENT, errno.EACCES, errno.ENOTDIR, errno.ENOEXEC})
 
@@ -257,6 +259,8 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
         gpu_names=_gpu_names(),
         ends_at=_ends_at(around.config.blocks.walltime),
         worker_type=os.environ.get(TYPE_VARIABLE, ""),
+        tag=os.environ.get(_TAG_VARIABLE, around.config.workers.tag),
+        is_exclusive=around.config.workers.tag_exclusive,
     )
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)

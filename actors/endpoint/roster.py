@@ -412,7 +412,9 @@ class Roster:
         fitting = [
             manager
             for manager in fleet.managers.values()
-            if fleet.is_usable(manager) and not manager.capacity.lack(actor.need)
+            if fleet.is_usable(manager)
+            and not manager.is_exclusive
+            and not manager.capacity.lack(actor.need)
         ]
         return min(fitting, key=lambda m: (len(m.actors), len(m.leases)), default=None)
 

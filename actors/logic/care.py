@@ -76,9 +76,9 @@ class CareSettings:
         return bool(self.max_tasks or self.max_tasks_per_worker)
 
     @property
-    def ends_itself(self) -> bool:
-        """Whether the manager may end without being asked to."""
-        return bool(self.idle_timeout or self.max_tasks)
+    def limits_itself(self) -> bool:
+        """Whether the end of a task may be the manager's."""
+        return bool(self.max_tasks or self.exit_on_exception)
 
 
 def over_memory(worker: str, rss_bytes: int, limit_bytes: int) -> Failure:

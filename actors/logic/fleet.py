@@ -50,6 +50,7 @@ class ManagerEntry:
         "instance",
         "is_connected",
         "is_draining",
+        "is_exclusive",
         "is_roomier",
         "is_stopping",
         "layout",
@@ -60,6 +61,7 @@ class ManagerEntry:
         "reserved",
         "resting",
         "slots",
+        "tag",
         "taken",
         "typed",
         "types",
@@ -88,6 +90,8 @@ class ManagerEntry:
         self.is_connected = True
         self.is_draining = False
         self.is_stopping = False
+        self.tag = ""  # tasks may ask for it
+        self.is_exclusive = False  # it takes those that do, only
         self.instance = ""
         self.host = ""
         self.pid = 0
@@ -217,6 +221,11 @@ class ManagerEntry:
             if not self.typed[worker_type]:
                 del self.typed[worker_type]
 
+    def suits(self, needs: Needs | None) -> bool:
+        """Tell whether a task may run here, as far as tags go."""
+        tag = needs.tag if needs is not None else ""
+        return tag == self.tag or not (tag or self.is_exclusive)
+
     def count_leases(self, worker_type: str) -> int:
         """Count the leases of tasks of one type; "": of plain ones."""
         if worker_type:
@@ -289,6 +298,7 @@ class Fleet:
         # {block: the type of its workers, for good}; "": plain
         self.types: dict[BlockId, str] = {}
         self.laid_out: set[ManagerId] = set()  # whose slots are not all plain
+        self.exclusive: set[ManagerId] = set()  # that take tagged tasks, only
         self.drain_at = math.inf  # when the next one is to drain, or a little earlier
 
     def is_usable(self, manager: ManagerEntry) -> bool:

@@ -6,6 +6,9 @@ Where it may, `Fleet.shares` does the same with less work. The rules here:
 over there, and keeps its place. Who is served first among managers is the selector's:
 `fill_first`, `random` or `deadline`.
 
+*Tags.* A task that asks for one goes to managers with that tag only; a manager that is
+exclusive takes no other. (CodaLab's.)
+
 *Walltime.* A task that names one fits where the block lives on for as long, but for the
 margin at its end. It gets a worker at once or waits: prefetched, it might begin late.
 
@@ -101,8 +104,10 @@ class Placement:
     @property
     def is_simple(self) -> bool:
         """Whether any task that waits may run on any manager that there is."""
-        return not self._ledger.demanding and not (
-            self._is_typed and (self.rules.is_hard or self._fleet.laid_out)
+        return not (
+            self._ledger.demanding
+            or self._fleet.exclusive
+            or (self._is_typed and (self.rules.is_hard or self._fleet.laid_out))
         )
 
     @property
@@ -213,13 +218,14 @@ class Placement:
     def _fitting(
         self, manager: ManagerEntry, now: float
     ) -> dict[Needs, Backlog[Entry]]:
-        """Give the queues whose tasks a manager's block lives long enough for."""
+        """Give the queues whose tasks a manager may have, as far as it lives on."""
         queues = {
             wish: queue
             for wish, queue in self._ledger.demanding.queues.items()
-            if not wish.walltime or now + wish.walltime <= manager.drain_at
+            if manager.suits(wish)
+            and (not wish.walltime or now + wish.walltime <= manager.drain_at)
         }
-        if self._ledger.backlog:
+        if self._ledger.backlog and manager.suits(None):
             queues[_NOTHING] = self._ledger.backlog
         return queues
 
@@ -228,6 +234,7 @@ class Placement:
         return any(
             manager.block_id != entry.avoid
             and self._fleet.is_usable(manager)
+            and manager.suits(needs)
             and now + needs.walltime <= manager.drain_at
             and (
                 not self.rules.is_hard
@@ -263,16 +270,18 @@ class Placement:
 
     # Types
 
-    def _waiting(self, fitting: Iterable[ManagerEntry], now: float) -> dict[str, int]:
+    def _waiting(self, managers: Iterable[ManagerEntry], now: float) -> dict[str, int]:
         """Count what waits for some of these managers, by type, first come first."""
+        fitting = list(managers)
         latest = max((m.drain_at for m in fitting), default=-math.inf)
         queues = [
             (rank(queue.head), wish.worker_type, len(queue))
             for wish, queue in self._ledger.demanding.queues.items()
-            if not wish.walltime or now + wish.walltime <= latest
+            if (not wish.walltime or now + wish.walltime <= latest)
+            and any(manager.suits(wish) for manager in fitting)
         ]
         backlog = self._ledger.backlog
-        if backlog:
+        if backlog and any(manager.suits(None) for manager in fitting):
             queues.append((rank(backlog.head), _PLAIN, len(backlog)))
         counts: dict[str, int] = {}
         for _, worker_type, count in sorted(queues):

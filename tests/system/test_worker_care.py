@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 _MIB = 2**20
 _LIMIT_BYTES = 250 * _MIB
 _WORK_DIR_LIMIT_BYTES = 100_000
+_TAG = "fleeting"
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,8 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEndpoin
             "work_dirs": "task",
             "work_root": str(root),
             "work_dir_limit_bytes": _WORK_DIR_LIMIT_BYTES,
+            "tag": "of-all",
+            "init": "export ACTORS_TAG=of-this-node",
         }
     ) as running:
         yield running
@@ -53,6 +56,8 @@ def fleeting() -> Iterator[RunningEndpoint]:
             "max_tasks": 5,
             "termination_grace": 20.0,
             "max_worker_growth_bytes": 60 * _MIB,
+            "tag": _TAG,
+            "tag_exclusive": True,
         },
         strategy={"period": 0.1},
         blocks={"init_blocks": 0},
@@ -197,6 +202,29 @@ def test_what_a_killed_worker_leaves_in_its_folder_goes(
     eventually(lambda: not folder.exists(), what="the folder to be removed")
 
 
+# Tags
+
+
+def test_a_node_may_have_a_tag_of_its_own(limited: RunningEndpoint) -> None:
+    with limited.executor(tag="of-all") as other, limited.executor() as plain:
+        waiting = other.submit(_pid)
+        with limited.executor(tag="of-this-node") as executor:
+            assert executor.submit(_pid).result(30)
+        assert plain.submit(_pid).result(30)
+        assert not waiting.done()
+        assert waiting.cancel()
+
+
+def test_who_is_exclusive_takes_tasks_with_its_tag_only(
+    fleeting: RunningEndpoint,
+) -> None:
+    with fleeting.executor() as plain, fleeting.executor(tag=_TAG) as executor:
+        waiting = plain.submit(_pid)
+        assert executor.submit(_pid).result(30)
+        assert not waiting.done()
+        assert waiting.cancel()
+
+
 # When managers end
 
 
@@ -224,14 +252,14 @@ def _expect_a_good_end(running: RunningEndpoint, listener: Listener, pid: int) -
 def test_an_idle_manager_ends_and_comes_back_with_work(
     fleeting: RunningEndpoint,
 ) -> None:
-    with Listener(fleeting) as listener, fleeting.executor() as executor:
+    with Listener(fleeting) as listener, fleeting.executor(tag=_TAG) as executor:
         first = executor.submit(_manager).result(30)
         _expect_a_good_end(fleeting, listener, first)
         assert executor.submit(_manager).result(30) != first
 
 
 def test_a_manager_ends_after_a_task_that_raised(fleeting: RunningEndpoint) -> None:
-    with Listener(fleeting) as listener, fleeting.executor() as executor:
+    with Listener(fleeting) as listener, fleeting.executor(tag=_TAG) as executor:
         manager = executor.submit(_manager).result(30)
         assert isinstance(executor.submit(int, "x").exception(30), ValueError)
         _expect_a_good_end(fleeting, listener, manager)
@@ -240,7 +268,7 @@ def test_a_manager_ends_after_a_task_that_raised(fleeting: RunningEndpoint) -> N
 def test_a_manager_runs_so_many_tasks_and_none_is_lost(
     fleeting: RunningEndpoint,
 ) -> None:
-    with fleeting.executor() as executor:
+    with fleeting.executor(tag=_TAG) as executor:
         futures = [executor.submit(_manager) for _ in range(12)]
         managers = [future.result(60) for future in futures]
     assert max(map(managers.count, managers)) <= 5
@@ -262,7 +290,7 @@ def test_a_task_may_end_in_order_when_its_manager_is_asked_to(
         return "slept"
 
     log = fleeting.folder / "log"
-    with fleeting.executor() as executor:
+    with fleeting.executor(tag=_TAG) as executor:
         future = executor.submit(work, str(log))
         eventually(lambda: log.exists() and log.read_text().endswith("\n"), 30)
         os.kill(int(log.read_text().split()[1]), signal.SIGTERM)
@@ -279,7 +307,7 @@ def test_a_worker_that_has_grown_is_replaced(fleeting: RunningEndpoint) -> None:
         return os.getpid()
 
     done = fleeting.folder / "done"
-    with fleeting.executor() as executor:
+    with fleeting.executor(tag=_TAG) as executor:
         grown = executor.submit(grow, str(done))
         eventually(lambda: len(fleeting.pids("worker")) >= 3, 30, "a successor")
         done.touch()
