@@ -117,6 +117,8 @@ class Placement:
 
     def suits(self, manager: ManagerEntry, needs: Needs, now: float) -> bool:
         """Tell whether a manager is one for such a task, if it has room."""
+        if not manager.suits(needs):
+            return False
         if needs.walltime and now + needs.walltime > manager.drain_at:
             return False
         if not (self._is_typed and self.rules.is_hard) or manager.layout is None:

@@ -7,6 +7,7 @@ from actors.logic.liveness import Tempo
 from actors.logic.turn import Turn
 from actors.messages import (
     Accepted,
+    Amount,
     Finished,
     Goodbye,
     Lease,
@@ -50,8 +51,9 @@ class Desk(Talk):
             msgspec.structs.replace(said, tag=tag, is_exclusive=is_exclusive)
         )
 
-    def submit(self, *names: str, tag: str = "") -> Turn:
-        needs = Needs(tag=tag) if tag else None
+    def submit(self, *names: str, tag: str = "", cpus: float = 1.0) -> Turn:
+        amounts = (Amount("CPU", cpus),) if cpus != 1.0 else None
+        needs = Needs(tag=tag, amounts=amounts) if tag or amounts else None
         tasks = [msgspec.structs.replace(task(name), needs=needs) for name in names]
         turn = self.tell(Submit(tasks), CLIENT)
         assert sent_to(turn, CLIENT, Accepted)
@@ -105,3 +107,13 @@ def test_order_holds_among_tasks_of_a_tag_and_others() -> None:
     assert leased(desk.manager(1, "gpu"), 1) == ["t1"]
     assert leased(desk.finish(1, "t1"), 1) == ["t2"]
     assert leased(desk.finish(1, "t2"), 1) == ["t3"]
+
+
+def test_tags_hold_for_tasks_that_ask_for_more_than_a_processor_too() -> None:
+    desk = Desk()
+    desk.manager(1, slots=4)
+    desk.manager(2, "gpu", slots=4, is_exclusive=True)
+    assert leased(desk.submit("t1", tag="gpu", cpus=2.0), 2) == ["t1"]
+    assert leased(desk.submit("t2", cpus=2.0), 1) == ["t2"]
+    turn = desk.submit("t3", tag="other", cpus=2.0)
+    assert not leased(turn, 1) + leased(turn, 2)
