@@ -70,6 +70,7 @@ class Process:
         self.worker_id = worker_id
         self.index = 0
         self.backlog: deque[Run | Call] = deque()
+        self.given = 0  # tasks, since its start
         self.begun = 0  # seq of the head, if it runs
         self.interrupts: set[int] = set()
         self.told: list[Any] = []
@@ -86,9 +87,18 @@ class Process:
 class World:
     """A hub, and processes that do as it says."""
 
-    def __init__(self, cpus: int = 2, max_workers: int = 8, **resources: float) -> None:
+    def __init__(
+        self,
+        cpus: int = 2,
+        max_workers: int = 8,
+        *,
+        most_tasks: int = 0,
+        **resources: float,
+    ) -> None:
         capacity = Capacity({"CPU": cpus, **resources})
-        self.hub = Hub(capacity, cpus, max_workers, random.Random(0))
+        self.most_tasks = most_tasks
+        chance = random.Random(0)
+        self.hub = Hub(capacity, cpus, max_workers, chance, most_tasks=most_tasks)
         self.requests = Requests(self.hub)
         self.now = 0.0
         self.processes: dict[WorkerId, Process] = {}
@@ -113,7 +123,9 @@ class World:
         if run is None:
             self.hub.accept(ref.task)
         else:
-            self.processes[ref.task.worker.worker_id].backlog.append(run)
+            process = self.processes[ref.task.worker.worker_id]
+            process.backlog.append(run)
+            process.given += 1
         self.settle()
         return ref
 
@@ -129,7 +141,19 @@ class World:
             effects, self.hub.effects = self.hub.effects, []
             for effect in effects:
                 self.perform(effect)
+            if self.most_tasks:
+                self.end_the_replaced()
         self.hub.check()
+
+    def end_the_replaced(self) -> None:
+        for process in list(self.processes.values()):
+            assert process.given <= self.most_tasks
+            if process.is_stopping and not process.backlog:
+                del self.processes[process.worker_id]
+                seq = process.begun
+                death = WorkerDied(process.worker_id, 0, None, 0, 0.0, seq, "")
+                self.hub.died(death, self.now)
+                self.hub.place(self.now)
 
     def perform(self, effect: Any) -> None:
         match effect:
@@ -147,6 +171,7 @@ class World:
                         process.index = run.index
                     elif isinstance(run, Run | Call):
                         process.backlog.append(run)
+                        process.given += 1
             case TellWorker(_, Interrupt(seq)):
                 process.interrupts.add(seq)
             case TellWorker(_, message):
@@ -782,9 +807,9 @@ def test_workers_that_never_come_up_fail_the_tasks_in_the_end() -> None:
 class HubMachine(RuleBasedStateMachine):
     """Users, workers and chance do what they like; the hub keeps its promise."""
 
-    @initialize(cpus=st.integers(1, 3))
-    def begin(self, cpus: int) -> None:
-        self.world = World(cpus, max_workers=12, disk=1)
+    @initialize(cpus=st.integers(1, 3), most_tasks=st.sampled_from([0, 0, 1, 3]))
+    def begin(self, cpus: int, most_tasks: int) -> None:
+        self.world = World(cpus, max_workers=12, most_tasks=most_tasks, disk=1)
         self.refs: list[Promise] = []
 
     def draw(self, data: st.DataObject, processes: list[Process]) -> Process:
