@@ -25,7 +25,7 @@ import msgspec
 from actors.endpoint.hosts import INTERRUPT_GRACE, Host, Hosts
 from actors.endpoint.outflow import Outflow, call_of
 from actors.errors import BrokenInvariant
-from actors.logic.allotment import share_out
+from actors.logic.apportion import apportion
 from actors.logic.backoff import Backoff
 from actors.logic.care import EXIT_OVER_LIMIT, CareSettings, Place, over_memory
 from actors.logic.membership import Membership, MembershipState
@@ -1407,7 +1407,7 @@ class Manager:
                     demand[name] = demand.get(name, 0) + len(worker.backlog)
         # Where there are fewer places than types, each has its turn.
         names = sorted(demand, key=lambda name: self._served.get(name, 0))
-        shares = share_out(self._places, {name: demand[name] for name in names})
+        shares = apportion(self._places, {name: demand[name] for name in names})
         for name in names:
             queue = self._queue_of(name)
             if not queue:
@@ -1418,8 +1418,8 @@ class Manager:
             retiring = sum(
                 w.is_retiring and w.worker_type == name for w in self.workers.values()
             )
-            if ready and shares[name] > retiring:
-                self._deal(queue, ready, shares[name] - retiring, now, turn)
+            if ready and shares.get(name, 0) > retiring:
+                self._deal(queue, ready, shares.get(name, 0) - retiring, now, turn)
             if len(queue) < waiting:
                 self._services += 1
                 self._served[name] = self._services
@@ -1435,7 +1435,7 @@ class Manager:
     ) -> None:
         """Start workers of a type that lacks some, in the place of others perhaps."""
         mine = alive.setdefault(name, [])
-        lack = min(shares[name] - len(mine), len(self._queue_of(name)))
+        lack = min(shares.get(name, 0) - len(mine), len(self._queue_of(name)))
         if self._retry_types.get(name, 0.0) > now:
             return
         for _ in range(lack):
