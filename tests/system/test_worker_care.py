@@ -14,8 +14,11 @@ import pytest
 from actors.errors import OutOfMemoryError, WorkDirLimitError
 from actors.messages import BlockChanged, BlockState, MemberLeft
 from tests.endpoints import RunningEndpoint
+from tests.little_memory import eat, group
 from tests.support import eventually
 from tests.system.support import Listener
+
+__all__ = ["group"]  # a fixture
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +96,16 @@ def test_a_task_that_takes_too_much_memory_is_told_peak_and_limit(
         assert f"memory_limit_bytes is {_LIMIT_BYTES} (250 MiB)" in told.value.message
         # It was no accident: it is not tried again; and there is another worker.
         assert executor.submit(_pid).result(30)
+
+
+def test_what_the_kernel_kills_for_want_of_memory_is_told(
+    limited: RunningEndpoint,
+    group: str,
+) -> None:
+    with limited.executor(retries=0) as executor:
+        with pytest.raises(OutOfMemoryError, match="peak memory [0-9]+ MiB") as told:
+            executor.submit(eat, group).result(60)
+        assert "the kernel killed a process because memory ran out" in str(told.value)
 
 
 def test_what_a_task_starts_counts_as_its_memory(limited: RunningEndpoint) -> None:
