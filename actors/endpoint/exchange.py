@@ -557,12 +557,13 @@ class Exchange(abc.ABC):
             client.is_held_back = False
             self.ledger.let_go(client.client_id)
         self.roster.client_gone(client, now, turn)
-        mine = [
-            task_id
-            for task_id, entry in self.ledger.entries.items()
-            if entry.client_id == client.client_id
-        ]
-        self.cancel(mine, now, turn, client=client)
+        if client.unfinished:
+            mine = [
+                task_id
+                for task_id, entry in self.ledger.entries.items()
+                if entry.client_id == client.client_id
+            ]
+            self.cancel(mine, now, turn, client=client)
         self._drop_if_empty(client)
 
     def _drop_if_empty(self, client: ClientEntry) -> None:

@@ -97,6 +97,9 @@ RETURN_GRACE = 10.0
 # How long handles of a client that is away keep actors alive. Chosen: a client gives
 # an endpoint that is away up after the same time.
 HANDLES_GRACE = 30.0
+# How long a client that has no tasks or results here, and left without a word, is
+# listed. Chosen: an operator sees who was there just now.
+EMPTY_GRACE = 30.0
 # Longer than any name that we make; what a stranger calls itself goes into the log.
 _NAME_CHARACTERS = 200
 # Kinds that run Python code of the same pickles; the others exchange messages only.
@@ -599,6 +602,9 @@ class Interchange(Exchange):
             return client.gone_at + self.settings.tempo.reconnect_grace
         if client.held_actors:
             return client.gone_at + HANDLES_GRACE
+        if not client.unfinished and not client.unacknowledged:
+            # It left nothing behind: when it comes back it may as well be new.
+            return client.gone_at + EMPTY_GRACE
         return client.gone_at + self.settings.keep_results
 
     # Blocks

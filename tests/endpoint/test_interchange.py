@@ -327,6 +327,19 @@ def test_results_for_an_absent_client_are_kept_and_then_forgotten(
     assert ClientId("c1") not in busy.machine.clients
 
 
+def test_a_client_that_leaves_nothing_behind_is_soon_forgotten(busy: Desk) -> None:
+    """Many programs may come and go, each under a name of its own."""
+    busy.tell(Finished([outcome()]), MANAGER)
+    busy.tell(AckResults([T1]), CLIENT)
+    busy.tell(LinkClosed(CLIENT))
+    for _ in range(29):
+        busy.tell(Heartbeat(), MANAGER)
+        busy.wait(1.0)
+    assert ClientId("c1") in busy.machine.clients
+    busy.wait(1.1)
+    assert ClientId("c1") not in busy.machine.clients
+
+
 def test_a_forgotten_clients_running_tasks_are_cancelled_and_end_for_nobody(
     busy: Desk,
 ) -> None:
