@@ -16,7 +16,7 @@ from actors.endpoint.steering import (
     Snapshot,
     WorkerPicture,
 )
-from actors.messages import BlockState, TaskState
+from actors.messages import BlockState, TaskState, TypeSlots
 
 COUNTS = {state.label: 0 for state in TaskState if state >= 2}
 
@@ -150,6 +150,22 @@ def test_a_bad_state_is_told_first_with_what_the_batch_system_says() -> None:
     assert lines[1].startswith("BAD STATE: nothing can run: so so")
     assert max(map(len, lines)) <= 80
     assert "| why" in lines[2:5]
+
+
+def test_ends_and_types_are_shown_where_there_are_any() -> None:
+    replace = msgspec.structs.replace
+    blocks = (
+        replace(block(), time_left=125.0, worker_type="gpu"),
+        replace(block("block-2"), time_left=None),
+    )
+    managers = (replace(manager(), time_left=125.0, types=[TypeSlots("gpu", 2, 1)]),)
+    lines = draw(snapshot(blocks=blocks, managers=managers), 100).splitlines()[5:]
+    assert lines[:3] == [
+        "BLOCK    STATE    MANAGERS  TASKS  WALLTIME LEFT  TYPE  JOB",
+        "block-1  running         1      2          2 min  gpu   17",
+        "block-2  running         1      2              -  any   17",
+    ]
+    assert "walltime left 2 min, 2 of type gpu (1 free)" in lines[4]
 
 
 def test_what_operators_did_to_a_block_is_seen() -> None:

@@ -25,9 +25,16 @@ def test_each_worker_type_has_its_own_row() -> None:
     assert [e for _, e in relays] == [quiet("b"), quiet("c", "gpu")]
 
 
-def test_the_oldest_go() -> None:
+def test_the_oldest_decisions_go_and_take_nothing_else_with_them() -> None:
+    """A strategy that decides something each time does not hide a restart."""
     relays = Relays()
+    restarted = ActorRestarted("provider", "signal 9", 1)
+    relays.note(restarted, 0.0)
     for number in range(RELAYED_KEPT + 1):
         relays.note(ScalingDecided("launch", number, "x"), float(number))
-    assert len(relays) == RELAYED_KEPT
-    assert relays[0][0] == 1.0
+    kept = list(relays)
+    assert len(relays) == len(kept) == RELAYED_KEPT + 1
+    assert kept[0] == (0.0, restarted)
+    assert [at for at, _ in kept[1:]] == [n + 1.0 for n in range(RELAYED_KEPT)]
+    relays.clear()
+    assert not relays
