@@ -339,7 +339,7 @@ def no_leftovers() -> Iterator[None]:
     yield
     eventually(
         lambda: not [f for f in set(os.listdir(_SHM)) - files if not _is_foreign(f)],
-        5,
+        30,
         "shared memory to be released",
     )
     eventually(
@@ -350,7 +350,8 @@ def no_leftovers() -> Iterator[None]:
                 if t not in threads and t.name.startswith("actors-")
             ]
         ),
-        10,
+        # One whose endpoint was gone before it could say goodbye is patient: for 30 s.
+        60,
         "the threads of executors to end",
     )
 

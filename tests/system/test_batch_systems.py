@@ -30,7 +30,7 @@ from tests.support import eventually
 from tests.system import tasks
 from tests.system.support import kill, lines, picture
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 # A job has to be queued, started and connected; a node to be found dead.
 WITHIN = 90.0
@@ -183,7 +183,7 @@ def census(endpoint: RunningEndpoint) -> Iterator[subprocess.Popen[str]]:
 
 def expect_good_end(process: subprocess.Popen[str]) -> None:
     """The example compares its results with those of a run without an endpoint."""
-    output, _ = process.communicate(timeout=2 * WITHIN)
+    output, _ = process.communicate(timeout=6 * WITHIN)
     assert process.returncode == 0, output
 
 
