@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from actors.errors import NotSerializable, PayloadTooLarge
+from actors.logic.item_streams import ALL_ITEMS
 from actors.messages import Message, Value, Yielded
 from actors.payload import describe_bad_result, dump_result
 from actors.perform import MAX_RESULT_BYTES
@@ -57,12 +58,18 @@ class ItemSender:
         self._say = say
         self._waits = waits
         self._streams: dict[int, _Stream] = {}  # {seq: those that go on}
+        # Those that nobody wants any more, told before they have begun.
+        self._unwanted: set[int] = set()
         self._changed = threading.Condition()
 
     @contextmanager
     def open(self, seq: int, first: int) -> Iterator[None]:
         """Be ready for the items of a call, from `first` on, while entered."""
-        self._streams[seq] = _Stream(first)
+        with self._changed:
+            stream = self._streams[seq] = _Stream(first)
+            if seq in self._unwanted:
+                self._unwanted.remove(seq)
+                stream.taken = ALL_ITEMS
         try:
             yield
         finally:
@@ -141,10 +148,13 @@ class ItemSender:
 
     def taken(self, seq: int, count: int) -> None:
         """Note how many items were taken; from any thread."""
-        stream = self._streams.get(seq)
-        if stream is None:
-            return
         with self._changed:
+            stream = self._streams.get(seq)
+            if stream is None:
+                # Either it is over, or it has not begun and would wait for ever.
+                if count >= ALL_ITEMS:
+                    self._unwanted.add(seq)
+                return
             stream.taken = max(stream.taken, count)
             while stream.sizes and stream.first < count:
                 stream.bytes -= stream.sizes.popleft()

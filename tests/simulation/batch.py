@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from actors.endpoint.manager import (
+    EXIT_AGAIN,
     Manager,
     MeasureWorkers,
     ReleaseType,
@@ -21,6 +22,7 @@ from actors.endpoint.provider import (
     SubmitFailed,
     SubmitJob,
 )
+from actors.logic.item_streams import ALL_ITEMS
 from actors.logic.turn import Exit
 from actors.logic.workers import (
     AssignTasks,
@@ -165,7 +167,10 @@ class ManagerNode(Node):
                 self.is_alive = False
                 # What was sent before the exit still arrives.
                 heart.after(2.0, self.crash)
-                self.job.node_ended(code)
+                if code == EXIT_AGAIN:
+                    heart.after(0.3, lambda: self.job.begin_anew(self))
+                else:
+                    self.job.node_ended(code)
             case _:
                 super().do(effect)
 
@@ -192,7 +197,9 @@ class ManagerNode(Node):
             worker.note_call(arguments)
         began = self.world.now
         if isinstance(run, Call):
-            worker.taken[run.seq] = run.first_item
+            # It may have been told before that nobody wants them.
+            taken = max(run.first_item, worker.taken.get(run.seq, 0))
+            worker.taken[run.seq] = taken
             self._yield(worker, run, began, run.first_item)
             return
         duration = self.world.chance.choice((0.0001, 0.001, 0.2, 3.0, 8.0))
@@ -219,8 +226,8 @@ class ManagerNode(Node):
 
     def _go_on(self, worker_id: WorkerId, seq: int, count: int) -> None:
         worker = self.workers.get(worker_id)
-        if worker is not None and seq in worker.taken:
-            worker.taken[seq] = max(worker.taken[seq], count)
+        if worker is not None and (seq in worker.taken or count >= ALL_ITEMS):
+            worker.taken[seq] = max(worker.taken.get(seq, 0), count)
 
     def _ran(
         self,
@@ -331,6 +338,12 @@ class Job:
                 return
             for node in range(self.world.nodes_per_block):
                 self.managers.append(self.world.add_manager(self, node))
+
+    def begin_anew(self, manager: ManagerNode) -> None:
+        """Put another manager in the place of one that has made room for it."""
+        if self.state is BlockState.RUNNING:
+            node = self.managers.index(manager)
+            self.managers[node] = self.world.add_manager(self, node)
 
     def node_ended(self, code: int) -> None:
         self.exit_codes.append(code)

@@ -57,6 +57,7 @@ def run(
     has_actors: bool = False,
     asks: bool = False,
     has_needs: bool = False,
+    restarts: bool = False,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
     world = World(
@@ -67,6 +68,7 @@ def run(
         has_actors=has_actors,
         asks=asks,
         has_needs=has_needs,
+        restarts=restarts,
     )
     try:
         world.run()
@@ -130,6 +132,11 @@ def test_each_call_of_an_actor_has_one_result_and_comes_in_its_order(
 def test_tasks_that_ask_for_something_have_one_result_and_never_too_much() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
         run(seed, asks=True)
+
+
+def test_operators_who_restart_managers_and_actors_lose_no_result() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, has_actors=True, restarts=True)
 
 
 @pytest.mark.parametrize("seed", ACTOR_REGRESSIONS)

@@ -102,6 +102,7 @@ class World:
         has_actors: whether clients make actors and call them.
         asks: whether tasks ask for processors and GPUs.
         has_needs: whether tasks ask for workers of a type and for time, and blocks end.
+        restarts: whether operators restart managers and actors.
     """
 
     def __init__(
@@ -114,8 +115,10 @@ class World:
         has_actors: bool = False,
         asks: bool = False,
         has_needs: bool = False,
+        restarts: bool = False,
     ) -> None:
         self.has_actors = has_actors
+        self._restarts = restarts
         # Apart, too: what tasks ask for, if they do.
         self._wishes = random.Random(seed) if asks else None
         self.needs_chance = random.Random(seed) if has_needs else None
@@ -517,6 +520,11 @@ class World:
         chance = self.chance
         fleet = self.center.fleet
         names: list[str] = [*fleet.managers, *self.center.blocks]
+        if self._restarts and chance.random() < 0.7:
+            restarted = [*fleet.managers, *self.center.roster.actors]
+            if restarted:
+                self.command("restart", [chance.choice(restarted)])
+            return
         verbs = ("hold", "resume", "quiesce", "drain", "scale", "cancel", "status")
         match chance.choice(verbs):
             case "quiesce" as verb:
