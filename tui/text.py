@@ -34,7 +34,7 @@ def shorten(text: str, width: int) -> str:
 
 def number(value: float) -> str:
     """Write a number in at most five characters or so: 0.25, 7.3, 950, 12.4k."""
-    if value == 0:
+    if value < 0.005:  # it would be 0.00
         return "0"
     if value < 1:
         return f"{value:.2f}"

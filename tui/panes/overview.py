@@ -168,7 +168,7 @@ def _journal(view: View, status: Snapshot) -> Content:
         return _NOTHING
     longest = max(view.history.lag, default=0.0)
     rows = [
-        ("longest lag of late", duration(longest) if longest else "0", ""),
+        ("longest lag", duration(longest) if longest else "0", ""),
         ("not synced yet", size(journal.unsynced_bytes), ""),
         ("on disk", size(journal.size_bytes), ""),
         ("free there", size(journal.free_bytes), ""),
