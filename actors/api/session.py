@@ -245,7 +245,7 @@ class Session:
             case CancelNow():
                 self._cancel(message, now, turn)
             case ItemsYielded(items):
-                turn.effects.append(Receive(items))
+                self._receive(items, now, turn)
             case TakeNow(task_id, count):
                 # What is not heard is asked for again, by the same items.
                 taken = ItemsTaken([ItemsMark(task_id, count)])
@@ -422,6 +422,27 @@ class Session:
                 news.append(delta)
         if news:
             turn.effects.append(Progress(news))
+
+    def _receive(self, items: list[Item], now: float, turn: Turn) -> None:
+        """Pass items on; those of a task of ours that has ended go nowhere.
+
+        After a loss of power an endpoint may run again what it had told the end of.
+        """
+        prefix = self.settings.own_prefix
+        wanted: list[Item] = []
+        marks: list[ItemsMark] = []
+        for item in items:
+            task_id = item.task_id
+            is_open = task_id in self.accepted or task_id in self.outbox
+            if is_open or (prefix and not task_id.startswith(prefix)):
+                wanted.append(item)
+            else:
+                # Its generator must not wait for a reader that is gone.
+                marks.append(ItemsMark(task_id, item.index + 1))
+        if wanted:
+            turn.effects.append(Receive(wanted))
+        if marks:
+            self.membership.send(ItemsTaken(marks), now, turn)
 
     def _cancel(self, wish: CancelNow, now: float, turn: Turn) -> None:
         """Cancel; what was never sent ends here and now."""

@@ -10,6 +10,7 @@ from actors.api.session import (
     CancelNow,
     Leave,
     Progress,
+    Receive,
     Resolve,
     Session,
     SessionSettings,
@@ -26,6 +27,10 @@ from actors.messages import (
     FailureKind,
     Goodbye,
     Heartbeat,
+    Item,
+    ItemsMark,
+    ItemsTaken,
+    ItemsYielded,
     Outcome,
     Refused,
     Reregister,
@@ -170,6 +175,19 @@ def test_a_result_of_an_unknown_task_is_only_acknowledged(client: Client) -> Non
     turn = client.tell(Results([outcome("t9")]), DOOR)
     assert not turn.effects
     assert sent_to(turn, DOOR, AckResults)
+
+
+def test_items_of_a_task_that_has_ended_go_nowhere_and_hold_nobody_up(
+    client: Client,
+) -> None:
+    """An endpoint that lost power may run again what it had told the end of."""
+    client.submit("t1")
+    items = [Item(TaskId("t1"), 0, b"a")]
+    assert client.tell(ItemsYielded(items), DOOR).effects == [Receive(items)]
+    client.tell(Results([outcome("t1")]), DOOR)
+    turn = client.tell(ItemsYielded(items), DOOR)
+    assert not turn.effects
+    assert turn.sends == [(DOOR, ItemsTaken([ItemsMark(TaskId("t1"), 1)]))]
 
 
 def test_only_news_is_told_by_attempt_and_rank(client: Client) -> None:
