@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from actors.api.typed_actor import Actor, method
     from actors.logic.actor_life import DeathReason, Died
     from actors.refs import ObjectRef, ObjectRefGenerator
+    from actors.runtime_context import get_gpu_ids, get_runtime_context, nodes
     from actors.state import available_resources, cluster_resources, timeline
     from actors.util.actor_pool import ActorPool
     from actors.util.joblib import register_actors
@@ -100,10 +101,13 @@ __all__ = [
     "exit_actor",
     "get",
     "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
     "init",
     "is_initialized",
     "kill",
     "method",
+    "nodes",
     "put",
     "register_actors",
     "remote",
@@ -142,6 +146,9 @@ _LAZY = {
     "cancel": "actors.api.objects",
     "cancelled": "actors.api.objects",
     "get": "actors.api.objects",
+    "get_gpu_ids": "actors.runtime_context",
+    "get_runtime_context": "actors.runtime_context",
+    "nodes": "actors.runtime_context",
     "init": "actors.api.runtime",
     "is_initialized": "actors.api.runtime",
     "put": "actors.api.objects",

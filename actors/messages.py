@@ -997,6 +997,8 @@ class Introduce(Message, frozen=True, array_like=True, tag=True, gc=False):
 
     index: int
     folders: bytes = b""  # of the object store
+    namespace: str = ""  # where it looks for actors' names
+    job_id: str = ""  # of the program
 
 
 class Define(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -1157,6 +1159,7 @@ class ActorOptions(Struct, frozen=True, array_like=True, gc=False):
     resources: list[Amount] = []
     waits_for_room: bool = False  # a caller with max_pending_calls waits, not fails
     is_detached: bool = False  # it lives although nobody has a handle
+    home: str = ""  # the namespace in which it looks for others
 
 
 class HostActor(Message, frozen=True, array_like=True, tag=True, gc=False):

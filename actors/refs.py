@@ -23,6 +23,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from actors.errors import ActorsError
 from actors.messages import ActorOptions, TaskOptions, Value
 from actors.plans import GroupPlan, MadeGroup
+from actors.whereabouts import Whereabouts
 
 __all__ = [
     "Actors",
@@ -257,9 +258,16 @@ class Actors(Protocol):
 class Context(Protocol):
     """What carries out calls on refs in this process."""
 
+    # Where names of actors are looked up, and given, unless told otherwise.
+    namespace: str
+
     @property
     def actors(self) -> Actors:
         """What carries out calls on actors."""
+        ...
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where the code that asks runs, and for whom."""
         ...
 
     def prepare(self, function: bytes, options: TaskOptions, name: str) -> Any:

@@ -3,9 +3,9 @@
     actors.state.list_actors()
     actors.timeline("run.json")          # for Perfetto, or chrome://tracing
 
-For programs with workers of their own; an endpoint tells of itself by
-`actors.get_actor("interchange", namespace="endpoint")`, `actors status` and
-`actors tui`.
+On an endpoint they list what is there, of all programs; more is told by
+`actors.get_actor("interchange", namespace="endpoint")`, `actors status`, `actors tui`
+and `actors timeline`.
 """
 
 import json
@@ -14,8 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from actors.api.actor_tools import get_actor
-from actors.api.objects import get
+from actors.api.endpoint_status import (
+    endpoint_actors,
+    endpoint_spans,
+    endpoint_status,
+    endpoint_tasks,
+    endpoint_workers,
+)
 from actors.api.runtime import runtime
 from actors.embedded.borrower import Borrower
 from actors.embedded.pictures import (
@@ -60,8 +65,10 @@ def list_tasks(*, limit: int = _LIMIT) -> list[TaskState]:
         limit: rows at most.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint.
+        ConfigError: this is a worker of an embedded runtime.
     """
+    if _is_elsewhere():
+        return endpoint_tasks(limit)
     here = _embedded()
     return here.look(lambda: picture_of_tasks(here.hub))[:limit]
 
@@ -73,8 +80,10 @@ def list_actors(*, limit: int = _LIMIT) -> list[ActorState]:
         limit: rows at most.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint.
+        ConfigError: this is a worker of an embedded runtime.
     """
+    if _is_elsewhere():
+        return endpoint_actors()[:limit]
     here = _embedded()
     return here.look(lambda: picture_of_actors(here.directory))[:limit]
 
@@ -86,8 +95,10 @@ def list_workers(*, limit: int = _LIMIT) -> list[WorkerState]:
         limit: rows at most.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint.
+        ConfigError: this is a worker of an embedded runtime.
     """
+    if _is_elsewhere():
+        return endpoint_workers()[:limit]
     here = _embedded()
     living = here.directory.actors
     return here.look(lambda: picture_of_workers(here.hub, living.values()))[:limit]
@@ -100,7 +111,8 @@ def list_objects(*, limit: int = _LIMIT) -> list[ObjectState]:
         limit: rows at most.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint.
+        ConfigError: this is a worker, or the program uses an endpoint: there values
+            live with their programs.
     """
     here = _embedded()
     rows = here.look(here.list_stored)
@@ -111,7 +123,7 @@ def summarize_tasks() -> dict[str, dict[str, int]]:
     """Return {name: {state: how many}} of the tasks that have not ended.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint.
+        ConfigError: this is a worker of an embedded runtime.
     """
     summary: dict[str, Counter[str]] = {}
     for task in list_tasks(limit=2**62):
@@ -147,12 +159,10 @@ def _resources(
     read: Callable[[Embedded], dict[str, float]],
     of_manager: Callable[[Any], dict[str, float]],
 ) -> dict[str, float]:
-    current = runtime()
-    if isinstance(current, Embedded | Borrower):
+    if not _is_elsewhere():
         here = _embedded()
         return here.look(lambda: read(here))
-    endpoint = get_actor("interchange", namespace="endpoint")
-    managers = get(endpoint.status.remote()).managers
+    managers = endpoint_status().managers
     there = [manager for manager in managers if manager.state != "away"]
     amounts: Counter[str] = Counter()
     for manager in there:
@@ -170,9 +180,11 @@ def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, A
         filename: JSON for Perfetto or chrome://tracing goes there; None: nowhere.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint.
+        ConfigError: this is a worker of an embedded runtime.
         OSError: the file cannot be written.
     """
+    if _is_elsewhere():
+        return _written(endpoint_spans(), filename)
     here = _embedded()
     spans = here.look(lambda: list(here.hub.spans))
     driver = os.getpid()
@@ -199,18 +211,29 @@ def timeline(filename: str | os.PathLike[str] | None = None) -> list[dict[str, A
                 "args": {"name": f"worker {pid}"},
             }
         )
+    return _written(events, filename)
+
+
+def _written(
+    events: list[dict[str, Any]], filename: str | os.PathLike[str] | None
+) -> list[dict[str, Any]]:
     if filename is not None:
         with open(filename, "w", encoding="utf-8") as file:
             json.dump(events, file)
     return events
 
 
+def _is_elsewhere() -> bool:
+    """Tell whether the program, or the task, runs on an endpoint."""
+    return not isinstance(runtime(), Embedded | Borrower)
+
+
 def _embedded() -> Embedded:
     current = runtime()
     if not isinstance(current, Embedded):
         raise ConfigError(
-            "Only a program with workers of its own can list them: in a task return "
-            'what you need, on an endpoint ask get_actor("interchange", '
-            'namespace="endpoint")'
+            "Only the program itself can list what it has: in a task return what you "
+            "need; on an endpoint there are no objects to list, values live with the "
+            "programs"
         )
     return current

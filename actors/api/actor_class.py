@@ -30,7 +30,7 @@ class ClassOptions:
     """See `ActorClass.options`."""
 
     name: str = ""
-    namespace: str = ""
+    namespace: str | None = None
     get_if_exists: bool = False
     max_restarts: int = 0
     restart_period: float = 0.0
@@ -177,7 +177,7 @@ class ActorClass(Generic[T]):
         return ActorClass, (self._class, self._options)
 
     def _made_options(self, picture: ActorPicture) -> ActorOptions:
-        given = self._options
+        given, home = self._options, runtime().namespace
         resources = sorted(given.resources.items())
         concurrency = given.max_concurrency
         if not concurrency and not _has_async(self._class):
@@ -186,7 +186,8 @@ class ActorClass(Generic[T]):
             class_name=self._class.__qualname__,
             picture=pickle.dumps(picture),
             name=given.name,
-            namespace=given.namespace,
+            namespace=home if given.namespace is None else given.namespace,
+            home=home,
             get_if_exists=given.get_if_exists,
             max_restarts=given.max_restarts,
             restart_period=given.restart_period,

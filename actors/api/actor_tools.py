@@ -13,13 +13,20 @@ from actors.refs import ObjectRef, known
 __all__ = ["exit_actor", "get_actor", "kill", "watch"]
 
 
-def get_actor(name: str, namespace: str = "") -> ActorHandle[Any]:
+def get_actor(name: str, namespace: str | None = None) -> ActorHandle[Any]:
     """Return a handle on the actor with a name.
+
+    Args:
+        name: of the actor.
+        namespace: of the name; None: the one that `init` was told, or the actor whose
+            code this is was made in.
 
     Raises:
         NoSuchActorError: there is none, or it is about to end.
     """
-    anchor, picture = runtime().actors.find(name, namespace)
+    here = runtime()
+    where = here.namespace if namespace is None else namespace
+    anchor, picture = here.actors.find(name, where)
     return ActorHandle(anchor, pickle.loads(picture))
 
 

@@ -24,6 +24,7 @@ def embed(
     initializer: tuple[bytes, bytes] | None = None,
     log_to_driver: bool = True,
     most_tasks: int = 0,
+    namespace: str = "",
 ) -> "Embedded":
     """Make a runtime of this program; see `Embedded` for the arguments."""
     pool = Pool(None, program=_PROGRAM)
@@ -37,6 +38,7 @@ def embed(
             initializer=initializer,
             log_to_driver=log_to_driver,
             most_tasks=most_tasks,
+            namespace=namespace,
         )
     except BaseException:
         pool.close()

@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.api.item_sender import ItemSender
 from actors.api.long_waits import LongWaits
-from actors.api.within import go_within
+from actors.api.within import Within, go_within
 from actors.embedded.host import ActorHost, leave_in_order
 from actors.messages import (
     STREAMING,
@@ -21,6 +21,7 @@ from actors.messages import (
     Deadlocked,
     FailureKind,
     Gave,
+    HostActor,
     Message,
     MoreItems,
     Ran,
@@ -43,6 +44,7 @@ class EndpointHost(ActorHost):
         self._items = ItemSender(self.say, lambda _: None)
         self.long_waits = LongWaits(self.say)
         self._counts: dict[int, int] = {}  # {seq: how many items it has yielded}
+        self.within: Within | None = None  # how its calls find their endpoint
 
     def hear(self, message: Message) -> None:
         """Take what comes besides calls; never block."""
@@ -52,6 +54,8 @@ class EndpointHost(ActorHost):
             self.long_waits.hear(message)
         else:
             super().hear(message)
+        if isinstance(message, HostActor) and self.within is not None:
+            self.within.namespace = message.options.home
 
     def _result(self, seq: int, value: Any, began_at: float) -> Ran | Gave:
         try:
@@ -112,5 +116,8 @@ def run_host(main: socket.socket, control: socket.socket, progress: Progress) ->
     host = EndpointHost(worker)
     signal.signal(signal.SIGINT, host.on_interrupt)
     # An actor takes no task's place that it could give back.
-    go_within(lambda _: None, host.is_cancelled_here, host.long_waits, hosts_actor=True)
+    host.within = within = go_within(
+        lambda _: None, host.is_cancelled_here, host.long_waits, hosts_actor=True
+    )
+    within.actor, within.running_seq = lambda: host.become, host.running_seq
     return leave_in_order(worker, host)

@@ -123,6 +123,10 @@ class EndpointPerformer(SimplePerformer):
         if not self._own_code:
             self._raise_if_interrupted()
 
+    def running_seq(self) -> int:
+        """Return the number of the task that runs; 0: none does."""
+        return self._running
+
     def is_cancelled_here(self) -> bool:
         """Tell whether the task that runs was interrupted."""
         return self._running > 0 and self._running in self._cancelled
@@ -133,10 +137,11 @@ def run_worker(main: socket.socket, control: socket.socket, progress: Progress) 
     worker = Worker(main, control, progress)
     performer = EndpointPerformer(worker)
     signal.signal(signal.SIGINT, performer.on_interrupt)
-    performer.within = go_within(
+    performer.within = within = go_within(
         performer.waits,
         performer.is_cancelled_here,
         performer.long_waits,
         hosts_actor=False,
     )
+    within.running_seq = performer.running_seq
     return worker.run(find_workplace(os.environ, performer) or performer)

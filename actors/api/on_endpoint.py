@@ -26,6 +26,7 @@ from typing import Any
 import msgspec
 
 from actors.api.addressing import find_entrance
+from actors.api.call_in import call_in
 from actors.api.connection import PATIENCE, Connection
 from actors.api.endpoint_actors import EndpointActors, Sending
 from actors.api.endpoint_refs import (
@@ -60,9 +61,12 @@ from actors.refs import (
     RefAstray,
     note_refs,
 )
+from actors.whereabouts import Whereabouts
 
 __all__ = ["OnEndpoint", "connect"]
 
+# What runs instead of a function whose program has a namespace.
+_CALL_IN = dump_function(call_in)
 # "Any number" of retries; more than a cluster's life has room for.
 _ANY_NUMBER = 2**31
 
@@ -112,6 +116,8 @@ class OnEndpoint:
         waits: of code that runs on the endpoint itself: told whenever its main thread
             begins (true) or ends (false) to wait for values.
         long_waits: of such code: told of waits of its main thread that take long.
+        namespace: where names of actors are looked up, and given, unless told.
+        job_id: what this program, and what it calls, is told that it runs on.
     """
 
     def __init__(
@@ -119,14 +125,23 @@ class OnEndpoint:
         connection: Connection,
         waits: Callable[[bool], None] | None = None,
         long_waits: LongWaits | None = None,
+        *,
+        namespace: str = "",
+        job_id: str = "",
     ) -> None:
         self._connection = connection
         self._waits = waits
         self._long_waits = long_waits
         self.is_within = waits is not None
+        self.namespace = namespace
+        self._job_id = job_id
         self.actors = EndpointActors(self)
         # For those who see in this the protocol.
         _: Actors = self.actors
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where the program runs."""
+        return Whereabouts(self._job_id, self.namespace, is_driver=True)
 
     # Calls
 
@@ -184,9 +199,12 @@ class OnEndpoint:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> TaskFuture:
-        arguments, held = self.dump(function, (*spec.first, *args), kwargs)
+        what, first = spec.function, spec.first
+        if self.namespace:
+            what, first = _CALL_IN, (self.namespace, what, *first)
+        arguments, held = self.dump(function, (*first, *args), kwargs)
         return self._connection.send(
-            spec.function,
+            what,
             arguments,
             spec.options,
             kept=held or None,
@@ -583,7 +601,9 @@ class OnEndpoint:
 
 
 def connect(
-    address: str | os.PathLike[str] | None, credentials: str | os.PathLike[str] | None
+    address: str | os.PathLike[str] | None,
+    credentials: str | os.PathLike[str] | None,
+    namespace: str = "",
 ) -> OnEndpoint:
     """Go to an endpoint; see `actors.init`.
 
@@ -592,7 +612,9 @@ def connect(
         ConfigError: the address, the endpoint's folder or the credentials are wrong.
     """
     entrance = find_entrance(address, "client", credentials=credentials)
-    return OnEndpoint(Connection(entrance, max_running=None, patience=PATIENCE))
+    connection = Connection(entrance, max_running=None, patience=PATIENCE)
+    job_id = os.path.basename(entrance.name.rstrip("/"))
+    return OnEndpoint(connection, namespace=namespace, job_id=job_id)
 
 
 def connect_within(

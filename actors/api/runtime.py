@@ -41,8 +41,9 @@ def init(
     num_cpus: int | None = None,
     num_gpus: float = 0,
     resources: Mapping[str, float] | None = None,
-    max_workers: int = _MAX_WORKERS,
+    max_workers: int | None = None,
     log_to_driver: bool = True,
+    namespace: str = "",
     ignore_reinit_error: bool = False,
     credentials: str | os.PathLike[str] | None = None,
     dashboard: bool = False,
@@ -55,9 +56,8 @@ def init(
     Args:
         address: an endpoint's folder (or its endpoint.toml), or `wss://host:port`;
             None: the environment variable ACTORS_ADDRESS, and without that, worker
-            processes of this program. An endpoint has its own workers: all that
-            follows but `credentials`, `dashboard` and `ignore_reinit_error` is for the
-            others.
+            processes of this program. An endpoint has its own workers: it takes no
+            `num_workers`, `num_cpus`, `num_gpus`, `resources` and `max_workers`.
         credentials: for a `wss://` address: a folder with the endpoint's `token` and
             `credentials/`, as `actors init` wrote them.
         num_workers: processes to keep, and processors to share out; default: as many
@@ -65,8 +65,11 @@ def init(
         num_cpus: another name for it, Ray's.
         num_gpus: GPUs to share out; tasks find theirs in CUDA_VISIBLE_DEVICES.
         resources: amounts of whatever else tasks may ask for.
-        max_workers: processes that there may be while tasks wait for each other.
+        max_workers: processes that there may be while tasks wait for each other; 512
+            unless told.
         log_to_driver: whether what workers print appears on our standard error.
+        namespace: where `get_actor` looks, and named actors are made, unless told;
+            default: the one that all programs share which name none.
         ignore_reinit_error: let a second call do nothing.
         dashboard: show tasks, actors, workers and objects, or the endpoint, in a
             browser, by `actors web` in a process of its own; where, it says on
@@ -88,14 +91,22 @@ def init(
         if dashboard:
             require_dashboard()
         if address is not None or os.environ.get(ADDRESS_VARIABLE):
+            _refuse_workers(
+                num_workers=num_workers,
+                num_cpus=num_cpus,
+                num_gpus=num_gpus,
+                resources=resources,
+                max_workers=max_workers,
+            )
             module = importlib.import_module(_ON_ENDPOINT)
-            _have(module.connect(address, credentials))
+            _have(module.connect(address, credentials, namespace))
             if dashboard:
                 words = [os.fspath(address or os.environ[ADDRESS_VARIABLE])]
                 if credentials is not None:
                     words += ["--credentials", os.fspath(credentials)]
                 _dashboards.append(Dashboard(words))
             return
+        max_workers = _MAX_WORKERS if max_workers is None else max_workers
         count = num_workers or num_cpus or len(os.sched_getaffinity(0))
         if count < 1 or max_workers < count:
             raise ConfigError(
@@ -104,9 +115,27 @@ def init(
             )
         amounts = {**(resources or {}), **({"GPU": num_gpus} if num_gpus else {})}
         embedding = importlib.import_module(_EMBEDDING)
-        _have(embedding.embed(count, amounts, max_workers, log_to_driver=log_to_driver))
+        made = embedding.embed(
+            count,
+            amounts,
+            max_workers,
+            log_to_driver=log_to_driver,
+            namespace=namespace,
+        )
+        _have(made)
         if dashboard:
             _dashboards.append(Dashboard())
+
+
+def _refuse_workers(**given: object) -> None:
+    """Raise ConfigError if somebody wants workers of his own on an endpoint."""
+    names = [name for name, value in given.items() if value]
+    if names:
+        raise ConfigError(
+            f"{', '.join(names)} cannot be chosen on an endpoint, which has workers of "
+            "its own ([workers] of its endpoint.toml): leave it out, or call init() "
+            "without an address"
+        )
 
 
 def _have(new: _Runtime) -> None:

@@ -14,7 +14,9 @@ from typing import Any
 from actors.address import WITHIN_VARIABLE
 from actors.api.long_waits import LongWaits
 from actors.errors import ConfigError
+from actors.messages import HostActor
 from actors.refs import set_context
+from actors.whereabouts import Whereabouts
 
 __all__ = ["Within", "go_within"]
 
@@ -46,6 +48,31 @@ class Within:
         self._long_waits = long_waits
         self._lock = threading.Lock()
         self._inner: Any = None
+        self._namespace = ""
+        # Set by who knows it: an actor's process, and that of a task with a number.
+        self.actor: Callable[[], HostActor | None] = lambda: None
+        self.running_seq: Callable[[], int] = lambda: 0
+
+    @property
+    def namespace(self) -> str:
+        """Where names of actors are looked up, and given, unless told otherwise."""
+        return self._namespace
+
+    @namespace.setter
+    def namespace(self, namespace: str) -> None:
+        self._namespace = namespace
+        with self._lock:
+            if self._inner is not None:
+                self._inner.namespace = namespace
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where the code that asks runs, and for whom."""
+        return Whereabouts(
+            os.path.basename(os.environ.get(WITHIN_VARIABLE, "")),
+            self._namespace,
+            self.running_seq(),
+            actor=self.actor(),
+        )
 
     def __getattr__(self, name: str) -> Any:
         """Go to the endpoint, and be what is there from now on."""
@@ -71,7 +98,9 @@ class Within:
                 f"{WITHIN_VARIABLE} is not set: this worker does not know its endpoint"
             )
         module = importlib.import_module(_ON_ENDPOINT)
-        return module.connect_within(folder, self._waits, self._long_waits)
+        inner = module.connect_within(folder, self._waits, self._long_waits)
+        inner.namespace = self._namespace
+        return inner
 
 
 def go_within(

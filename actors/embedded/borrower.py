@@ -81,6 +81,7 @@ from actors.refs import (
     set_context,
 )
 from actors.store import StoreClient, Stored, StoreFolders
+from actors.whereabouts import Whereabouts
 from actors.worker import Progress, Worker
 
 __all__ = ["CURRENT_SEQ", "Borrower", "run_borrower"]
@@ -133,6 +134,8 @@ class Borrower:
         self._gone: deque[int] = deque()  # handles that died: any thread, any moment
         self._lock = threading.Lock()  # around _given and _refs
         # Interrupts
+        self.namespace = ""
+        self._job_id = ""
         self._main = threading.main_thread().ident
         self._running = 0  # seq of the task whose code runs now
         self._interrupted: set[int] = set()
@@ -386,15 +389,24 @@ class Borrower:
                     self._definitions[name] = function
             case OfferLine():
                 self._straight.offered(message)
-            case Introduce(index, folders):
+            case Introduce(index, folders, namespace, job_id):
+                self.namespace, self._job_id = namespace, job_id
                 self._numbers = itertools.count((index << REF_COUNT_BITS) + 1)
                 self._client = StoreClient(_folders.decode(folders), f"w{index}")
 
     def is_cancelled_here(self) -> bool:
         """Tell whether the task whose code asks this was interrupted."""
-        is_main = threading.get_ident() == self._main
-        seq = self._running if is_main else CURRENT_SEQ.get()
+        seq = self.running_seq()
         return seq > 0 and seq in self._cancelled
+
+    def running_seq(self) -> int:
+        """Return the number of the task or call whose code asks; 0: of none."""
+        is_main = threading.get_ident() == self._main
+        return self._running if is_main else CURRENT_SEQ.get()
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where the code that asks runs, and for whom."""
+        return Whereabouts(self._job_id, self.namespace, self.running_seq())
 
     def _decline(self, answer: Values) -> None:
         """Give back what nobody waits for any more."""

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from time import time
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ from actors.messages import (
 from actors.payload import load_function
 from actors.perform import failed, not_loadable
 from actors.refs import set_context
+from actors.whereabouts import Whereabouts
 from actors.worker import Progress, Worker
 
 __all__ = ["ActorExit", "ActorHost", "leave_in_order", "run_host"]
@@ -139,6 +141,10 @@ class ActorHost(Borrower):
         """Run nothing any more, and tell the hub."""
         self.is_exiting = True
         self.say(ActorExits(seq), _MESSAGE_BYTES, now=True)
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where the code that asks runs, and for whom."""
+        return replace(super().whereabouts(), actor=self.become)
 
     def _raise_if_interrupted(self) -> None:
         running = self._running

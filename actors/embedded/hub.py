@@ -138,6 +138,8 @@ class Hub:
         self._usual_workers = usual_workers
         self._max_workers = max_workers
         self._folders = folders
+        self.namespace = ""  # what workers are told
+        self.job_id = ""
         self._initializer = initializer
         self._most_tasks = most_tasks or sys.maxsize
         self._broken: Settled | None = None  # why no task can run any more
@@ -712,7 +714,7 @@ class Hub:
 
     def introduction(self, worker: HubWorker) -> Introduce:
         """Return the first that a worker or guest hears."""
-        return Introduce(worker.index, self._folders)
+        return Introduce(worker.index, self._folders, self.namespace, self.job_id)
 
     def remove_guest(self, worker_id: WorkerId) -> None:
         """Note that a guest's process is gone: what it held is let go."""

@@ -17,6 +17,7 @@ import logging
 import math
 import os
 import random
+import socket
 import sys
 import threading
 import time
@@ -98,6 +99,7 @@ from actors.refs import (
     StoredOutcome,
 )
 from actors.store import OWNER, Store, Stored
+from actors.whereabouts import Whereabouts
 
 __all__ = ["Embedded"]
 
@@ -153,6 +155,7 @@ class Embedded:
         pool: of no workers yet, closed with the runtime; default: one of our own.
         initializer: a pickled function and its arguments, called in each worker first.
         log_to_driver: whether what workers print appears on our standard error.
+        namespace: where names of actors are looked up, and given, unless told.
     """
 
     def __init__(
@@ -165,6 +168,7 @@ class Embedded:
         initializer: tuple[bytes, bytes] | None = None,
         log_to_driver: bool = True,
         most_tasks: int = 0,
+        namespace: str = "",
     ) -> None:
         self._capacity = Capacity({CPU: num_workers, **resources})
         self._store = Store()
@@ -177,6 +181,8 @@ class Embedded:
             initializer,
             most_tasks,
         )
+        self.namespace = self._hub.namespace = namespace
+        self._hub.job_id = f"{socket.gethostname()}-{os.getpid()}"
         self._requests = Requests(self._hub)
         self._directory = Directory(self._hub, random.Random(), self.wake)
         # Sockets of actors stand beside the objects: the folder is this user's alone,
@@ -767,6 +773,10 @@ class Embedded:
     def directory(self) -> Directory:
         """The tables of actors; only for what `look` is given."""
         return self._directory
+
+    def whereabouts(self) -> Whereabouts:
+        """Return where the program runs."""
+        return Whereabouts(self._hub.job_id, self.namespace, is_driver=True)
 
     @property
     def capacity(self) -> Capacity:

@@ -57,6 +57,7 @@ from actors.messages import (
 )
 from actors.pool import Pool
 from actors.runtime import Inbox, Runtime
+from actors.whereabouts import NODE_VARIABLE
 from actors.workplace import WorkplaceSettings, make_work_root
 
 __all__ = ["EXIT_AGAIN", "ManagerShell", "run"]
@@ -264,6 +265,7 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
     )
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
+    os.environ[NODE_VARIABLE] = manager_id
     logs = around.paths.blocks / block_id / "workers"
     try:
         workplaces = Workplaces(around.config.workers)

@@ -6,7 +6,7 @@ it was asked for.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 import msgspec
@@ -47,6 +47,7 @@ class TaskPicture(msgspec.Struct, frozen=True):
     priority: int = 0
     is_cancelling: bool = False
     message: str = ""  # why it failed, or what it waits for
+    actor_id: str = ""  # whose call it is; "": nobody's
 
 
 class TaskList(msgspec.Struct, frozen=True):
@@ -97,7 +98,10 @@ def list_tasks(
             return entries
         return (e for e in entries if is_wanted(e.task.task_id, e.task.name, e.state))
 
-    leases = (e for m in fleet.managers.values() for e in m.leases.values())
+    tasks = (e for m in fleet.managers.values() for e in m.leases.values())
+    # Of actors: those that wait for theirs, too. (Who watches one asks for no work.)
+    calls = (e for e in ledger.calls.values() if _actor_of(e))
+    leases = chain(tasks, calls)
     ends = (
         e for e in ledger.ended if is_wanted(e.outcome.task_id, e.name, e.outcome.state)
     )
@@ -166,7 +170,13 @@ def _draw_entry(entry: Entry) -> TaskPicture:
         entry.priority,
         entry.is_cancelling,
         f"asks for {need_of(task.needs)}" if task.needs and task.asks else "",
+        _actor_of(entry),
     )
+
+
+def _actor_of(entry: Entry) -> str:
+    work = entry.task.actor
+    return work.actor_id if work is not None and work.verb == "call" else ""
 
 
 def _draw_ended(ended: EndedTask) -> TaskPicture:
