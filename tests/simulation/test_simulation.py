@@ -104,6 +104,11 @@ def test_each_task_that_asks_for_a_place_has_one_result(first: int) -> None:
         run(seed, has_needs=True)
 
 
+def test_each_task_that_asks_for_all_at_once_has_one_result() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, has_needs=True, asks=True)
+
+
 @pytest.mark.parametrize("seed", range(50))
 def test_without_faults_a_task_begins_where_there_is_time_for_it(seed: int) -> None:
     run(seed, faults=False, has_needs=True)
