@@ -108,6 +108,9 @@ class ItemReader:
         """
         with self._changed:
             known = self._known
+            if self._end is not None and index >= known:
+                # Who told of the end was gone before that was written down.
+                return ALL_ITEMS
             if index > known and not self._gap:
                 self._gap = f"items {known} to {index - 1} were lost"
             if index >= known and not self._gap:

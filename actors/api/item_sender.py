@@ -27,6 +27,8 @@ __all__ = ["ItemSender"]
 _AHEAD_BYTES = 4 << 20
 # How often a generator on an event loop looks whether it may go on, in seconds. Chosen.
 _LOOK_PERIOD = 0.01
+# How many unwanted calls are remembered. Chosen: more than wait at one actor.
+_MAX_UNWANTED = 2048
 # What an item takes besides its payload, roughly.
 _MESSAGE_BYTES = 200
 
@@ -59,7 +61,7 @@ class ItemSender:
         self._waits = waits
         self._streams: dict[int, _Stream] = {}  # {seq: those that go on}
         # Those that nobody wants any more, told before they have begun.
-        self._unwanted: set[int] = set()
+        self._unwanted: deque[int] = deque(maxlen=_MAX_UNWANTED)
         self._changed = threading.Condition()
 
     @contextmanager
@@ -153,7 +155,7 @@ class ItemSender:
             if stream is None:
                 # Either it is over, or it has not begun and would wait for ever.
                 if count >= ALL_ITEMS:
-                    self._unwanted.add(seq)
+                    self._unwanted.append(seq)
                 return
             stream.taken = max(stream.taken, count)
             while stream.sizes and stream.first < count:

@@ -450,6 +450,11 @@ class Manager:
                 self.outflow.keep_only(attempts, turn.effects)
                 self._adopted(attempts, turn)
                 self.hosts.adopted(actors, attempts, self.outflow, turn.effects)
+                # An actor that died between our knock and the answer has left calls.
+                here = {holding.task_id for holding in self._held()}
+                gone = [lease for lease in leases if lease.task_id not in here]
+                if gone:
+                    self.membership.send(Returned(gone), now, turn)
             case Drain():
                 self._is_drain_told = True
                 self._drain(now, turn)
@@ -564,8 +569,8 @@ class Manager:
 
     # Membership
 
-    def _hello(self) -> Hello:
-        settings = self.settings
+    def _held(self) -> list[Holding]:
+        """List all leases that are here, or whose outcome is."""
         held = [Holding(t.task_id, t.attempt) for t in self._queued()]
         for worker in self.workers.values():
             # What is dropped must not be adopted: nobody would ever end it.
@@ -576,6 +581,10 @@ class Manager:
             ]
         held += self.hosts.held()
         held += [Holding(o.task_id, o.attempt) for o in self.outbox.values()]
+        return held
+
+    def _hello(self) -> Hello:
+        settings = self.settings
         return Hello(
             "manager",
             settings.manager_id,
@@ -587,7 +596,7 @@ class Manager:
             settings.host,
             settings.block_id,
             settings.slots,
-            held,
+            self._held(),
             self.hosts.incarnations(),
             resources=list(settings.resources),
             time_left=None

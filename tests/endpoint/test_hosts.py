@@ -165,6 +165,20 @@ def test_an_end_is_told_at_each_registration_until_acknowledged() -> None:
     assert floor.machine.membership._hello().actors == []
 
 
+def test_calls_of_an_actor_that_died_between_knock_and_answer_are_handed_back() -> None:
+    floor = Floor()
+    floor.construct()
+    floor.call("x", "y")
+    floor.tell(LinkClosed(DOOR))
+    floor.live(1.0)
+    floor.die(begun=2)
+    floor.enter()
+    held = [Holding(TaskId(t), 1) for t in ("x", "y")]
+    turn = floor.tell(Adopted(held, [FIRST]), DOOR)
+    # What had begun is in the outbox.
+    assert only(sent_to(turn, DOOR, Returned)).leases == [Holding(TaskId("y"), 1)]
+
+
 def test_what_is_not_adopted_is_killed_and_its_calls_are_forgotten() -> None:
     floor = Floor()
     floor.construct()
