@@ -29,6 +29,7 @@ from actors.config.expectations import (
 from actors.config.shape import NAME_PATTERN, EndpointConfig
 from actors.config.values import render_key, shown
 from actors.errors import ConfigError
+from actors.messages import PLAIN_TYPE
 
 __all__ = [
     "Examination",
@@ -225,6 +226,9 @@ class _Reading:
                 self._note(
                     family, name, table, "must be named by letters, digits, _, -"
                 )
+            elif name == PLAIN_TYPE:
+                must = "must have another name: this one is of workers without a type"
+                self._note(family, name, table, must)
             elif not isinstance(table, dict):
                 must = f"must be a table: write [{family}.{name}]"
                 self._note(family, name, table, must)

@@ -182,6 +182,13 @@ TYPES = [
         '[worker_types] "a b" {} must be named by letters, digits, _, -',
     ),
     (
+        "[worker_types.plain]",
+        (
+            "[worker_types] plain {} must have another name: this one is of workers "
+            "without a type"
+        ),
+    ),
+    (
         '[worker_types.a]\nvenv = "env"',
         '[worker_types.a] venv "env" must be an absolute path',
     ),
