@@ -98,7 +98,7 @@ def test_any_config_survives_writing_and_reading(
         workers=WorkersConfig(init=init),
         strategy=StrategyConfig(kind="none", parallelism=1e-9),
         worker_types={
-            "plain": WorkerTypeConfig(environment=environment),
+            "bare": WorkerTypeConfig(environment=environment),
             name: WorkerTypeConfig(venv=f"/{name}", path=[name, "/x y"]),
         },
         provider_options=options,
