@@ -470,22 +470,6 @@ class Connection:
         if sent:
             self._inbox.put(CancelNow(sent, False, self._begin_grace))
 
-    def give_up_all(self) -> None:
-        """Wait for nothing any more: the endpoint ends what it has when we leave.
-
-        What is for actors is sent all the same: it may be a kill.
-        """
-        for task_id, future in list(self._futures.items()):
-            task = future.task
-            if task is not None and task.actor is None:
-                self._submissions.withdraw(future)
-            if self._futures.pop(task_id, None) is not None:
-                future.end_cancelled()
-        self._submissions.open_wide()
-        # As in `detach`: before the leave.
-        for submission in self._submissions.take():
-            self._inbox.put(submission)
-
     def leave(self) -> None:
         """End the connection once every task has ended."""
         self._is_leaving = True

@@ -595,7 +595,7 @@ class OnEndpoint:
 
     def close(self) -> None:
         """Leave the endpoint; tasks that have not ended are given up."""
-        self._connection.give_up_all()
+        self._connection.cancel_waiting()
         self._connection.leave()
         self._connection.join()
 
