@@ -13,6 +13,7 @@ import errno
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ __all__ = [
     "kill_group",
     "kill_session",
     "name_process",
+    "python_version",
     "read_descendants_rss",
     "read_oom_kills",
     "read_usage",
@@ -399,3 +401,8 @@ class Alarm:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def python_version() -> str:
+    """Return "3.11": what must be equal where pickles travel."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"

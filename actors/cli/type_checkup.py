@@ -12,7 +12,7 @@ from pathlib import Path
 
 from actors.config import EndpointConfig, WorkerTypeConfig, container_words
 from actors.endpoint.housing import find_python
-from actors.endpoint.surroundings import python_version
+from actors.process import python_version
 
 __all__ = ["find_lacks", "find_versions"]
 

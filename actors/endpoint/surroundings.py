@@ -5,7 +5,6 @@ import platform
 import random
 import secrets
 import socket
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_confi
 from actors.logic.liveness import Tempo
 from actors.logic.resources import CPU, GPU
 from actors.messages import Decoder
-from actors.process import ProcessIdentity
+from actors.process import ProcessIdentity, python_version
 from actors.runtime import Dialing
 from actors.tls import Security
 
@@ -59,11 +58,6 @@ def boot_id() -> str:
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-
-
-def python_version() -> str:
-    """Return "3.11": what must be equal where pickles travel."""
-    return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
