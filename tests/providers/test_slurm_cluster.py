@@ -297,6 +297,9 @@ def test_a_preempted_job_ends_unless_it_may_be_requeued(
     frail_id, tough_id = frail.submit(spec("frail")), tough.submit(spec("tough"))
     eventually_is(frail, frail_id, JobState.RUNNING)
     eventually_is(tough, tough_id, JobState.RUNNING)
+    # Slurm says that it runs some time before its first line does.
+    ran = tmp_path / "ran"
+    eventually(lambda: ran.exists() and "tough" in ran.read_text(), WITHIN)
     lord = SlurmProvider(partition="debug", exclusive=True)
     lord_id = lord.submit(JobSpec("lord", ["exec sleep 600"] * 2, tmp_path / "lord"))
     eventually_is(lord, lord_id, JobState.RUNNING)
@@ -307,7 +310,7 @@ def test_a_preempted_job_ends_unless_it_may_be_requeued(
     eventually_is(tough, tough_id, JobState.RUNNING)
     gate.touch()
     assert end_of(tough, tough_id, WITHIN).state is JobState.COMPLETED
-    assert (tmp_path / "ran").read_text().split().count("tough") == 2
+    assert ran.read_text().split().count("tough") == 2
     assert (tmp_path / "tough/run-2/node-0.exit").read_text() == "0\n"
 
 
