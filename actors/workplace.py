@@ -86,6 +86,7 @@ class Workplace:
         self._home = os.getcwd()
         self._is_running = False  # the user's code
         self._lock = threading.Lock()  # around what the second thread looks at
+        self._is_closed = threading.Event()
         if settings.hears_sigterm:
             signal.signal(signal.SIGTERM, self._end_in_order)
         if settings.limit_bytes and settings.kind != "none":
@@ -134,6 +135,10 @@ class Workplace:
         """Do what is left to do."""
         self._inner.rest()
 
+    def close(self) -> None:
+        """Look at the folder no more: there is nothing left to run."""
+        self._is_closed.set()
+
     def _end_in_order(self, _number: int, _frame: FrameType | None) -> None:
         if self._is_running:
             sys.exit(128 + signal.SIGTERM)
@@ -141,8 +146,7 @@ class Workplace:
     def _watch(self) -> None:
         folder, limit_bytes = self._settings.folder, self._settings.limit_bytes
         pause = _MEASURE_PERIOD
-        while True:
-            time.sleep(pause)
+        while not self._is_closed.wait(pause):
             with self._lock:
                 if not self._is_running:
                     continue

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from actors.workplace import (
     find_workplace,
     make_work_root,
 )
+
+WorkAt = Callable[[WorkplaceSettings], Workplace]
+
+
+@pytest.fixture
+def work_at() -> Iterator[WorkAt]:
+    """Make workplaces that are closed after the test."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(closing(Workplace(settings)))
 
 
 @pytest.fixture(autouse=True)
@@ -46,17 +56,21 @@ def write(name: str, size: int) -> list[str]:
     return found
 
 
-def test_a_tasks_folder_is_empty_at_first_and_goes_with_it(tmp_path: Path) -> None:
+def test_a_tasks_folder_is_empty_at_first_and_goes_with_it(
+    work_at: WorkAt, tmp_path: Path
+) -> None:
     folder = tmp_path / "w1"
-    workplace = Workplace(WorkplaceSettings("task", str(folder)))
+    workplace = work_at(WorkplaceSettings("task", str(folder)))
     for _ in range(2):
         assert value(run(workplace, write, "file", 10)) == []
         assert not folder.exists()
 
 
-def test_a_workers_folder_stays_until_it_holds_too_much(tmp_path: Path) -> None:
+def test_a_workers_folder_stays_until_it_holds_too_much(
+    work_at: WorkAt, tmp_path: Path
+) -> None:
     folder = tmp_path / "w1"
-    workplace = Workplace(WorkplaceSettings("worker", str(folder), 100))
+    workplace = work_at(WorkplaceSettings("worker", str(folder), 100))
     assert value(run(workplace, write, "a", 60)) == []
     assert value(run(workplace, write, "b", 40)) == ["a"]
     ran = run(workplace, write, "c", 1)
@@ -67,7 +81,9 @@ def test_a_workers_folder_stays_until_it_holds_too_much(tmp_path: Path) -> None:
     assert value(run(workplace, write, "d", 1)) == []
 
 
-def test_what_lies_in_folders_counts_and_links_do_not(tmp_path: Path) -> None:
+def test_what_lies_in_folders_counts_and_links_do_not(
+    work_at: WorkAt, tmp_path: Path
+) -> None:
     large = tmp_path / "large"
     large.write_bytes(b"x" * 1000)
 
@@ -77,22 +93,24 @@ def test_what_lies_in_folders_counts_and_links_do_not(tmp_path: Path) -> None:
         Path("folder/link").symlink_to(large)
 
     limit = 50 + len(str(large))
-    workplace = Workplace(WorkplaceSettings("task", str(tmp_path / "w1"), limit))
+    workplace = work_at(WorkplaceSettings("task", str(tmp_path / "w1"), limit))
     assert run(workplace, fill).is_success
-    smaller = Workplace(WorkplaceSettings("task", str(tmp_path / "w2"), limit - 1))
+    smaller = work_at(WorkplaceSettings("task", str(tmp_path / "w2"), limit - 1))
     assert not run(smaller, fill).is_success
     assert large.exists()
 
 
-def test_a_task_that_fails_is_told_its_own_failure(tmp_path: Path) -> None:
-    workplace = Workplace(WorkplaceSettings("task", str(tmp_path / "w1"), 100))
+def test_a_task_that_fails_is_told_its_own_failure(
+    work_at: WorkAt, tmp_path: Path
+) -> None:
+    workplace = work_at(WorkplaceSettings("task", str(tmp_path / "w1"), 100))
     ran = run(workplace, int, "x")
     assert ran.failure is not None
     assert ran.failure.kind is FailureKind.EXCEPTION
 
 
-def test_who_is_asked_to_end_ends_the_task_and_nothing_else() -> None:
-    workplace = Workplace(WorkplaceSettings(hears_sigterm=True))
+def test_who_is_asked_to_end_ends_the_task_and_nothing_else(work_at: WorkAt) -> None:
+    workplace = work_at(WorkplaceSettings(hears_sigterm=True))
 
     def kill() -> None:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -149,6 +149,7 @@ class ClientNode(Node):
             options = ActorOptions(
                 "Actor",
                 max_restarts=chance.choice((0, 1, 5, -1)),
+                max_concurrency=1,
                 fails_on_restart=chance.random() < 0.2,
                 num_cpus=1.0 if takes_place else 0.0,
             )
