@@ -198,6 +198,8 @@ class Session:
         self.membership = Membership("interchange", self._hello, chance)
         self.outbox: dict[TaskId, Task] = {}  # not accepted, oldest first
         self.accepted: dict[TaskId, tuple[int, int]] = {}  # {id: (attempt, rank)}
+        # {task not accepted: what it does already}
+        self._early: dict[TaskId, Delta] = {}
         self._cancels: dict[TaskId, CancelNow] = {}  # of what has not ended yet
         self._cancel_later: list[tuple[float, CancelNow]] = []  # (moment, what)
         self._epoch = ""  # of the interchange that let us in last
@@ -232,6 +234,8 @@ class Session:
                 for task_id in task_ids:
                     if self.outbox.pop(task_id, None) is not None:
                         self.accepted[task_id] = (0, 0)
+                if self._early:
+                    self._catch_up(task_ids, turn)
                 self._leave_if_accepted(turn)
             case SubmitNow(tasks):
                 for task in tasks:
@@ -409,13 +413,23 @@ class Session:
         """Forget a task that has ended; false: it is not one of ours (any more)."""
         if self._cancels:
             self._cancels.pop(task_id, None)
+        if self._early:
+            self._early.pop(task_id, None)
         known = self.accepted.pop(task_id, None) or self.outbox.pop(task_id, None)
         return known is not None
+
+    def _catch_up(self, task_ids: list[TaskId], turn: Turn) -> None:
+        """Pass on what tasks have done before we were told that they are accepted."""
+        early = [self._early.pop(t) for t in task_ids if t in self._early]
+        self._progress(early, turn)
 
     def _progress(self, deltas: list[Delta], turn: Turn) -> None:
         news = []
         for delta in deltas:
             known = self.accepted.get(delta.task_id)
+            if known is None and delta.task_id in self.outbox:
+                # It began before it was on the endpoint's disk.
+                self._early[delta.task_id] = delta
             rank = (delta.attempt, int(delta.state))
             if known is not None and rank > known:
                 self.accepted[delta.task_id] = rank

@@ -190,6 +190,18 @@ def test_items_of_a_task_that_has_ended_go_nowhere_and_hold_nobody_up(
     assert turn.sends == [(DOOR, ItemsTaken([ItemsMark(TaskId("t1"), 1)]))]
 
 
+def test_a_task_that_runs_before_it_is_accepted_is_told_to_run_then(
+    client: Client,
+) -> None:
+    """It is leased at once, and accepted once it is on the endpoint's disk."""
+    client.submit("t1")
+    delta = Delta(T1, 1, TaskState.RUNNING, 1.0)
+    assert not client.tell(StatesChanged([delta]), DOOR).effects
+    turn = client.tell(Accepted([T1]), DOOR)
+    assert all_of(turn.effects, Progress) == [Progress([delta])]
+    assert not client.tell(StatesChanged([delta]), DOOR).effects
+
+
 def test_only_news_is_told_by_attempt_and_rank(client: Client) -> None:
     client.accepted("t1")
 
