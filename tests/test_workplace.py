@@ -126,7 +126,9 @@ def test_who_is_asked_to_end_ends_the_task_and_nothing_else(work_at: WorkAt) -> 
 def test_a_worker_is_told_of_its_place_and_its_tasks_are_not(tmp_path: Path) -> None:
     told = WorkplaceSettings("task", str(tmp_path / "w1"), 7).variables()
     environment = {"A": "b", **told}
-    assert find_workplace(environment, SimplePerformer()) is not None
+    workplace = find_workplace(environment, SimplePerformer())
+    assert workplace is not None
+    workplace.close()
     assert environment == {"A": "b"}
     assert find_workplace(environment, SimplePerformer()) is None
 

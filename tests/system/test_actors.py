@@ -127,7 +127,14 @@ def test_an_operator_restarts_an_actor_and_a_manager(running: RunningEndpoint) -
     (counted,) = status.actors
     assert (counted.incarnation, counted.state) == (4, "alive")
     assert [each.pid for each in status.managers] == [manager]
-    assert [block.state for block in status.blocks] == ["running"]
+    # The provider looks every few seconds.
+    eventually(
+        lambda: (
+            [b.state for b in actors.get(interchange.status.remote()).blocks]
+            == ["running"]
+        ),
+        what="the block to run",
+    )
 
 
 def test_a_detached_actor_is_there_again_when_the_endpoint_is(

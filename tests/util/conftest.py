@@ -5,6 +5,7 @@ RUNTIMES = ["embedded", "endpoint"]
 
 import contextlib
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 import pytest
 
@@ -22,6 +23,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
+    # The first standard pool of a process starts it, and it stays, with a descriptor.
+    resource_tracker.ensure_running()
     kind: str = request.param
     if kind == "embedded":
         actors.init(num_workers=2)
