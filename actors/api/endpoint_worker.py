@@ -28,7 +28,7 @@ from actors.messages import (
     TaskWaits,
 )
 from actors.payload import load_arguments
-from actors.perform import SimplePerformer, failed, not_loadable
+from actors.perform import SimplePerformer, failed, interrupt_main, not_loadable
 from actors.worker import Progress, Worker
 from actors.workplace import find_workplace
 
@@ -105,8 +105,9 @@ class EndpointPerformer(SimplePerformer):
             case Interrupt(seq, is_recursive):
                 self._cancelled.append(seq)
                 self._interrupted.add(seq)
-                if self._running == seq and self._main is not None:
-                    signal.pthread_kill(self._main, signal.SIGINT)
+                interrupt_main(
+                    lambda: self._running == seq and seq in self._interrupted
+                )
                 if is_recursive and self.within is not None:
                     self.within.cancel_all()
             case Deadlocked():

@@ -73,7 +73,7 @@ from actors.messages import (
     Yielded,
 )
 from actors.payload import FunctionCache, is_stateless, load_function
-from actors.perform import failed, not_loadable
+from actors.perform import failed, interrupt_main, not_loadable
 from actors.refs import (
     BorrowedRef,
     ObjectRef,
@@ -374,8 +374,9 @@ class Borrower:
             case Interrupt(seq):
                 self._interrupted.add(seq)
                 self._cancelled.append(seq)
-                if self._running == seq and self._main is not None:
-                    signal.pthread_kill(self._main, signal.SIGINT)
+                interrupt_main(
+                    lambda: self._running == seq and seq in self._interrupted
+                )
             case Values(request) | ReadyRefs(request):
                 waiter = self._waiters.pop(request, None)
                 if waiter is not None:

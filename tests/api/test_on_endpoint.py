@@ -13,6 +13,7 @@ import pytest
 import actors
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
+from tests.system.tasks import deaf_at_first
 
 pytestmark = pytest.mark.slow
 
@@ -235,6 +236,16 @@ def test_a_task_that_runs_is_interrupted_by_cancel(tmp_path: Path) -> None:
     with pytest.raises(actors.TaskCancelledError):
         actors.get(ref)
     assert not actors.cancelled()
+
+
+def test_an_interrupt_that_a_blocking_call_swallowed_comes_again(
+    tmp_path: Path,
+) -> None:
+    ref = actors.remote(deaf_at_first).remote(tmp_path / "begun")
+    eventually((tmp_path / "begun").exists, 60)
+    actors.cancel(ref)
+    with pytest.raises(actors.TaskCancelledError):
+        actors.get(ref, timeout=60)
 
 
 def test_what_a_cancelled_task_has_called_is_cancelled_too(tmp_path: Path) -> None:

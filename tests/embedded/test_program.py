@@ -31,6 +31,7 @@ from actors.errors import (
 from actors.refs import ObjectRef, RefAstray, known
 from tests.leaks import no_leaks
 from tests.support import eventually
+from tests.system.tasks import deaf_at_first
 
 pytestmark = pytest.mark.slow
 
@@ -566,6 +567,17 @@ def test_cancelling_reaches_the_tasks_that_a_task_waits_for(tmp_path: Path) -> N
     actors.cancel(ref)
     with pytest.raises(TaskCancelledError):
         actors.get(ref)
+
+
+def test_an_interrupt_that_a_blocking_call_swallowed_comes_again(
+    tmp_path: Path,
+) -> None:
+    """A signal that comes just before the call is heard after it only."""
+    ref = actors.remote(deaf_at_first).remote(tmp_path / "begun")
+    eventually((tmp_path / "begun").exists)
+    actors.cancel(ref)
+    with pytest.raises(TaskCancelledError):
+        actors.get(ref, timeout=60)
 
 
 def test_a_task_beyond_its_timeout_is_ended() -> None:

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 __all__ = [
+    "deaf_at_first",
     "die_each_time",
     "echo",
     "exit_at_once",
@@ -39,6 +40,15 @@ def rest(duration: float) -> int:
     """Take `duration` seconds and no processor; return the worker's pid."""
     threading.Event().wait(duration)
     return os.getpid()
+
+
+def deaf_at_first(path: Path) -> None:
+    """Lose one SIGINT as a call that blocks does, and then sleep."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    path.touch()
+    signal.sigwait([signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    threading.Event().wait(_FOR_EVER)
 
 
 def note(path: str, line: object) -> None:
