@@ -319,11 +319,11 @@ def test_tasks_of_half_a_processor_get_more_workers_than_processors(
     assert len(starts) == 2
     for start in starts:
         assert len(given(node.tell(WorkerStarted(start.worker_id, 20)))) == 1
-    for number, worker in enumerate(list(node.machine.workers)):
+    for number, worker in enumerate(list(node.machine.crew.workers)):
         node.ran(worker, 1)
         assert len(node.machine.capacity.free()) == 2, number
     node.wait(2.0)
-    left = [w for w in node.machine.workers.values() if not w.is_killed]
+    left = [w for w in node.machine.crew.workers.values() if not w.is_killed]
     assert len(left) == 2, "workers that nobody needs stay"
 
 

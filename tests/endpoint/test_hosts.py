@@ -66,7 +66,7 @@ class Floor(Talk):
         super().__init__(Manager(settings, random.Random(1), 100.0))
         self.live(0.01)
         self.enter()
-        for worker_id in list(self.machine.workers):
+        for worker_id in list(self.machine.crew.workers):
             self.tell(WorkerStarted(worker_id, 1))
 
     def start(self, **options: float) -> Turn:
@@ -213,7 +213,7 @@ def test_an_actor_that_takes_processors_leaves_fewer_places_for_tasks() -> None:
 
 def test_the_place_of_a_task_that_waits_is_anothers() -> None:
     floor = Floor(slots=1)
-    worker_id = next(iter(floor.machine.workers))
+    worker_id = next(iter(floor.machine.crew.workers))
     leases = [Leased(TaskId(t), 1, b"f", b"") for t in ("parent", "child")]
     floor.tell(Lease(leases[:1]), DOOR)
     turn = floor.tell(WorkerSaid(worker_id, TaskWaits(True)))

@@ -182,7 +182,7 @@ def prefetched(quick: Node) -> Node:
 
 
 def test_workers_start_with_the_manager_not_with_its_membership() -> None:
-    assert Node(2, is_in=False).machine.workers.keys() == {W1, W2}
+    assert Node(2, is_in=False).machine.crew.workers.keys() == {W1, W2}
 
 
 def test_it_introduces_itself_with_slots_and_block() -> None:
@@ -235,7 +235,7 @@ def test_a_lease_goes_to_an_idle_worker_at_once(node: Node) -> None:
 
 def test_nothing_waits_behind_a_task_of_unknown_length(node: Node) -> None:
     node.lease("t1", "t2")
-    assert [t.task_id for t in node.machine.queue] == ["t2"]
+    assert [t.task_id for t in node.machine.queues.plain] == ["t2"]
     turn = node.ran(1)
     assert only(all_of(turn.effects, AssignTasks)).runs == [Run(2, b"f", b"t2")]
 
@@ -326,7 +326,7 @@ def test_who_is_sent_away_comes_again(node: Node, message: Any) -> None:
 
 def test_it_says_what_it_holds_wherever_it_is(prefetched: Node) -> None:
     prefetched.lease("t3")
-    prefetched.machine.queue.append(Leased(TaskId("t4"), 3, b"f", b""))
+    prefetched.machine.queues.plain.append(Leased(TaskId("t4"), 3, b"f", b""))
     prefetched.ran(2)
     assert sorted(prefetched.held()) == [("t1", 1), ("t2", 1), ("t3", 1), ("t4", 3)]
 
@@ -359,7 +359,7 @@ def test_what_is_not_adopted_is_dropped_without_a_word(prefetched: Node) -> None
     assert all_of(turn.effects, KillWorker) == [KillWorker(W1)]
     turn = node.died(2)
     assert not node.told(turn)
-    assert not node.machine.queue
+    assert not node.machine.queues.plain
     assert not node.held()
 
 
@@ -370,7 +370,7 @@ def test_a_follower_that_is_not_adopted_is_recalled(prefetched: Node) -> None:
     assert turn.effects[-1] == RecallTasks(W1)
     turn = node.tell(TasksRecalled(W1, [3]))
     assert not turn.sends
-    assert not node.machine.queue
+    assert not node.machine.queues.plain
 
 
 def test_an_outcome_that_is_not_adopted_is_dropped(node: Node) -> None:
@@ -611,7 +611,7 @@ def test_workers_that_never_come_up_are_started_ever_more_slowly() -> None:
 
 def test_draining_hands_back_what_has_not_begun(prefetched: Node) -> None:
     node = prefetched
-    node.machine.queue.append(Leased(T3, 1, b"f", b""))
+    node.machine.queues.plain.append(Leased(T3, 1, b"f", b""))
     turn = node.tell(Drain(), DOOR)
     assert sent_to(turn, DOOR, Returned) == [Returned([Holding(T3, 1)])]
     assert turn.effects == [RecallTasks(W1)]
@@ -712,7 +712,7 @@ def test_a_task_that_runs_long_is_reported_once_and_soon(node: Node) -> None:
     node.lease("t1")
     turn = node.live(REPORT_RUNNING_AFTER + 0.1)
     deltas = [d for r in sent_to(turn, DOOR, Report) for d in r.deltas]
-    at = node.machine.workers[W1].head_since
+    at = node.machine.crew.workers[W1].head_since
     assert deltas == [Delta(T1, 1, TaskState.RUNNING, at, W1)]
     turn = node.live(5.0)
     assert not [d for r in sent_to(turn, DOOR, Report) for d in r.deltas]

@@ -189,12 +189,12 @@ def test_after_so_many_tasks_it_ends_and_hands_back_the_rest() -> None:
 
 def test_a_task_that_was_taken_back_does_not_count() -> None:
     node = Node(max_tasks=2)
-    node.machine._depth.observed(0.0, 1000)
+    node.machine.dealer._depth.observed(0.0, 1000)
     node.lease("t1", "t2", "t3")
     assert node.assigned[W1] == [1, 2]
     node.tell(Drain(), DOOR)
     node.tell(TasksRecalled(W1, [2]))
-    assert node.machine._given == 1
+    assert node.machine.care.given == 1
 
 
 def test_it_ends_after_an_exception_if_it_shall_and_not_after_other_failures() -> None:
@@ -336,7 +336,7 @@ def test_recycling_loses_no_task_and_runs_no_more_at_a_time_than_it_may(
 ) -> None:
     """The machine's own `check` looks after each step that no task is in two places."""
     node = Node(slots, max_tasks_per_worker=limit)
-    node.machine._depth.observed(0.0, 1000)
+    node.machine.dealer._depth.observed(0.0, 1000)
     leased, ended = 0, 0
 
     def note(turn: Turn) -> None:
@@ -352,7 +352,7 @@ def test_recycling_loses_no_task_and_runs_no_more_at_a_time_than_it_may(
     def step(name: str) -> None:
         nonlocal leased
         busy = [w for w, seqs in node.assigned.items() if seqs]
-        starting = [w for w in node.machine.workers.values() if not w.is_started]
+        starting = [w for w in node.machine.crew.workers.values() if not w.is_started]
         match name:
             case "lease":
                 leased += 1
@@ -365,7 +365,7 @@ def test_recycling_loses_no_task_and_runs_no_more_at_a_time_than_it_may(
                 note(node.died(busy[-1]))
             case "recall":
                 note(node.spend(0.1))
-        running = [w for w in node.machine.workers.values() if w.backlog]
+        running = [w for w in node.machine.crew.workers.values() if w.backlog]
         assert len(running) <= slots
         assert all(w.ran + len(w.backlog) <= limit for w in running)
 

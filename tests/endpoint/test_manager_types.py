@@ -168,7 +168,7 @@ def test_types_take_turns_where_there_are_fewer_places() -> None:
         order.append(node.types[worker_id])
         node.ran(worker_id)
     assert sorted(order) == ["gpu", "gpu", "sim", "sim"]
-    assert not node.machine.typed
+    assert not node.machine.queues.typed
 
 
 def test_a_type_that_cannot_be_started_fails_all_tasks_that_wait_for_it() -> None:

@@ -636,10 +636,9 @@ class World:
         for node in self.managers:
             manager = node.machine
             if node.is_alive and (
-                manager.queue
-                or manager.typed
+                manager.queues
                 or manager.outbox
-                or any(worker.backlog for worker in manager.workers.values())
+                or manager.crew.is_busy
                 or manager.hosts.incarnations()
                 or manager.outflow
             ):

@@ -1,0 +1,43 @@
+"""The manager: the actor on a block's node that drives the worker processes.
+
+Read `machine` first: it takes the messages and lets its parts answer. A lease goes into
+the `queues`; the `dealer` gives it to a worker of the `crew`, one of the right one of
+the `worker_types`, within the limits of the `worker_care`; `endings` ends it early if
+somebody wishes so; `outcomes` says how it ended, `reports` how things are. Actors are
+the business of `actors.endpoint.hosts`, items of generators that of
+`actors.endpoint.outflow`, and who waits for whom is told by `long_waits`.
+"""
+
+from actors.endpoint.manager.crew import RECALL_AFTER
+from actors.endpoint.manager.machine import ABANDONED_AFTER, EXIT_AGAIN, Manager
+from actors.endpoint.manager.reports import REPORT_RUNNING_AFTER
+from actors.endpoint.manager.settings import ManagerSettings
+from actors.endpoint.manager.worker_care import (
+    MEASURE_PERIOD,
+    MeasureWorkers,
+    RemoveWorkDirs,
+    WorkersMeasured,
+    WorkerUsage,
+)
+from actors.endpoint.manager.worker_types import (
+    TYPE_IDLE_PERIOD,
+    AbandonType,
+    ReleaseType,
+)
+
+__all__ = [
+    "ABANDONED_AFTER",
+    "EXIT_AGAIN",
+    "MEASURE_PERIOD",
+    "RECALL_AFTER",
+    "REPORT_RUNNING_AFTER",
+    "TYPE_IDLE_PERIOD",
+    "AbandonType",
+    "Manager",
+    "ManagerSettings",
+    "MeasureWorkers",
+    "ReleaseType",
+    "RemoveWorkDirs",
+    "WorkerUsage",
+    "WorkersMeasured",
+]
