@@ -191,7 +191,7 @@ class RunningEndpoint:
         eventually(
             lambda: not self.processes(),
             _END_TIMEOUT,
-            f"the end of {self.processes()}\n{self.tail()}",
+            lambda: f"the end of {self.processes()}\n{self.tail()}",
         )
 
     def _tidy_up(self) -> None:

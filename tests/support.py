@@ -11,7 +11,9 @@ _POLL_PERIOD = 0.005
 
 
 def eventually(
-    condition: Callable[[], object], within: float = 30, what: str = ""
+    condition: Callable[[], object],
+    within: float = 30,
+    what: str | Callable[[], str] = "",
 ) -> None:
     """Wait until a condition holds, and fail if it never does.
 
@@ -19,11 +21,13 @@ def eventually(
         condition: called again and again; any true value will do.
         within: seconds. What takes a moment may take many on a machine with a dozen
             other tests; only who waits in vain waits so long.
-        what: what is waited for, in the failure's message.
+        what: what is waited for, in the failure's message; called when it has failed.
     """
     deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, f"not within {within} s: {what}"
+        if time.monotonic() >= deadline:
+            text = what() if callable(what) else what
+            raise AssertionError(f"not within {within} s: {text}")
         time.sleep(_POLL_PERIOD)
 
 

@@ -1,11 +1,8 @@
 """Jobs by ssh keep what every provider promises, with real sshds.
 
-ACTORS_TEST_SSHD names the folder of `sshd up`; it has ssh_config, etc/HOST.conf and
-log/HOST.log. Hosts that are cut off and crashed are those of `netns`; all share this
-machine's files, so each keeps its nodes in a folder of its own.
+All hosts share this machine's files, so each keeps its nodes in a folder of its own.
 """
 
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -20,28 +17,43 @@ from tests.providers.clusters import (
     end_all,
     kill_and_recover,
     needs,
-    needs_for_all,
     run_script,
     state_of,
 )
 from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.sshd_hosts import (
+    FOLDER,
+    HOSTS,
+    LOOPBACK,
+    SSHD,
+    SSHD_DIED_IS_TOLD,
+    have_all_running,
+    have_quick_logins,
+)
 from tests.support import eventually
 
-SSHD = "ACTORS_TEST_SSHD"
-
-needs_for_all(SSHD)
-
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings(SSHD_DIED_IS_TOLD),
+]
 
 WITHIN = 60.0
-FOLDER = Path(os.environ[SSHD])
-HOSTS = sorted(path.stem for path in (FOLDER / "etc").glob("*.conf"))
-# The sshd of the loopback interface cannot be cut off.
-CUT = next((host for host in HOSTS if host != "local"), "")
+CUT = next((host for host in HOSTS if host != LOOPBACK), "")
 
 needs_a_host_to_cut = pytest.mark.skipif(not CUT, reason=f"{SSHD} has no netns host")
 
 Make = Callable[..., SshProvider]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_logins() -> None:
+    have_quick_logins()
+
+
+@pytest.fixture(autouse=True)
+def all_hosts_are_up() -> None:
+    have_all_running()
 
 
 def options(tmp_path: Path) -> dict[str, object]:
@@ -51,8 +63,9 @@ def options(tmp_path: Path) -> dict[str, object]:
         "slots_per_host": 1 if len(HOSTS) >= 3 else 4,
         "host_folder": str(tmp_path / "hosts"),
         "kill_after": 2,
-        "connect_timeout": 2,
-        "command_timeout": 5,
+        # A login takes a fraction of a second where nothing else is to be done.
+        "connect_timeout": 4,
+        "command_timeout": 8,
         "retry_period": 0.5,
     }
 

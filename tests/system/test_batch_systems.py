@@ -107,7 +107,7 @@ def expect_growth_and_shrinking(endpoint: RunningEndpoint, managers: int) -> Non
         eventually(
             lambda: len(picture(endpoint).managers) == managers,
             WITHIN,
-            f"{managers} managers\n{endpoint.tail()}",
+            lambda: f"{managers} managers\n{endpoint.tail()}",
         )
         workers = {future.result(WITHIN) for future in as_completed(futures)}
         assert len(workers) == 2 * managers
@@ -148,7 +148,7 @@ def test_a_node_that_is_killed_loses_no_task(
         eventually(
             lambda: len(picture(endpoint).managers) == 2 and len(lines(begun)) >= 10,
             WITHIN,
-            f"tasks to run on both nodes\n{endpoint.tail()}",
+            lambda: f"tasks to run on both nodes\n{endpoint.tail()}",
         )
         assert any(line.endswith(node) for line in queue()), queue()
         run_script("slurm", "node-kill", str(slurm), node)
@@ -197,7 +197,7 @@ def test_the_example_runs_unchanged_on_no_node_on_both_and_on_none_again(
         eventually(
             lambda: len(picture(endpoint).managers) == BLOCKS["max_blocks"],
             WITHIN,
-            f"managers on both nodes\n{endpoint.tail()}",
+            lambda: f"managers on both nodes\n{endpoint.tail()}",
         )
         expect_good_end(process)
     assert picture(endpoint).tasks["failed"] == 0
@@ -219,7 +219,7 @@ def test_the_example_loses_nothing_when_a_node_is_killed(
                 and any(line.endswith(node) for line in queue())
             ),
             WITHIN,
-            f"tasks to run on both nodes\n{endpoint.tail()}",
+            lambda: f"tasks to run on both nodes\n{endpoint.tail()}",
         )
         assert process.poll() is None, "it was over too soon"
         run_script("slurm", "node-kill", str(slurm), node)

@@ -116,13 +116,13 @@ def test_an_endpoint_grows_onto_a_cluster_and_shrinks_to_nothing(
         eventually(
             lambda: len(picture(endpoint).managers) == 2,
             WITHIN,
-            f"two managers\n{endpoint.tail()}",
+            lambda: f"two managers\n{endpoint.tail()}",
         )
         # Four, whose pids may be the same in two containers.
         assert len({future.result(WITHIN) for future in futures}) >= 2
         eventually(
             lambda: is_shrunk(endpoint),
             WITHIN,
-            f"no block to be left\n{endpoint.tail()}",
+            lambda: f"no block to be left\n{endpoint.tail()}",
         )
         assert executor.submit(tasks.square, 3).result(WITHIN) == 9

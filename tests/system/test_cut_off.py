@@ -176,7 +176,7 @@ def test_who_was_held_for_lost_comes_back_with_what_it_finished(
         eventually(
             lambda: not managers(endpoint),
             WITHIN,
-            f"the manager to be held for lost\n{endpoint.tail()}",
+            lambda: f"the manager to be held for lost\n{endpoint.tail()}",
         )
         assert [future for future in work.running if future.done()] == []
     work.expect_all()

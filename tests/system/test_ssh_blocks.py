@@ -1,11 +1,10 @@
 """An endpoint grows onto hosts by ssh and shrinks; a host may be cut off.
 
-See `tests/providers/test_ssh_hosts.py` for where the hosts are. They share this
+See `tests/providers/sshd_hosts.py` for where the hosts are. They share this
 machine's files, and so its sockets: managers talk to the endpoint even while ssh does
 not get through, which is what a provider must not take for an end.
 """
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,26 +17,41 @@ import pytest
 from actors.api.executor import EndpointExecutor
 from actors.messages import BlockState
 from tests.endpoints import RunningEndpoint
-from tests.providers.clusters import SCRIPTS, needs, needs_for_all, run_script
+from tests.providers.clusters import SCRIPTS, needs, run_script
+from tests.providers.sshd_hosts import (
+    FOLDER,
+    LOOPBACK,
+    SSHD,
+    SSHD_DIED_IS_TOLD,
+    have_all_running,
+    have_quick_logins,
+)
+from tests.providers.sshd_hosts import HOSTS as ALL_HOSTS
 from tests.support import eventually
 from tests.system import tasks
 from tests.system.support import lines, picture
 
-SSHD = "ACTORS_TEST_SSHD"
-
-needs_for_all(SSHD)
-
-FOLDER = Path(os.environ[SSHD])
-HOSTS = sorted(p.stem for p in (FOLDER / "etc").glob("*.conf") if p.stem != "local")
+HOSTS = [host for host in ALL_HOSTS if host != LOOPBACK]
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(300),
+    pytest.mark.filterwarnings(SSHD_DIED_IS_TOLD),
     pytest.mark.skipif(len(HOSTS) < 2, reason=f"{SSHD} has not two netns hosts"),
 ]
 
 # A block has to be started and connected; a host to be found dead.
 WITHIN = 90.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_logins() -> None:
+    have_quick_logins()
+
+
+@pytest.fixture(autouse=True)
+def all_hosts_are_up() -> None:
+    have_all_running()
 
 
 @pytest.fixture
@@ -63,12 +77,13 @@ def endpoint(host_folder: Path) -> Iterator[RunningEndpoint]:
             "ssh_config": str(FOLDER / "ssh_config"),
             "host_folder": str(host_folder),
             "poll_period": 0.5,
-            "connect_timeout": 2,
-            "command_timeout": 3,
+            # A login takes a fraction of a second where nothing else is to be done.
+            "connect_timeout": 4,
+            "command_timeout": 8,
             "retry_period": 1,
             # Should this process be killed: nothing is left on the hosts for long. Yet
-            # longer than logins may take while whatever a crash has locked is locked:
-            # nodes that could not be asked about meanwhile would end, on all hosts.
+            # longer than logins may fail on a busy machine: nodes that could not be
+            # asked about meanwhile would end, on all hosts.
             "abandon_after": 120,
         },
         strategy={"max_idletime": 2.0},
@@ -89,14 +104,14 @@ def test_an_endpoint_grows_onto_its_hosts_and_shrinks_to_nothing(
         eventually(
             lambda: len(picture(endpoint).managers) == 2,
             WITHIN,
-            f"two managers\n{endpoint.tail()}",
+            lambda: f"two managers\n{endpoint.tail()}",
         )
         assert len({future.result(WITHIN) for future in futures}) == 4
         ended = {BlockState.COMPLETED, BlockState.SCALED_IN}
         eventually(
             lambda: set(states(endpoint)) <= ended,
             WITHIN,
-            f"no block to be left\n{endpoint.tail()}",
+            lambda: f"no block to be left\n{endpoint.tail()}",
         )
         assert executor.submit(tasks.square, 3).result(WITHIN) == 9
 
@@ -111,7 +126,7 @@ def submit_notes(
     eventually(
         lambda: len(picture(endpoint).managers) == 2 and len(lines(begun)) >= 10,
         WITHIN,
-        f"tasks to run on both hosts\n{endpoint.tail()}",
+        lambda: f"tasks to run on both hosts\n{endpoint.tail()}",
     )
     return futures
 
@@ -128,7 +143,7 @@ def test_a_block_on_a_host_that_is_cut_off_is_unknown_and_goes_on(
             eventually(
                 lambda: sorted(states(endpoint)) == ["running", "unknown"],
                 WITHIN,
-                f"a block to be unknown\n{endpoint.tail()}",
+                lambda: f"a block to be unknown\n{endpoint.tail()}",
             )
         finally:
             run_script("netns", "heal", HOSTS[0])
@@ -149,7 +164,7 @@ def test_a_crashed_host_loses_no_task_and_its_block_is_over_when_it_is_back(
             eventually(
                 lambda: len(picture(endpoint).managers) == 1,
                 WITHIN,
-                f"a manager to be missed\n{endpoint.tail()}",
+                lambda: f"a manager to be missed\n{endpoint.tail()}",
             )
             # On the other host: nobody knows yet what has become of the block.
             results = [future.result(WITHIN) for future in futures]
@@ -162,5 +177,5 @@ def test_a_crashed_host_loses_no_task_and_its_block_is_over_when_it_is_back(
         eventually(
             lambda: len(states(endpoint)) >= 2 and set(states(endpoint)) <= ended,
             WITHIN,
-            f"the crashed block to be over\n{endpoint.tail()}",
+            lambda: f"the crashed block to be over\n{endpoint.tail()}",
         )
