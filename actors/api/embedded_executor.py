@@ -9,7 +9,7 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from actors.api.embedding import embed
-from actors.api.executors import Executor
+from actors.api.executors import Executor, name_call
 from actors.api.initializer import Initializer, is_for_bars
 from actors.embedded.outcomes import load
 from actors.embedded.tasks import CallSpec, TaskStage
@@ -244,8 +244,7 @@ class EmbeddedExecutor(Executor):
         last = self._spec
         if last is not None and last[0] == pickled:
             return last[1]
-        name = getattr(function, "__qualname__", type(function).__qualname__)
-        spec = self._runtime.prepare(pickled, self._options, name)
+        spec = self._runtime.prepare(pickled, self._options, name_call(function))
         self._spec = (pickled, spec)
         return spec
 

@@ -6,9 +6,11 @@ import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import msgspec
+
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
-from actors.api.executors import Executor
+from actors.api.executors import Executor, name_call
 from actors.api.initializer import Initializer, InitializerFailed, is_for_bars
 from actors.api.options import needs_of
 from actors.api.session import KEY_MARK
@@ -104,6 +106,7 @@ class EndpointExecutor(Executor):
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
         needs = needs_of(worker_type, walltime, tag)
+        # As of the last call, by whose name people know its task.
         self._options = TaskOptions(retries=retries, priority=priority, needs=needs)
         if is_for_bars(initializer):
             initializer = None
@@ -136,7 +139,7 @@ class EndpointExecutor(Executor):
             RuntimeError: after `shutdown`, or at the interpreter's end.
             BrokenExecutor: the initializer has failed.
         """
-        return self._submit(self._options, fn, args, kwargs)
+        return self._submit(fn, args, kwargs)
 
     def submit_keyed(
         self,
@@ -168,7 +171,7 @@ class EndpointExecutor(Executor):
             raise ValueError(
                 f"key {key!r} must have 1 to {_MOST_KEY_CHARACTERS} characters"
             )
-        return self._submit(self._options, fn, args, kwargs, key)
+        return self._submit(fn, args, kwargs, key)
 
     def resumed(self, timeout: float | None = None) -> dict[str, TaskFuture]:
         """Return the futures of what earlier processes of this name have left.
@@ -209,7 +212,6 @@ class EndpointExecutor(Executor):
 
     def _submit(
         self,
-        options: TaskOptions,
         function: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
@@ -223,6 +225,9 @@ class EndpointExecutor(Executor):
             self._refuse_if_over()
             if self._broken is not None:
                 raise InitializerFailed(self._broken.message)
+            options, name = self._options, name_call(function)
+            if options.name != name:
+                options = self._options = msgspec.structs.replace(options, name=name)
             if self._initializer is None:
                 return submit(function, args, kwargs, options)
             function = self._initializer.before(function)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from actors.api.executor import EndpointExecutor
     from actors.api.progress import CountedExecutor
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "name_call"]
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +205,15 @@ def _map_chunks(
     """Map a function's calls, several as one."""
     chunks = chunked(zip(*iterables, strict=False), chunksize)
     return flattened(map_(functools.partial(run_chunk, fn), chunks, timeout=timeout))
+
+
+def name_call(function: Callable[..., Any]) -> str:
+    """Name what is called in the end, for the people who look at its task."""
+    name: str | None = getattr(function, "__qualname__", None)
+    if name is None and isinstance(function, functools.partial):
+        is_chunk = function.func is run_chunk
+        return name_call(function.args[0] if is_chunk else function.func)
+    return name or type(function).__qualname__
 
 
 def _one(*_arguments: object) -> int:

@@ -1,6 +1,8 @@
 """The endpoint's own actors have handles like any other; a refused order raises."""
 
+import functools
 import os
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import actors
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
+from tests.system import tasks
 
 pytestmark = pytest.mark.slow
 
@@ -54,6 +57,30 @@ def test_a_manager_is_steered_by_its_name() -> None:
     assert actors.get(manager.status.remote()).state == "held"
     assert actors.get(manager.resume.remote()) == f"resumed: {known.manager_id}"
     assert actors.get(manager.status.remote()).state == "ready"
+
+
+def test_tasks_of_executors_are_called_by_what_they_call(
+    running: RunningEndpoint,
+) -> None:
+    interchange = actors.get_actor("interchange", namespace="endpoint")
+    (manager,) = actors.get(interchange.status.remote()).managers
+    actors.get(interchange.hold.remote(manager.manager_id))
+
+    def names() -> Counter[str]:
+        listed = actors.get(interchange.tasks.remote(states=["waiting-for-nodes"]))
+        return Counter(task.name for task in listed.tasks)
+
+    with running.executor() as executor, running.executor(initializer=len) as other:
+        executor.submit(tasks.square, 1)
+        executor.submit(functools.partial(tasks.square, 2))
+        executor.map(tasks.noted, "ab", "cd", chunksize=2)
+        other.submit(lambda: 1)
+        where = "test_tasks_of_executors_are_called_by_what_they_call.<locals>"
+        wanted = {"square": 2, "noted": 1, f"{where}.<lambda>": 1}
+        eventually(lambda: names() == wanted)
+        for each in executor, other:
+            each.shutdown(wait=False, cancel_futures=True)
+        actors.get(interchange.resume.remote(manager.manager_id))
 
 
 def test_the_other_services_report_what_is_theirs() -> None:
