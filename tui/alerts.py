@@ -124,7 +124,8 @@ def _of_blocks(status: Snapshot) -> Iterator[Alert]:
             "Blocks shows the end of its standard error",
         )
     if len(bad) > _NAMED:
-        yield Alert("error", f"{len(bad) - _NAMED} blocks before it failed, too")
+        text = f"{len(bad) - _NAMED} blocks before it failed, too"
+        yield Alert("error", text, "`actors doctor` looks what the provider lacks")
     if status.bad_state:
         text = f"Bad state: {first_line(status.bad_state)}"
         yield Alert("error", text, "All tasks fail until z resumes it")
@@ -171,6 +172,7 @@ def _of_tasks(status: Snapshot) -> Iterator[Alert]:
                 "info",
                 f"{amount(waiting, 'task')} waiting for {amount(len(states), 'block')}"
                 " that the batch system has not started",
+                "Its queue may be long; Blocks names the jobs",
             )
         else:
             yield Alert(
@@ -193,6 +195,7 @@ def _of_tasks(status: Snapshot) -> Iterator[Alert]:
             "info",
             f"{amount(results, 'result')} kept for {amount(len(absent), 'client')} "
             "that went away",
+            "Who comes back gets them; [results] keep says how long they wait",
         )
 
 

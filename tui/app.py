@@ -49,6 +49,7 @@ Everywhere   s scale   z quiesce   S stop the endpoint   q quit
              Ctrl-P all commands, themes among them
 In a list    arrows or j k, PgUp PgDn, Home End or g G
              Space marks rows, Esc unmarks them
+Below it     J K scroll what is told of a row   v makes it larger
 Tasks        / search   f states   o order   Enter story
              c cancels the marked ones, or the one under the cursor
 Blocks       h hold   r resume   d drain, blocks or managers

@@ -166,17 +166,17 @@ def _restart(name: str, view: View) -> Confirmation:
 
 
 def _stop(view: View) -> Confirmation:
-    unfinished = running = 0
+    waiting = handed = 0
     if view.status is not None:
         tasks = view.status.tasks
-        running = tasks.get("running", 0)
-        unfinished = running + sum(
-            count for state, count in tasks.items() if state.startswith("waiting")
-        )
+        waiting = tasks.get("waiting-for-nodes", 0)
+        # Short ones are not known to run while they do.
+        handed = tasks.get("waiting-for-launch", 0) + tasks.get("running", 0)
     text = (
-        f"All blocks end, and the endpoint with them. {amount(unfinished, 'task')} "
-        f"unfinished, {running} of them running, will wait for its next start; what "
-        "runs begins anew then. To let tasks finish, quiesce it first (z)."
+        "All blocks end, and the endpoint with them. "
+        f"{amount(waiting + handed, 'task')} unfinished, {handed} of them with "
+        "managers, will wait for its next start; what runs begins anew then. To let "
+        "tasks finish, quiesce it first (z)."
     )
     return Confirmation(f"Stop {view.name}?", text, "Stop it", is_grave=True)
 

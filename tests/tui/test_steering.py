@@ -145,7 +145,7 @@ def test_managers_and_clients_actors_are_restarted_where_they_stand() -> None:
 def test_stop_says_what_is_given_up() -> None:
     desk = Desk()
     question, _ = steer(desk, "S", "y")
-    assert "28 tasks unfinished, 8 of them running" in question
+    assert "28 tasks unfinished, 8 of them with managers" in question
     assert desk.orders == [("stop", [], 0)]
 
 

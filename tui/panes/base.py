@@ -3,6 +3,7 @@
 from typing import ClassVar, Generic, TypeVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.message import Message
@@ -36,6 +37,11 @@ class Pane(Vertical, Generic[View]):
     Pane { height: 1fr; }
     """
     LABEL: ClassVar[str]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("J,shift+down", "scroll_detail(1)", "Scroll down", show=False),
+        Binding("K,shift+up", "scroll_detail(-1)", "Scroll up", show=False),
+        Binding("v", "resize_detail", "Larger", show=False),
+    ]
 
     def show(self, view: View) -> None:
         """Draw a view; called only while the pane is visible."""
@@ -47,6 +53,16 @@ class Pane(Vertical, Generic[View]):
             widget.focus()
             return
         self.screen.set_focus(None)
+
+    def action_scroll_detail(self, lines: int) -> None:
+        """Scroll what is told below the list."""
+        for detail in self.query(Detail):
+            detail.scroll_relative(y=lines, animate=False)
+
+    def action_resize_detail(self) -> None:
+        """Give what is told most of the screen, or less of it again."""
+        for detail in self.query(Detail):
+            detail.toggle_class("-large")
 
 
 class FilterLine(Input):
@@ -113,14 +129,22 @@ class Detail(Vertical):
         overflow-y: auto;
         scrollbar-size-vertical: 1;
     }
+    Detail.-large { height: 80%; }
     Detail.-hidden { display: none; }
     Detail Static { width: 1fr; height: auto; }
     """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id, classes=classes)
+        self._subject = ""
 
     def compose(self) -> ComposeResult:
         yield Static()
 
     def tell(self, title: str, text: Content) -> None:
-        """Show other text."""
+        """Show other text; from its beginning, if its title is another one, too."""
+        if self._subject != title:
+            self._subject = title
+            self.scroll_home(animate=False)
         self.border_title = Content(title)
         self.query_one(Static).update(text)

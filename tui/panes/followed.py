@@ -24,6 +24,7 @@ class Followed(Pane[View], Generic[Row]):
 
     DEFAULT_CSS = """
     Followed Detail { height: auto; max-height: 40%; }
+    Followed Detail.-large { max-height: 80%; }
     """
     HINT: ClassVar[str]  # what to type as a filter
     NOTHING: ClassVar[str]  # said if there are no rows at all
