@@ -9,7 +9,13 @@ good for `[blocks] provider`:
 
 import importlib
 
-__all__ = ["PROVIDER_GROUP", "is_experimental", "known_providers", "provider_target"]
+__all__ = [
+    "BUILT_IN_PROVIDERS",
+    "PROVIDER_GROUP",
+    "is_experimental",
+    "known_providers",
+    "provider_target",
+]
 
 PROVIDER_GROUP = "actors.providers"
 
@@ -27,6 +33,7 @@ _BUILT_IN = {
     "htcondor": "providers.htcondor:HTCondorProvider",
     "azure_batch": "providers.azure_batch:AzureBatchProvider",
 }
+BUILT_IN_PROVIDERS = tuple(_BUILT_IN)
 # Written after the manuals of their batch systems.
 _EXPERIMENTAL = ("pbs", "htcondor", "azure_batch")
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from actors.config.affinity import AFFINITY_PATTERN
+from actors.config.provider_names import BUILT_IN_PROVIDERS
 
 __all__ = [
     "NAME_PATTERN",
@@ -38,6 +39,7 @@ _LONGEST_PERIOD = 86_400.0  # a day
 _LONGEST_DURATION = 10 * 365 * 86_400.0  # ten years
 _MOST = 1_000_000  # blocks, nodes, workers
 _MOST_TASKS = 1_000_000_000
+_PROVIDERS = ", ".join(f'"{name}"' for name in BUILT_IN_PROVIDERS)
 _LARGEST_FRAME_BYTES = 2**31 - 1
 _MOST_BYTES = 2**50
 # A manager's report on a thousand workers fits.
@@ -139,9 +141,8 @@ class BlocksConfig(_Section, frozen=True, kw_only=True):
     provider: Annotated[
         str,
         _says(
-            'Who runs the blocks: "local", "slurm", "gridengine", "ssh", "pbs", '
-            '"htcondor", the name of a provider that an installed package offers, or '
-            '"module:Class" of one of your own',
+            f"Who runs the blocks: {_PROVIDERS}, the name of a provider that an "
+            'installed package offers, or "module:Class" of one of your own',
             must='be the name of a provider, or "module:Class"',
             pattern=_PROVIDER_PATTERN,
         ),

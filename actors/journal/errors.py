@@ -48,8 +48,9 @@ class JournalLocked(JournalError):
     def __str__(self) -> str:
         holder = f"process {self.pid} on {self.host}" if self.pid else "another process"
         return (
-            f"Journal {self.folder} is held by {holder}: stop that process first, "
-            f"or read without the lock by `actors journal inspect`"
+            f"Journal {self.folder} is held by {holder}: stop that process first "
+            f"(if it is an endpoint's, by `actors stop`), or read without the lock by "
+            f"`actors journal inspect`"
         )
 
 
