@@ -39,17 +39,23 @@ def no_leaks() -> Iterator[None]:
     runtime = _runtime()
     eventually(lambda: _is_calm(runtime), _PATIENCE, "the test before to be over")
     before = _there_is(runtime)
+    before_open = _descriptors()
     yield
     if known() is not runtime:
         return  # the test has ended it: whoever does looks by itself
 
     def look() -> dict[str, Any]:
         now = _there_is(runtime)
-        return {
+        left = {
             what: now[what] - old if isinstance(old, set) else (old, now[what])
             for what, old in before.items()
             if (now[what] - old if isinstance(old, set) else now[what] > old)
         }
+        now_open = _descriptors()
+        # As many others may have come for those that went.
+        if len(now_open) > len(before_open):
+            left["descriptors"] = now_open - before_open
+        return left
 
     left = look()
     if left:
@@ -74,16 +80,16 @@ def _processes(runtime: Embedded) -> list[str]:
     return []
 
 
-def _descriptors() -> int:
-    """Count what is open, but for the few segments that the store keeps open."""
-    found = []
+def _descriptors() -> set[str]:
+    """Tell what is open, but for the few segments that the store keeps open."""
+    found = set()
     for number in os.listdir("/proc/self/fd"):
         # The list itself is one of them, and gone.
         with contextlib.suppress(FileNotFoundError):
-            found.append(os.readlink(f"/proc/self/fd/{number}"))
-    segments = [each for each in found if "/actors-objects-" in each]
+            found.add(f"{number}: {os.readlink(f'/proc/self/fd/{number}')}")
+    segments = {each for each in found if "/actors-objects-" in each}
     assert len(segments) <= _MOST_OPEN_SEGMENTS
-    return len(found) - len(segments)
+    return found - segments
 
 
 def _runtime() -> Embedded:
@@ -100,7 +106,6 @@ def _there_is(runtime: Embedded) -> dict[str, Any]:
     hub, directory = runtime.hub, runtime.directory
     return {
         "processes": len(_processes(runtime)),
-        "descriptors": _descriptors(),
         "values in shared memory": {
             name for name, _, _ in runtime.look(runtime.list_stored)
         },

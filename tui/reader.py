@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import psutil
 
-from actors.api.addressing import Entrance
+from actors.api.addressing import Entrance, new_instance
 from actors.api.observer import (
     Changed,
     ConnectionState,
@@ -111,8 +111,10 @@ class Reader:
             number: of blocks, for "scale".
             outcome: is told how it went, in the reader's thread.
         """
-        command = self._observation.order(verb, names, number)
-        self._outcomes[command.request_id] = outcome
+        request_id = new_instance()
+        # First: the answer may come before the order returns.
+        self._outcomes[request_id] = outcome
+        self._observation.order(verb, names, number, request_id=request_id)
 
     def take(self, news: News) -> None:
         """Take what the observer tells, in its thread."""

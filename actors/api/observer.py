@@ -335,13 +335,27 @@ class Observation:
         """Ask this again and again from now on, in place of what the verb asked."""
         self._inbox.put(Look(Command("", verb, list(names), number)))
 
-    def order(self, verb: Verb, names: Sequence[str] = (), number: int = 0) -> Command:
+    def order(
+        self,
+        verb: Verb,
+        names: Sequence[str] = (),
+        number: int = 0,
+        *,
+        request_id: str = "",
+    ) -> Command:
         """Have something done; the watcher is told how it went.
+
+        Args:
+            verb: what.
+            names: of blocks, managers or tasks, as the verb wants them.
+            number: of blocks, for "scale".
+            request_id: by which the watcher knows the answer, which may come before
+                this returns; "": it need not.
 
         Returns:
             What the watcher finds in the `Told` or `Unanswered`, with an id of its own.
         """
-        command = Command(new_instance(), verb, list(names), number)
+        command = Command(request_id or new_instance(), verb, list(names), number)
         self._inbox.put(Order(command))
         return command
 

@@ -137,7 +137,8 @@ def test_a_person_looks_around_and_steers_with_the_mouse(
         return bool(status["blocks"][0]["is_held"])
 
     person.until(is_held, "the block to be held")
-    person.sees("held: block-1")
+    # The message that says so may have gone again.
+    person.sees("On hold: block-1")
     person.page.keyboard.press("7")
     person.sees("member joined")
     person.clicks("Quit")

@@ -1,5 +1,6 @@
 """Promise: the reader shows the newest, says how orders went, and survives nonsense."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +57,22 @@ def test_an_order_to_nobody_ends_in_words(shown: Shown) -> None:
     ((is_done, text),) = outcomes
     assert not is_done
     assert text.startswith("the endpoint is not connected")
+
+
+def test_an_answer_that_is_faster_than_its_order_is_told(shown: Shown) -> None:
+    """Threads take turns after each step: the answer's often come first."""
+    answered: list[int] = []
+    orders = range(4000)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for number in orders:
+            shown.reader.order(
+                "hold", ["x"], 0, lambda *_, number=number: answered.append(number)
+            )
+    finally:
+        sys.setswitchinterval(before)
+    eventually(lambda: sorted(answered) == list(orders), what="all answers")
 
 
 def test_nonsense_from_the_endpoint_is_shown_and_does_not_end_the_reader(
