@@ -41,10 +41,9 @@ from actors.config.shape import (
     ResultsConfig,
     StrategyConfig,
     TransportConfig,
-    WorkersConfig,
-    WorkerTypeConfig,
     json_schema,
 )
+from actors.config.workers import WorkersConfig, WorkerTypeConfig
 
 __all__ = [
     "CONFIG_NAME",

@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 
 from actors.config.expectations import SECTIONS
-from actors.config.shape import EndpointConfig, WorkerTypeConfig, json_schema
+from actors.config.shape import EndpointConfig, json_schema
 from actors.config.values import render_key, render_value
+from actors.config.workers import WorkerTypeConfig
 
 __all__ = ["render_config"]
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 from msgspec import inspect
 
-from actors.config.shape import EndpointConfig, WorkerTypeConfig
+from actors.config.shape import EndpointConfig
 from actors.config.values import shown
+from actors.config.workers import WorkerTypeConfig
 
 __all__ = [
     "FAMILIES",

@@ -26,7 +26,8 @@ from actors.config.expectations import (
     explain_value,
     plain_type,
 )
-from actors.config.shape import NAME_PATTERN, EndpointConfig
+from actors.config.keys import NAME_PATTERN
+from actors.config.shape import EndpointConfig
 from actors.config.values import render_key, shown
 from actors.errors import ConfigError
 from actors.messages import PLAIN_TYPE
