@@ -16,16 +16,16 @@ import math
 import os
 import secrets
 import select
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from actors.address import Address
 from actors.errors import ConfigError, DiskFull, MalformedFrame, TransportClosed
+from actors.inbox import Source
 from actors.logic.liveness import Tempo
 from actors.logic.turn import (
     Answered,
@@ -38,10 +38,6 @@ from actors.logic.turn import (
 )
 from actors.logic.turn import Knock as KnockEffect
 from actors.messages import (
-    BULK_ITEMS,
-    Accepted,
-    AckFinished,
-    AckResults,
     AnyEvent,
     Decoder,
     Heartbeat,
@@ -50,17 +46,15 @@ from actors.messages import (
     Message,
     Published,
     Refused,
-    StatesChanged,
     Welcome,
     door_answer,
     encode_events,
     encode_frame,
     encode_one,
     hello,
-    load_of,
-    portions,
     published,
 )
+from actors.outgoing import UNHURRIED, Outgoing, Port
 from actors.transport import (
     Door,
     Knock,
@@ -73,30 +67,15 @@ from actors.transport import (
 )
 
 __all__ = [
-    "Bell",
     "Dialing",
-    "Inbox",
     "Recorder",
     "Runtime",
     "Serving",
     "Shell",
-    "Source",
 ]
 
 logger = logging.getLogger(__name__)
 
-# A frame is closed before its payloads exceed this; one payload alone may. Measured:
-# beyond it a frame gains nothing, and a heartbeat behind it waits longer. Half of the
-# smallest `max_frame_bytes` there is, as sizes are estimates.
-FRAME_BYTES = 1 << 19
-# Nobody waits for these: they travel with the next message to the same peer that is not
-# one task's, or after a moment. Measured: a task alone costs three frames, and as many
-# wakings of processes, less, and is not held up by what was left to say of another.
-UNHURRIED = frozenset({Accepted, AckFinished, AckResults, StatesChanged})
-COMPANY_PERIOD = 0.01
-# Where many tasks go at once, more follow soon. Measured: a millisecond saves a
-# twentieth of the time that all processes take for a task, and costs none.
-BULK_COMPANY_PERIOD = 0.001
 # Promises that nobody waits for have records synced so late. Measured: at once, the
 # disk, and the thread that waits for it, hold up the task that the records are about.
 SYNC_PERIOD = 0.002
@@ -124,18 +103,6 @@ MAX_UNDIALED = 1000
 ROOM_PERIOD = 0.5
 # How long a leaving actor waits for its peers to read its last words.
 LAST_WORDS = 2.0
-
-
-class Source(Protocol):
-    """Anything with a descriptor that is readable while `read` has something."""
-
-    def fileno(self) -> int:
-        """Return the descriptor; always the same one."""
-        ...
-
-    def read(self) -> Sequence[Any]:
-        """Return messages for the machine, perhaps none; never block."""
-        ...
 
 
 class Shell(Protocol):
@@ -203,67 +170,6 @@ class Recorder(Protocol):
         ...
 
 
-class Bell:
-    """A descriptor that other threads make readable, to wake a loop."""
-
-    def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._is_rung = False
-        self._lock = threading.Lock()
-
-    def fileno(self) -> int:
-        return self._fd
-
-    def ring(self) -> None:
-        """Wake the loop; from any thread, and to no effect after `close`."""
-        # Ringing costs a system call: once until the loop has looked.
-        if not self._is_rung:
-            with self._lock:
-                self._is_rung = True
-                if self._fd >= 0:
-                    os.eventfd_write(self._fd, 1)
-
-    def hear(self) -> None:
-        """Be silent again; call it before looking for what the ringing was about."""
-        os.eventfd_read(self._fd)
-        self._is_rung = False
-
-    def close(self) -> None:
-        with self._lock:
-            os.close(self._fd)
-            self._fd = -1
-
-
-class Inbox:
-    """A source that other threads may put messages into."""
-
-    def __init__(self) -> None:
-        self._bell = Bell()
-        self._messages: deque[Any] = deque()
-
-    def fileno(self) -> int:
-        return self._bell.fileno()
-
-    def put(self, message: Any) -> None:
-        """Add a message; from any thread, and to no effect after `close`."""
-        self._messages.append(message)
-        self._bell.ring()
-
-    def wake(self) -> None:
-        """Make it readable although there is nothing; from any thread."""
-        self._bell.ring()
-
-    def read(self) -> Sequence[Any]:
-        self._bell.hear()
-        taken = []
-        while self._messages:
-            taken.append(self._messages.popleft())
-        return taken
-
-    def close(self) -> None:
-        self._bell.close()
-
-
 @dataclass(frozen=True, slots=True)
 class Serving:
     """How an actor is reached.
@@ -310,23 +216,6 @@ class Dialing:
     listens: bool = False
 
 
-@dataclass(slots=True, eq=False)
-class _Port:
-    """One link, as the loop sees it."""
-
-    peer: str
-    link: Link
-    decoder: Decoder[Any]
-    opened_at: float
-    outgoing: deque[tuple[Message, int]] = field(default_factory=deque)
-    outgoing_bytes: int = 0
-    unhurried: list[tuple[Message, int]] = field(default_factory=list)
-    frame: bytes | None = None  # encoded, and refused by a full queue
-    waits_to_send: bool = False
-    moved_at: float = math.inf  # when it last took a frame, while it waits to send
-    malformed: int = 0
-
-
 class Runtime:
     """One actor's loop.
 
@@ -362,17 +251,15 @@ class Runtime:
         self._callbacks: dict[int, Callable[[], object]] = {}  # {descriptor: reader}
         self._relays: dict[Security | None, Relay] = {}  # {certificates: relay}
         self._signals = [Signal()]  # the one that all links use, until we close
-        self._ports: dict[str, _Port] = {}  # {peer: port}
-        self._by_link: dict[Link, _Port] = {}
-        self._to_flush: dict[_Port, None] = {}
-        self._waiting: dict[_Port, float] = {}  # {port: when to flush it at last}
-        self._hurry_at = math.inf  # when the first of them is due, or before
+        self._ports: dict[str, Port] = {}  # {peer: port}
+        self._by_link: dict[Link, Port] = {}
+        self._outgoing = Outgoing()
         self._knocks: dict[str, Knock] = {}  # {door: unanswered knock}
         self._subscribers: list[Subscriber] = []
-        self._undialed: deque[_Port] = deque()  # oldest first
+        self._undialed: deque[Port] = deque()  # oldest first
         # Promises that wait for the next sync, and those for the one under way.
-        self._promises: list[tuple[_Port, Message]] = []
-        self._awaited: list[tuple[_Port, Message]] = []
+        self._promises: list[tuple[Port, Message]] = []
+        self._awaited: list[tuple[Port, Message]] = []
         self._is_syncing = False
         self._sync_at = math.inf  # when the promises that wait shall be seen to
         self._published = 0
@@ -465,7 +352,7 @@ class Runtime:
             machine_at,
             recorder_at,
             math.inf if self._is_syncing else self._sync_at,
-            self._hurry_at,
+            self._outgoing.hurry_at,
             now + min(longest, LONGEST_SLEEP),
         )
         self._read_what_is_there(max(0.0, wake_at - now), awake)
@@ -483,8 +370,9 @@ class Runtime:
             if not port.link.was_connected and port.link in self._by_link:
                 self._closed(port)
         self._complete()
-        if self._hurry_at <= now:
-            self._hurry(now)
+        if self._outgoing.hurry_at <= now:
+            self._outgoing.hurry(now)
+            self._flush()
 
     def tell(self, messages: Iterable[Any]) -> None:
         """Give the machine messages, and do what follows, between two rounds."""
@@ -507,6 +395,7 @@ class Runtime:
 
     def _complete(self) -> None:
         """Carry out what the turns of this round ask for, and what follows from it."""
+        ports, send = self._ports, self._outgoing.send
         while self._turns:
             turns, self._turns = self._turns, []
             is_to_save = any(turn.records for turn in turns)
@@ -518,15 +407,16 @@ class Runtime:
             effects: list[Effect] = []
             for turn in turns:
                 for peer, message in turn.sends:
-                    self._send(peer, message)
+                    if (port := ports.get(peer)) is not None:
+                        send(port, message)
                 for peer, message in turn.eager:
-                    self._send(peer, message)
+                    if (port := ports.get(peer)) is not None:
+                        send(port, message)
                 for peer, message in turn.promises:
                     self._promise(peer, message)
                 events += turn.events
                 effects += turn.effects
-            if self._to_flush:
-                self._flush_all()
+            self._flush()
             if is_to_save:
                 self._save(turns)
             if events:
@@ -603,8 +493,8 @@ class Runtime:
         for port, message in kept:
             # Who came back meanwhile over a new link was told anew, or asks anew.
             if self._ports.get(port.peer) is port:
-                self._send(port.peer, message)
-        self._flush_all()
+                self._outgoing.send(port, message)
+        self._flush()
 
     def _settle(self) -> None:
         """Keep all promises before anything else happens."""
@@ -803,26 +693,25 @@ class Runtime:
 
     def _add_port(
         self, peer: str, link: Link, decoder: Decoder[Any], now: float
-    ) -> _Port:
-        port = _Port(peer, link, decoder, now)
+    ) -> Port:
+        port = Port(peer, link, decoder, now)
         self._ports[peer] = port
         self._by_link[link] = port
         self._watch(link.fileno(), lambda: self._read_link(port))
         return port
 
-    def _drop(self, port: _Port) -> None:
+    def _drop(self, port: Port) -> None:
         """Close a port without a word to the machine."""
         self._unwatch(port.link.fileno())
         if port.waits_to_send:
             self._unwatch(port.link.send_fileno())
+        self._outgoing.drop(port)
         del self._by_link[port.link]
         if self._ports.get(port.peer) is port:
             del self._ports[port.peer]
-        self._to_flush.pop(port, None)
-        self._waiting.pop(port, None)
         port.link.close()
 
-    def _closed(self, port: _Port) -> None:
+    def _closed(self, port: Port) -> None:
         self._drop(port)
         self._tell(LinkClosed(port.peer))
 
@@ -835,7 +724,7 @@ class Runtime:
                 if port.link in self._by_link:
                     self._closed(port)
 
-    def _read_link(self, port: _Port) -> bool:
+    def _read_link(self, port: Port) -> bool:
         """Take some frames; false: there are no more."""
         decode, link = port.decoder.decode, port.link
         handle, turns = self._machine.handle, self._turns
@@ -855,60 +744,15 @@ class Runtime:
                 return True
         return True
 
-    def _malformed(self, port: _Port, error: MalformedFrame) -> None:
+    def _malformed(self, port: Port, error: MalformedFrame) -> None:
         port.malformed += 1
         if port.malformed == 1:
             logger.warning("%s sent what is no message: %s", port.peer, error)
         self._tell(FrameMalformed(port.peer, str(error)))
 
-    def _send(self, peer: str, message: Message) -> None:
-        port = self._ports.get(peer)
-        if port is None:
-            return
-        parts = portions(message, FRAME_BYTES)
-        if type(message) in UNHURRIED:
-            port.unhurried += parts
-            self._let_wait(port, COMPANY_PERIOD)
-            return
-        amount = load_of(message)
-        if port.unhurried and amount != 1:
-            self._add_unhurried(port)
-        for portion, size in parts:
-            port.outgoing.append((portion, size))
-            port.outgoing_bytes += size
-        if amount >= BULK_ITEMS and port.outgoing_bytes < FRAME_BYTES:
-            self._let_wait(port, BULK_COMPANY_PERIOD)
-        else:
-            self._to_flush[port] = None
-
-    def _add_unhurried(self, port: _Port) -> None:
-        """Let what nobody waits for go with the next frame."""
-        port.outgoing += port.unhurried
-        port.outgoing_bytes += sum(size for _, size in port.unhurried)
-        port.unhurried.clear()
-
-    def _let_wait(self, port: _Port, period: float) -> None:
-        """Let what is for a peer wait for company, but no longer than what waits."""
-        until = time.monotonic() + period
-        self._waiting[port] = min(self._waiting.get(port, until), until)
-        self._hurry_at = min(self._hurry_at, until)
-
-    def _hurry(self, now: float) -> None:
-        """Let go what has waited for company long enough."""
-        late = [port for port, at in self._waiting.items() if at <= now]
-        for port in late:
-            del self._waiting[port]
-            self._add_unhurried(port)
-        self._to_flush.update(dict.fromkeys(late))
-        if late:
-            self._flush_all()
-        self._hurry_at = min(self._waiting.values(), default=math.inf)
-
-    def _flush_all(self) -> None:
-        ports = list(self._to_flush)
-        self._to_flush.clear()
-        for port in ports:
-            if not port.waits_to_send and not self._flush(port):
+    def _flush(self) -> None:
+        for port in self._outgoing.flush():
+            if not port.waits_to_send:
                 port.waits_to_send = True
                 port.moved_at = time.monotonic()
                 self._watch(port.link.send_fileno(), partial(self._resume, port))
@@ -920,55 +764,21 @@ class Runtime:
                 )
                 self._closed(port)
 
-    def _is_stuck(self, port: _Port) -> bool:
+    def _is_stuck(self, port: Port) -> bool:
         limit = STUCK_TIMEOUT if self._serving is None else self._serving.stuck_timeout
         silent = time.monotonic() - port.moved_at
         return silent > limit and port.link in self._by_link
 
-    def _flush(self, port: _Port) -> bool:
-        """Send what waits; false: the link's queue is full."""
-        if not port.unhurried and port in self._waiting:
-            del self._waiting[port]
-            if not self._waiting:
-                self._hurry_at = math.inf
-        while port.frame is not None or port.outgoing:
-            frame = port.frame or self._next_frame(port)
-            if not port.link.send(frame):
-                port.frame = frame
-                return False
-            port.frame = None
-        return True
-
-    @staticmethod
-    def _next_frame(port: _Port) -> bytes:
-        if port.outgoing_bytes <= FRAME_BYTES:
-            frame = encode_frame([message for message, _ in port.outgoing])
-            port.outgoing.clear()
-            port.outgoing_bytes = 0
-            return frame
-        messages: list[Message] = []
-        total = 0
-        while port.outgoing:
-            message, size = port.outgoing[0]
-            if messages and total + size > FRAME_BYTES:
-                break
-            port.outgoing.popleft()
-            messages.append(message)
-            total += size
-        port.outgoing_bytes -= total
-        return encode_frame(messages)
-
-    def _resume(self, port: _Port) -> None:
-        port.moved_at = time.monotonic()
-        if self._flush(port):
-            port.waits_to_send = False
+    def _resume(self, port: Port) -> None:
+        if self._outgoing.resume(port):
             self._unwatch(port.link.send_fileno())
 
     def _say_last_words(self) -> None:
         """Wait until the peers have hung up, having read everything, or a moment."""
         until = time.monotonic() + LAST_WORDS
         self._settle()
-        self._hurry(math.inf)
+        self._outgoing.hurry(math.inf)
+        self._flush()
         if self._door is not None:
             self._unwatch(self._door.fileno())
         while any(p.link.is_connected for p in self._ports.values()):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from actors.helm import Helm
-from actors.runtime import Inbox
+from actors.inbox import Inbox
 from tests.support import eventually
 
 

@@ -51,6 +51,7 @@ from actors.errors import (
     TaskFailed,
 )
 from actors.helm import Helm
+from actors.inbox import Bell, Inbox
 from actors.logic.item_streams import ALL_ITEMS
 from actors.logic.turn import Effect, Exit
 from actors.messages import (
@@ -67,7 +68,7 @@ from actors.messages import (
     TaskState,
 )
 from actors.payload import CallDumper, load_result
-from actors.runtime import Bell, Inbox, Runtime
+from actors.runtime import Runtime
 
 __all__ = ["PATIENCE", "Connection"]
 

@@ -21,10 +21,11 @@ from typing import Any, Protocol
 
 from actors.api.addressing import Entrance, new_instance
 from actors.api.operator import DEFAULT_TIMEOUT, operator_hello
+from actors.inbox import Inbox
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
 from actors.messages import Answer, Command, Goodbye, Hello, Published, Verb
-from actors.runtime import Inbox, Runtime
+from actors.runtime import Runtime
 
 __all__ = [
     "Changed",

@@ -10,11 +10,12 @@ from actors.endpoint.pulse import Pulse
 from actors.endpoint.recorder import JournalRecorder, journal_config
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
+from actors.inbox import Inbox
 from actors.journal import Journal
 from actors.logic.placement import PlacementRules
 from actors.logic.records import InterchangeRecord, decode_record, encode_record
 from actors.messages import from_member
-from actors.runtime import Inbox, Runtime, Serving
+from actors.runtime import Runtime, Serving
 
 __all__ = ["run"]
 

@@ -32,6 +32,7 @@ from actors.endpoint.manager import (
 from actors.endpoint.shell import ActorShell, RootWatch, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
+from actors.inbox import Inbox
 from actors.logic.care import CareSettings, Place
 from actors.logic.resources import GPU_VARIABLE
 from actors.logic.turn import Effect, Exit
@@ -56,7 +57,7 @@ from actors.messages import (
     to_member,
 )
 from actors.pool import Pool
-from actors.runtime import Inbox, Runtime
+from actors.runtime import Runtime
 from actors.whereabouts import NODE_VARIABLE
 from actors.workplace import WorkplaceSettings, make_work_root
 

@@ -41,10 +41,11 @@ from actors.endpoint.recorder import JournalRecorder, journal_config
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.surroundings import Surroundings, python_version
 from actors.errors import ConfigError
+from actors.inbox import Inbox
 from actors.journal import Journal
 from actors.logic.turn import Effect
 from actors.messages import BlockId, BlockState, strategy_to_provider, to_member
-from actors.runtime import Inbox, Runtime, Serving
+from actors.runtime import Runtime, Serving
 from providers import (
     JobSpec,
     JobStatus,

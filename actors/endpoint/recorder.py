@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from typing import Generic, TypeVar
 
 from actors.config import EndpointConfig
+from actors.inbox import Bell
 from actors.journal import (
     Compaction,
     Journal,
@@ -25,7 +26,6 @@ from actors.journal import (
     JournalFull,
 )
 from actors.logic.journal_state import JournalState, LagMeter
-from actors.runtime import Bell
 
 __all__ = ["JournalRecorder", "journal_config"]
 

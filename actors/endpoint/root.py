@@ -40,11 +40,12 @@ from actors.endpoint.surroundings import (
 )
 from actors.errors import ActorsError, ConfigError
 from actors.forked import ChildProcess
+from actors.inbox import Inbox
 from actors.log_lines import log_to_stderr, read_record
 from actors.logic.turn import Effect
 from actors.messages import to_member
 from actors.process import ProcessIdentity, ProcessWatch, become_subreaper
-from actors.runtime import Inbox, Runtime
+from actors.runtime import Runtime
 from actors.supervisor import (
     AllStopped,
     ChildEnded,

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors.endpoint.pulse import Pulse
+from actors.inbox import Inbox
 from actors.logic.turn import Effect, Exit, Quit
 from actors.process import ProcessIdentity, ProcessWatch
-from actors.runtime import Inbox, Runtime
+from actors.runtime import Runtime
 
 __all__ = ["ActorShell", "RootWatch", "run_actor"]
 

@@ -6,9 +6,10 @@ from actors.endpoint.pulse import Pulse
 from actors.endpoint.shell import ActorShell, run_actor
 from actors.endpoint.strategy import Strategy, StrategySettings
 from actors.endpoint.surroundings import Surroundings, python_version
+from actors.inbox import Inbox
 from actors.logic.scaling import Bounds
 from actors.messages import provider_to_strategy, to_member
-from actors.runtime import Dialing, Inbox, Runtime
+from actors.runtime import Dialing, Runtime
 
 __all__ = ["run"]
 

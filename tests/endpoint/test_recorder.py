@@ -12,11 +12,12 @@ import pytest
 
 from actors.config import parse_config
 from actors.endpoint.recorder import JournalRecorder, journal_config
+from actors.inbox import Inbox
 from actors.journal import Durability, Journal, JournalConfig
 from actors.logic.journal_state import JournalState
 from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import Hello
-from actors.runtime import Inbox, Runtime
+from actors.runtime import Runtime
 from tests.fake_disk import FakeDisk
 from tests.support import eventually
 
