@@ -132,8 +132,13 @@ class Helm:
             self._bed.release()
 
     def _run_errands(self) -> None:
+        if not self._errands:
+            return
         while self._errands:
             self._errands.popleft()()
+        if self._caller.locked():
+            # It may have been for this, and nothing else need ever come.
+            self._loop.wake()
 
     # From any thread
 

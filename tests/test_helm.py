@@ -20,6 +20,7 @@ class Counting:
         self.taken: list[object] = []
         self.threads: list[int] = []
         self.inside = 0
+        self.has_waited_in_vain = False
         self.during: Callable[[], object] = lambda: None
         self._some = threading.Condition()
         self._waiting: list[object] = []
@@ -41,7 +42,8 @@ class Counting:
         assert self.inside == 1, "two threads are in the loop"
         with self._some:
             if not self._waiting:
-                self._some.wait(min(longest, 60.0))
+                is_woken = self._some.wait(min(longest, 60.0))
+                self.has_waited_in_vain |= not is_woken and longest > 60
             items, self._waiting = self._waiting, []
         self.during()
         for item in items:
@@ -165,6 +167,24 @@ def test_an_errand_is_run_by_the_thread_also_while_a_caller_steers(
     helm.steer(lambda: bool(ran))
     loop.during = lambda: None
     assert threading.get_ident() not in ran
+
+
+def test_a_caller_that_waits_for_an_errand_is_woken_when_it_was_run(
+    loop: Counting, helm: Helm
+) -> None:
+    """Who waited for a future whose end has a callback saw it with the next message."""
+    left: list[bool] = []
+    ran: list[bool] = []
+
+    def is_done() -> bool:
+        if "go" in loop.taken and not left:
+            left.append(True)
+            helm.leave_to_thread(lambda: ran.append(True))
+        return bool(ran)
+
+    threading.Timer(0.05, loop.put, ["go"]).start()
+    helm.steer(is_done)
+    assert not loop.has_waited_in_vain
 
 
 def test_callers_return_when_the_loop_is_over(loop: Counting, helm: Helm) -> None:
