@@ -9,7 +9,9 @@ Rules:
    mention a module that goes by value (as in Dask's `distributed.protocol.pickle`).
 3. What cannot be pickled is `NotSerializable` here and now, naming the argument and the
    offending part; the error is an instance of the original error's class, too.
-4. An exception is tried out (pickled *and* unpickled) where it was raised. One that
+4. Large buffers of arguments and results stand beside the pickle, and are read where
+   they are (`store.layout`): arrays in what is over 64 KiB are read-only.
+5. An exception is tried out (pickled *and* unpickled) where it was raised. One that
    does not survive is replaced by one of its own or its nearest base class that does,
    with the same text, and as much of arguments, attributes and notes as can travel.
 
@@ -29,6 +31,8 @@ from typing import Any
 import cloudpickle
 
 from actors.errors import NotSerializable
+from actors.store.layout import load_inline
+from actors.store.parts import dump_whole
 from actors.unpicklable import (
     as_not_serializable,
     describe_dump_error,
@@ -218,12 +222,11 @@ def dump_arguments(
         if not kwargs and type(args) is tuple and _PLAIN.issuperset(map(type, args)):
             return pickle.dumps((args, {}), _PROTOCOL)
         # Copying what has its type already would take a tenth of the whole.
-        return _dumps(
-            (
-                args if type(args) is tuple else tuple(args),
-                kwargs if type(kwargs) is dict else dict(kwargs),
-            )
+        call = (
+            args if type(args) is tuple else tuple(args),
+            kwargs if type(kwargs) is dict else dict(kwargs),
         )
+        return dump_whole(call, modules_by_value, args)
     except Exception as error:
         raise describe_bad_arguments(function, args, kwargs, error) from error
 
@@ -257,7 +260,7 @@ def load_function(function: bytes) -> Callable[..., Any]:
 
 def load_arguments(arguments: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Unpickle (args, kwargs); raise whatever their unpickling raises."""
-    args, kwargs = pickle.loads(arguments)
+    args, kwargs = load_inline(arguments)
     return args, kwargs
 
 
@@ -344,8 +347,8 @@ def is_stateless(function: Callable[..., Any]) -> bool:
 # Results
 
 
-def dump_result(value: object) -> bytes:
-    """Pickle a result.
+def dump_result(value: object, what: str = "Result") -> bytes:
+    """Pickle a result, or what stands there for people.
 
     Raises:
         NotSerializable: names the part of it that cannot be pickled.
@@ -355,9 +358,9 @@ def dump_result(value: object) -> bytes:
     try:
         if type(value) in _PLAIN:
             return pickle.dumps(value, _PROTOCOL)
-        return _dumps(value)
+        return dump_whole(value, modules_by_value)
     except Exception as error:
-        raise describe_bad_result("Result", value, error) from error
+        raise describe_bad_result(what, value, error) from error
 
 
 def load_result(payload: bytes) -> Any:
@@ -367,7 +370,7 @@ def load_result(payload: bytes) -> Any:
         NotSerializable: it cannot be unpickled here, and why.
     """
     try:
-        return pickle.loads(payload)
+        return load_inline(payload)
     except BaseException as error:
         # SystemExit, too: it would end the thread that all other results come through.
         message = describe_load_error("Result", error, _HINT_HERE)

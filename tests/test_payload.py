@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,9 +25,11 @@ from hypothesis import strategies as st
 from actors.errors import NotSerializable
 from actors.payload import (
     FunctionCache,
+    dump_arguments,
     dump_call,
     dump_exception,
     dump_result,
+    load_arguments,
     load_call,
     load_exception,
     load_result,
@@ -464,3 +467,38 @@ def test_a_payload_that_is_no_exception_is_not_serializable() -> None:
 def test_a_class_of_the_standard_library_goes_by_reference() -> None:
     data = dump_result(collections.Counter("aab"))
     assert data == pickle.dumps(collections.Counter("aab"), 5)
+
+
+# Arrays
+
+
+def test_large_arrays_are_read_where_they_are_and_only_read() -> None:
+    array, small = np.arange(20_000), np.arange(10)
+    (first, second, text), named = load_arguments(
+        dump_arguments(max, (array, small, "text"), {"named": array[::2]})
+    )
+    assert not first.flags.writeable
+    assert not first.flags.owndata
+    assert second.flags.writeable, "a small one is a copy"
+    assert (first == array).all()
+    assert (named["named"] == array[::2]).all()
+    assert text == "text"
+    result = load_result(dump_result({"array": array}))["array"]
+    assert (result == array).all()
+    assert not result.flags.writeable
+
+
+def test_arrays_in_small_values_are_copies_that_can_be_written_to() -> None:
+    array = np.arange(1_000)
+    result = load_result(dump_result([array]))[0]
+    result[:] = 7
+    assert (array[:3] == [0, 1, 2]).all()
+    array.flags.writeable = False
+    assert not load_result(dump_result([array]))[0].flags.writeable
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, str])
+def test_long_strings_are_whole(kind: type) -> None:
+    value = kind("x" * 100_000, "ascii") if kind is not str else "x" * 100_000
+    assert load_result(dump_result((value, 1))) == (value, 1)
+    assert load_arguments(dump_arguments(max, (value,), {})) == ((value,), {})

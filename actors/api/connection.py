@@ -471,6 +471,25 @@ class Connection:
         if sent:
             self._inbox.put(CancelNow(sent, False, self._begin_grace))
 
+    def abandon(self) -> None:
+        """End the connection now; tasks that have not ended are given up.
+
+        What was asked of actors is said all the same: it may be a kill.
+        """
+        # Before futures end: what waits for them must not send anything more.
+        self._error = ActorsError("The connection to the endpoint is closed")
+        for task_id in list(self._futures):
+            future = self._futures.pop(task_id, None)
+            if future is not None:
+                if future.task is not None and future.task.actor is None:
+                    self._submissions.withdraw(future)
+                future.end_cancelled()
+        # As in `detach`.
+        self._submissions.open_wide()
+        for submission in self._submissions.take():
+            self._inbox.put(submission)
+        self._inbox.put(Leave())
+
     def leave(self) -> None:
         """End the connection once every task has ended."""
         self._is_leaving = True
@@ -494,7 +513,10 @@ class Connection:
         future = self._futures.pop(task_id, None)
         if future is None:
             return False
-        if not self._submissions.withdraw(future):
+        if self._submissions.withdraw(future):
+            # Somebody may wait for it in the loop, where nothing is heard of it.
+            self._inbox.wake()
+        else:
             self._inbox.put(CancelNow([task_id]))
         self._leave_if_done()
         return True
@@ -507,6 +529,7 @@ class Connection:
             if self._futures.pop(task_id, None) is not None:
                 self._kept.pop(task_id, None)
                 future.end_cancelled()
+                self._inbox.wake()
                 self._leave_if_done()
             return
         wish = CancelNow([task_id], grace=grace, is_recursive=is_recursive)

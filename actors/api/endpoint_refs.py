@@ -13,7 +13,8 @@ from typing import Any
 from actors.api.task_future import TaskFuture
 from actors.errors import ActorsError, TaskCancelledError
 from actors.messages import TaskId
-from actors.refs import ObjectRef, context, known, noted_refs
+from actors.payload import dump_result, load_result
+from actors.refs import ObjectRef, context, known, note_refs, noted_refs
 
 __all__ = [
     "EndpointRef",
@@ -27,6 +28,7 @@ __all__ = [
     "known_ref",
     "ref_on",
     "resolved",
+    "snapshot",
     "task_of",
     "then",
 ]
@@ -188,6 +190,9 @@ class EndpointRef(ObjectRef[Any]):
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         future, noted = future_of(self), noted_refs()
+        if isinstance(noted, _Kept):
+            noted.append(self)
+            return _kept, (len(noted) - 1,)
         if noted is None:
             if not getattr(known(), "is_within", False):
                 return super().__reduce__()
@@ -214,6 +219,37 @@ class NotYetKnown(ActorsError):
     def __init__(self, refs: list[EndpointRef]) -> None:
         super().__init__(f"{len(refs)} refs are not known")
         self.refs: list[ObjectRef[Any]] = [*refs]
+
+
+class _Kept(list[ObjectRef[Any]]):
+    """Refs that stay what they are in the copy of a value."""
+
+
+_copying = threading.local()
+
+
+def _kept(index: int) -> ObjectRef[Any]:
+    refs: _Kept = _copying.refs
+    return refs[index]
+
+
+def snapshot(value: Any) -> Any:
+    """Copy a value, as if it had been sent somewhere; refs in it stay the same.
+
+    Raises:
+        NotSerializable: it cannot be pickled.
+    """
+    refs = _Kept()
+    note_refs(refs)
+    try:
+        payload = dump_result(value, "Value")
+    finally:
+        note_refs(None)
+    _copying.refs = refs
+    try:
+        return load_result(payload)
+    finally:
+        del _copying.refs
 
 
 def _nothing() -> None:

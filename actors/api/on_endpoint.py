@@ -40,6 +40,7 @@ from actors.api.endpoint_refs import (
     known_ref,
     ref_on,
     resolved,
+    snapshot,
     task_of,
     then,
 )
@@ -557,8 +558,12 @@ class OnEndpoint:
         return known
 
     def put(self, value: Any) -> ObjectRef[Any]:
-        """Make a ref on a value."""
-        return known_ref(value)
+        """Make a ref on what a value is now.
+
+        Raises:
+            NotSerializable: it cannot be pickled.
+        """
+        return known_ref(snapshot(value))
 
     def cancel(
         self,
@@ -595,8 +600,7 @@ class OnEndpoint:
 
     def close(self) -> None:
         """Leave the endpoint; tasks that have not ended are given up."""
-        self._connection.cancel_waiting()
-        self._connection.leave()
+        self._connection.abandon()
         self._connection.join()
 
 

@@ -134,7 +134,7 @@ class TakeNow:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The user is done; say goodbye.
+    """The user is done; say goodbye, and give up what has not ended.
 
     Args:
         for_good: false: without a word, once all is accepted: somebody will resume.
@@ -209,6 +209,7 @@ class Session:
         self._resumed: set[TaskId] = set()  # and resolved, as long as more may come
         self._is_resuming = settings.resumes
         self._is_leaving = False  # once all is accepted
+        self._says_goodbye = False  # once it is let in
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: a client has no door."""
@@ -268,8 +269,7 @@ class Session:
                 self._is_leaving = True
                 self._leave_if_accepted(turn)
             case Leave():
-                self.membership.send(Goodbye("the client is done"), now, turn)
-                turn.effects.append(Exit(0, "the client is done"))
+                self._leave(now, turn)
             case Goodbye(reason):
                 # It keeps what it has accepted, and may be started again.
                 self._last_words = reason
@@ -339,6 +339,8 @@ class Session:
                 t for t, how in self._cancels.items() if _without_tasks(how) == wish
             ]
             self.membership.send(CancelTasks(task_ids, *wish), now, turn)
+        if self._says_goodbye:
+            self._leave(now, turn)
 
     def _submit(self, tasks: Sequence[Task], now: float, turn: Turn) -> None:
         if not self.membership.is_in:
@@ -402,6 +404,16 @@ class Session:
         self._is_resuming = False
         self._resumed.clear()
         turn.effects.append(Resumed(news, is_all=True))
+
+    def _leave(self, now: float, turn: Turn) -> None:
+        """Say goodbye behind what was asked of actors, which may be away just now."""
+        for task_id in [t for t, task in self.outbox.items() if task.actor is None]:
+            self._settle(task_id)
+        if self.outbox and not self.membership.is_in:
+            self._says_goodbye = True
+            return
+        self.membership.send(Goodbye("the client is done"), now, turn)
+        turn.effects.append(Exit(0, "the client is done"))
 
     def _leave_if_accepted(self, turn: Turn) -> None:
         if self._is_leaving and not self.outbox:

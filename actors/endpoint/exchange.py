@@ -95,6 +95,9 @@ _MOST_TOLD = 1000
 # Blocks in a row that come up with less time left than a task needs, until it is told
 # so. Chosen: as many as must fail for a bad state.
 _OFFERS_KEPT = 3
+# Seconds that the calls of a client that has left have to end, until the process of an
+# actor that nobody else wants is killed. Chosen: what code needs to clean up.
+_CALL_GRACE = 2.0
 # Failures that cost an infrastructure attempt instead of ending the task.
 _INFRASTRUCTURE = frozenset(
     {
@@ -563,8 +566,17 @@ class Exchange(abc.ABC):
                 for task_id, entry in self.ledger.entries.items()
                 if entry.client_id == client.client_id
             ]
-            self.cancel(mine, now, turn, client=client)
+            calls = self.ledger.calls.keys() & mine
+            self.cancel([t for t in mine if t not in calls], now, turn)
+            # Nobody else would end an actor whose method goes on and on.
+            doomed = [t for t in mine if t in calls and not self._goes_on(t, client)]
+            self.cancel(doomed, now, turn, grace=_CALL_GRACE)
         self._drop_if_empty(client)
+
+    def _goes_on(self, task_id: TaskId, client: ClientEntry) -> bool:
+        """Tell whether a call goes on although its caller has left."""
+        is_lasting = self.roster.outlives_callers(self.ledger.calls[task_id])
+        return is_lasting and not client.is_within
 
     def _drop_if_empty(self, client: ClientEntry) -> None:
         if not client.unfinished:

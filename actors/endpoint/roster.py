@@ -351,6 +351,14 @@ class Roster:
             self._unwanted[actor] = None
         return actor
 
+    def outlives_callers(self, entry: Entry) -> bool:
+        """Tell whether a call is of an actor that lives on without its caller."""
+        work = entry.task.actor
+        actor = self.actors.get(work.actor_id) if work is not None else None
+        if work is None or actor is None or work.verb != "call":
+            return False
+        return actor.options.is_detached or bool(actor.holders)
+
     def failure_of(
         self, actor: Actor, *, may_have_run: bool = False
     ) -> tuple[Failure, bytes]:

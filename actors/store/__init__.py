@@ -41,9 +41,9 @@ all of it up. The first time takes 35 ms or more, for the pages are fresh.
 """
 
 from actors.store.client import StoreClient
-from actors.store.layout import load_inline
+from actors.store.layout import INLINE_BYTES, load_inline
 from actors.store.owner import OWNER, Store
-from actors.store.parts import INLINE_BYTES, Parts, dump_parts
+from actors.store.parts import Parts, dump_parts
 from actors.store.segments import Stored
 from actors.store.session import StoreFolders, sweep
 

@@ -13,13 +13,9 @@ from typing import Any
 
 import cloudpickle
 
-from actors.store.layout import plan
+from actors.store.layout import INLINE_BYTES, join, plan
 
-__all__ = ["INLINE_BYTES", "Parts", "dump_parts"]
-
-# Up to here a value travels in its message. Specified; a pipe takes no longer for it
-# than shared memory does.
-INLINE_BYTES = 64 * 1024
+__all__ = ["Parts", "dump_parts", "dump_whole"]
 
 # Smaller buffers are copied into the pickle: one outside it costs some 2 µs in all, as
 # much as copying this. Chosen: a page.
@@ -135,11 +131,24 @@ def _finish(pieces: list[_Piece], buffers: list[memoryview]) -> bytes | Parts:
         return Parts(pieces, buffers, byte_count)
     if not buffers:
         return b"".join(pieces)
-    planned = plan(pieces, buffers)
-    inline = bytearray(planned.byte_count)
-    for offset, piece in planned.pieces:
-        inline[offset : offset + len(piece)] = piece
-    return bytes(inline)
+    return join(plan(pieces, buffers))
+
+
+def dump_whole(
+    value: Any,
+    modules_by_value: Callable[[], Iterable[bytes]],
+    glance: Iterable[Any] | None = None,
+) -> bytes:
+    """Pickle as `dump_parts` does, whatever it takes, for `load_inline`.
+
+    Large buffers are copied once.
+    """
+    dumped = dump_parts(value, modules_by_value, glance)
+    if not isinstance(dumped, Parts):
+        return dumped
+    if not dumped.buffers:
+        return b"".join(dumped.pickled)
+    return join(plan(dumped.pickled, dumped.buffers))
 
 
 def _dump_into_pieces(

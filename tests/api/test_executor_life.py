@@ -107,6 +107,33 @@ def test_shutdown_can_cancel_what_has_not_begun(
     assert not list(tmp_path.glob("w*"))
 
 
+def test_who_waits_for_a_task_that_never_left_hears_of_its_cancellation(
+    running: RunningEndpoint, tmp_path: Path
+) -> None:
+    """It was seen with the next message only."""
+    heard = threading.Event()
+
+    def listen(future: futures.Future[str]) -> None:
+        with pytest.raises(futures.CancelledError):
+            future.result()
+        heard.set()
+
+    with running.executor(max_workers=1) as executor:
+        executor.submit(wait_for, tmp_path / "gate")
+        eventually((tmp_path / "gate-begun").exists)
+        second = executor.submit(nap, 0)
+        thread = threading.Thread(target=listen, args=[second])
+        thread.start()
+        # It waits in the loop, which has nothing to read.
+        time.sleep(0.2)
+        second.cancel()
+        try:
+            eventually(heard.is_set, 15)
+        finally:
+            (tmp_path / "gate").touch()
+            thread.join()
+
+
 def test_a_callback_may_shut_its_executor_down(running: RunningEndpoint) -> None:
     executor = running.executor()
     is_over = threading.Event()

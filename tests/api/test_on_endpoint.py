@@ -3,11 +3,13 @@
 import asyncio
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import actors
@@ -353,3 +355,32 @@ def test_a_second_init_is_refused(running: RunningEndpoint) -> None:
     with pytest.raises(RuntimeError, match="before"):
         actors.init(running.folder)
     actors.init(running.folder, ignore_reinit_error=True)
+
+
+def test_put_keeps_what_a_value_is_now() -> None:
+    """What was put was the program's own object, and changed with it."""
+    waiting = double.remote(2)
+    value: list[Any] = [1, waiting]
+    kept = actors.put(value)
+    value.append(3)
+    assert actors.get(kept) == [1, waiting]
+    assert actors.get(total.remote([[waiting]])) == 4
+    array = np.zeros(100_000)
+    held = actors.put(array)
+    array[:] = 1
+    assert actors.get(held).sum() == 0
+    assert not actors.get(held).flags.writeable
+    with pytest.raises(actors.NotSerializable, match="Value"):
+        actors.put(threading.Lock())
+
+
+@actors.remote
+def look_at(array: Any) -> tuple[bool, Any]:
+    return array.flags.writeable, array + 1
+
+
+def test_large_arrays_can_only_be_read() -> None:
+    is_writeable, result = actors.get(look_at.remote(np.zeros(100_000)))
+    assert not is_writeable
+    assert not result.flags.writeable
+    assert result.sum() == 100_000

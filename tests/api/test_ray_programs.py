@@ -8,9 +8,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.endpoints import RunningEndpoint
 
 pytestmark = pytest.mark.slow
 
@@ -34,19 +37,50 @@ def said(python: str, program: Path, *options: str) -> str:
     return "".join(f"{line}\n" for line in _OWN_LINE.findall(done.stdout))
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
-def test_a_program_written_for_ray_prints_what_it_prints_on_ray(
-    program: Path, tmp_path: Path
-) -> None:
+def for_us(program: Path) -> str:
+    """Return a program with our imports."""
     text = re.sub(
         r"^import ray$", "import actors as ray", program.read_text(), flags=re.MULTILINE
     )
     text = re.sub(r"^from ray\.", "from actors.", text, flags=re.MULTILINE)
     assert "import ray" not in text
+    return text
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_a_program_written_for_ray_prints_what_it_prints_on_ray(
+    program: Path, tmp_path: Path
+) -> None:
+    text = for_us(program)
     ours = tmp_path / program.name
     ours.write_text(text)
     expected = program.with_suffix(".out").read_text()
     assert said(sys.executable, ours, "-W", "error") == expected
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[RunningEndpoint]:
+    """As much as the programs ask for."""
+    has = {"workers_per_node": 4, "gpus": 2, "resources": {"slot": 1.0}}
+    with RunningEndpoint(workers=has) as running:
+        yield running
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda path: path.stem)
+def test_it_prints_the_same_on_an_endpoint(
+    program: Path, endpoint: RunningEndpoint, tmp_path: Path
+) -> None:
+    def address(found: re.Match[str]) -> str:
+        namespace = ", namespace='mine'" if "namespace" in found[0] else ""
+        return f"ray.init({str(endpoint.folder)!r}{namespace})"
+
+    text = re.sub(r"ray\.init\([^)]*\)", address, for_us(program))
+    ours = tmp_path / program.name
+    ours.write_text(text)
+    # There are as many processors as the endpoint has.
+    there = program.with_suffix(".endpoint.out")
+    expected = there if there.exists() else program.with_suffix(".out")
+    assert said(sys.executable, ours, "-W", "error") == expected.read_text()
 
 
 @pytest.mark.skipif("ACTORS_TEST_RAY" not in os.environ, reason="no ACTORS_TEST_RAY")

@@ -1,7 +1,6 @@
 """Each submitted task is resolved exactly once at its client, whatever links do."""
 
 import random
-from typing import Any
 
 import pytest
 
@@ -20,6 +19,7 @@ from actors.logic.turn import Answered, Exit, HangUp, Knock, LinkClosed, Turn
 from actors.messages import (
     Accepted,
     AckResults,
+    ActorWork,
     CancelTasks,
     ClaimTasks,
     ClientId,
@@ -356,8 +356,26 @@ def test_the_patience_begins_anew_with_each_loss(client: Client) -> None:
     assert not all_of(client.live(PATIENCE - 1).effects, BeBarred)
 
 
-@pytest.mark.parametrize("message", [Leave()])
-def test_it_says_goodbye_and_ends(client: Client, message: Any) -> None:
-    turn = client.tell(message)
+def test_it_says_goodbye_and_ends(client: Client) -> None:
+    client.submit("t1")
+    client.accepted("t2")
+    turn = client.tell(Leave())
     assert turn.sends == [(DOOR, Goodbye("the client is done"))]
     assert turn.effects == [Exit(0, "the client is done")]
+
+
+def test_who_leaves_while_nobody_is_there_ends_at_once(client: Client) -> None:
+    client.submit("t1")
+    client.tell(LinkClosed(DOOR))
+    assert client.tell(Leave()).effects == [Exit(0, "the client is done")]
+
+
+def test_who_leaves_says_first_what_it_asked_of_actors(client: Client) -> None:
+    kill = Task(T2, b"", b"", 1.0, actor=ActorWork("a", "kill"))
+    client.tell(SubmitNow([task("t1"), kill]))
+    client.tell(LinkClosed(DOOR))
+    assert not client.tell(Leave()).effects
+    turn = client.enter(answer=welcome("e1"))
+    assert [type(message) for _, message in turn.sends] == [Submit, Goodbye]
+    assert submitted(turn) == [T2]
+    assert all_of(turn.effects, Exit) == [Exit(0, "the client is done")]

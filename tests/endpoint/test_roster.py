@@ -474,6 +474,33 @@ def test_a_detached_actor_stays_until_it_is_killed() -> None:
     assert only(all_of(died.records, IncarnationEnded)).reason == "killed"
 
 
+def test_calls_of_who_has_left_go_on_where_the_actor_does() -> None:
+    stage = Stage()
+    stage.alive(is_detached=True)
+    stage.work("create", "b")
+    stage.work("call")
+    stage.work("call", "b")
+    turn = stage.tell(Goodbye("done"), CLIENT)
+    assert not sent_to(turn, MANAGER, CancelTasks)
+    left = [t for t, e in stage.machine.ledger.entries.items() if not e.is_cancelling]
+    assert left == ["t2"], "t1 made the other actor; t3 was for it, and had not begun"
+    successor = stage.restart()
+    assert {*successor.machine.ledger.entries} == {"t2"}
+    stage.tell(Finished([outcome("t2")]), MANAGER)
+    assert not stage.machine.clients
+    assert not stage.machine.ledger.entries
+
+
+def test_a_method_of_an_actor_that_nobody_wants_is_killed_if_it_goes_on() -> None:
+    stage = Stage()
+    stage.alive()
+    stage.work("call")
+    turn = stage.tell(Goodbye("done"), CLIENT)
+    cancelled = only(sent_to(turn, MANAGER, CancelTasks))
+    assert cancelled.task_ids == ["t1"]
+    assert cancelled.grace == 2.0
+
+
 def test_a_name_is_one_actors() -> None:
     stage = Stage()
     stage.work("create", name="name")
