@@ -323,7 +323,7 @@ class Exchange(abc.ABC):
 
     def _refuse_unsuited(self, now: float, turn: Turn) -> None:
         """Let tasks fail that wait for what there will never be, as is known now."""
-        for entry in [*self.ledger.demanding, *self.ledger.lanes]:
+        for entry in [*self.ledger.demanding, *self.ledger.asking]:
             needs = entry.task.needs
             failure = self._objection_to(needs, entry.task.name) if needs else None
             if failure is not None:
@@ -600,19 +600,19 @@ class Exchange(abc.ABC):
             return
         ledger, roster = self.ledger, self.roster
         is_roomier = False
-        if ledger.lanes or roster.has_homeless:
+        if ledger.asking or roster.has_homeless:
             is_roomier = self.fleet.take_roomier()
             if is_roomier:
                 roster.look_again()
         if roster.is_eager:
             roster.place(now, turn)
-        if ledger.lanes and (
-            is_roomier or ledger.lanes.is_news or self._waits_for_others
+        if ledger.asking and (
+            is_roomier or ledger.asking.is_news or self._waits_for_others
         ):
             self._place_asking(now, turn)
         if ledger.backlog or ledger.demanding:
             self._place_plain(now, turn, only)
-            if ledger.lanes and not ledger.backlog:
+            if ledger.asking and not ledger.backlog:
                 # Whose turn was after theirs.
                 self._place_asking(now, turn)
 
@@ -640,7 +640,7 @@ class Exchange(abc.ABC):
 
     def _place_asking(self, now: float, turn: Turn) -> None:
         """Lease tasks that ask for something."""
-        self.ledger.lanes.is_news = False
+        self.ledger.asking.is_news = False
         leases: dict[ManagerId, list[Entry]] = {}
 
         def tell(entry: Entry, need: Need) -> None:

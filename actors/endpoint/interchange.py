@@ -819,7 +819,7 @@ class Interchange(Exchange):
         """Count workers' places that are waited for."""
         asked = sum(
             count * self.fleet.places_for(need_of(needs))
-            for needs, count in self.ledger.lanes.counts()
+            for needs, count in self.ledger.asking.counts()
         )
         plain = len(self.ledger.backlog) + len(self.ledger.demanding)
         return plain + asked + self.roster.wanted

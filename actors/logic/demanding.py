@@ -1,20 +1,21 @@
-"""Tasks that wait and ask for something of where they run: a queue for each wish.
+"""Tasks that wait and for which not any worker will do: a queue for each wish.
 
-A task without a wish never comes here. In what order it and these are served follows
-from `rank`, which is comparable across queues.
+Those that ask for the same (`Needs`) stand in one queue: where the first of them does
+not fit, none does. So what is looked through is queues, however many tasks wait. A task
+without a wish never comes here; whose turn it is among all queues tells `rank`.
 """
 
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
 from actors.logic.backlog import Backlog, Waiter
-from actors.messages import Needs
+from actors.messages import Amount, Needs
 
 __all__ = ["MOST_WALLTIMES", "Demanding", "Wishful", "rank"]
 
-# Queues of different walltimes; what comes after so many waits with the next longer
-# ones. Chosen: each placement looks at all queues, and takes a fraction of a
-# millisecond for so many.
+# Queues that differ in their walltime alone; what comes after so many waits with the
+# next longer ones. Chosen: each placement looks at all queues, and takes a fraction of
+# a millisecond for so many.
 MOST_WALLTIMES = 256
 
 
@@ -46,6 +47,7 @@ class Demanding(Generic[AnyWishful]):
 
     def __init__(self) -> None:
         self.queues: dict[Needs, Backlog[AnyWishful]] = {}  # none is empty
+        self.is_news = False  # set when somebody comes, for who looks to unset
 
     def __len__(self) -> int:
         return sum(map(len, self.queues.values()))
@@ -81,6 +83,24 @@ class Demanding(Generic[AnyWishful]):
             self.tidy(wish)
         return taken
 
+    def pop(self, wish: Needs) -> AnyWishful:
+        """Take the next one of a queue; somebody must wait there."""
+        (waiter,) = self.queues[wish].pop(1)
+        self.tidy(wish)
+        return waiter
+
+    def by_turn(self) -> list[tuple[Needs, AnyWishful]]:
+        """List the queues, each with its first, by whose turn it is."""
+        heads = [(wish, queue.head) for wish, queue in self.queues.items()]
+        if len(heads) > 1:
+            heads.sort(key=lambda each: rank(each[1]))
+        return heads
+
+    def counts(self) -> Iterator[tuple[Needs, int]]:
+        """Count those who wait by what they ask for."""
+        for wish, queue in self.queues.items():
+            yield wish, len(queue)
+
     def tidy(self, wish: Needs) -> None:
         """Drop a queue that somebody has taken from, if it is empty."""
         if wish in self.queues and not self.queues[wish]:
@@ -100,6 +120,7 @@ class Demanding(Generic[AnyWishful]):
     def _queue_for(self, waiter: AnyWishful) -> Backlog[AnyWishful]:
         wish = waiter.task.needs
         assert wish is not None, "it asks for nothing"
+        self.is_news = True
         if wish.walltime and wish not in self.queues:
             wish = self._rounded(wish)
         waiter.wish = wish
@@ -107,7 +128,8 @@ class Demanding(Generic[AnyWishful]):
 
     def _rounded(self, wish: Needs) -> Needs:
         """Join those that ask for a little more, if there are too many queues."""
-        kin = [n for n in self.queues if n.worker_type == wish.worker_type]
+        kind = _kind(wish)
+        kin = [n for n in self.queues if n.walltime and _kind(n) == kind]
         if len(kin) < MOST_WALLTIMES:
             return wish
         longer = [n for n in kin if n.walltime >= wish.walltime]
@@ -119,9 +141,16 @@ class Demanding(Generic[AnyWishful]):
         for wish, queue in self.queues.items():
             queue.check()
             assert queue, "an empty queue was kept"
+            ranks = [rank(waiter) for waiter in queue]
+            assert ranks == sorted(ranks), "tickets are out of order"
             for waiter in queue:
                 needs = waiter.task.needs
                 assert waiter.wish == wish
                 assert needs is not None
-                assert needs.worker_type == wish.worker_type
+                assert _kind(needs) == _kind(wish), "it waits with strangers"
                 assert needs.walltime <= wish.walltime
+
+
+def _kind(needs: Needs) -> tuple[str, tuple[Amount, ...] | None, str]:
+    """Return all that is asked for but the walltime."""
+    return needs.worker_type, needs.amounts, needs.tag

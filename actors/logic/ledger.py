@@ -22,7 +22,6 @@ from itertools import chain
 from actors.logic.backlog import Backlog
 from actors.logic.demanding import Demanding, rank
 from actors.logic.ended import SAMPLE, EndedTasks
-from actors.logic.lanes import Lanes
 from actors.messages import (
     BlockId,
     ClientId,
@@ -104,10 +103,10 @@ class Ledger:
         # {id: entry}: those of `entries` that are for actors; they wait elsewhere.
         self.calls: dict[TaskId, Entry] = {}
         self.backlog: Backlog[Entry] = Backlog()
-        # Those that ask for amounts of something
-        self.lanes: Lanes[Entry] = Lanes()
-        # Those that ask for something else, and for no amounts
+        # Those that ask for something, but for no amounts
         self.demanding: Demanding[Entry] = Demanding()
+        # Those that ask for amounts of something: see `matching`
+        self.asking: Demanding[Entry] = Demanding()
         self._tickets = 0  # drawn so far
         self._is_drawing = False  # everybody who comes draws one
         # {client: its tasks that wait until it has read some results}; some may have
@@ -121,8 +120,8 @@ class Ledger:
     @property
     def waiting(self) -> int:
         """Tasks that wait for a manager, whatever they ask for."""
-        if self.lanes or self.demanding:
-            return len(self.backlog) + len(self.lanes) + len(self.demanding)
+        if self.asking or self.demanding:
+            return len(self.backlog) + len(self.asking) + len(self.demanding)
         return len(self.backlog)
 
     @property
@@ -134,7 +133,7 @@ class Ledger:
     @property
     def those_waiting(self) -> Iterator[Entry]:
         """All that wait, of each queue in its order."""
-        return chain(self.backlog, self.demanding, self.lanes)
+        return chain(self.backlog, self.demanding, self.asking)
 
     def queue(self, entry: Entry) -> None:
         """Let a task, which does not wait yet, wait behind all of its priority."""
@@ -152,23 +151,22 @@ class Ledger:
     def _withdraw(self, entry: Entry) -> bool:
         return self._home(entry).withdraw(entry)
 
-    def _home(self, entry: Entry) -> Backlog[Entry] | Lanes[Entry] | Demanding[Entry]:
+    def _home(self, entry: Entry) -> Backlog[Entry] | Demanding[Entry]:
         """Return where a task waits, if it does."""
         needs = entry.task.needs
         if needs is None:
             return self.backlog
-        return self.demanding if needs.amounts is None else self.lanes
+        return self.demanding if needs.amounts is None else self.asking
 
     def _draw(self, entry: Entry) -> int:
-        is_demanding = entry.task.needs is not None and not entry.task.asks
-        if not is_demanding and not self._must_draw():
+        if entry.task.needs is None and not self._must_draw():
             return 0
         self._is_drawing = True
         self._tickets += 1
         return self._tickets
 
     def _must_draw(self) -> bool:
-        if self._is_drawing and not self.backlog and not self.demanding:
+        if self._is_drawing and not (self.backlog or self.demanding or self.asking):
             self._is_drawing = False
         return self._is_drawing
 
@@ -182,9 +180,9 @@ class Ledger:
         def is_its(entry: Entry) -> bool:
             return entry.client_id == client_id
 
-        ordered = self.backlog.take_out(is_its) + self.demanding.take_out(is_its)
-        ordered.sort(key=rank)
-        self.held_back[client_id] = ordered + self.lanes.take_out(is_its)
+        queues = (self.backlog, self.demanding, self.asking)
+        taken = [entry for queue in queues for entry in queue.take_out(is_its)]
+        self.held_back[client_id] = sorted(taken, key=rank)
 
     def let_go(self, client_id: ClientId) -> None:
         """Let a client's tasks wait again, behind the others."""
@@ -424,13 +422,12 @@ class Ledger:
     def check(self) -> None:
         """Raise AssertionError unless table and queue agree."""
         self.backlog.check()
-        self.lanes.check()
         self.demanding.check()
+        self.asking.check()
         queued = {entry.task.task_id for entry in self.those_waiting}
         assert not any(entry.task.needs for entry in self.backlog)
-        for queue in (self.backlog, *self.demanding.queues.values()):
-            ranks = [rank(entry) for entry in queue]
-            assert ranks == sorted(ranks), "tickets are out of order"
+        ranks = [rank(entry) for entry in self.backlog]
+        assert ranks == sorted(ranks), "tickets are out of order"
         for entries in self.held_back.values():
             queued |= {e.task.task_id for e in entries if self._is_here(e)}
         for task_id, entry in self.entries.items():

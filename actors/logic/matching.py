@@ -8,8 +8,8 @@ that ask for nothing make way as they end.
 
 from collections.abc import Callable, Iterator
 
+from actors.logic.demanding import rank
 from actors.logic.fleet import Fleet, ManagerEntry, need_of
-from actors.logic.lanes import precedes
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.resources import Capacity, Need
 from actors.messages import ManagerId, Needs
@@ -21,9 +21,9 @@ class Matching:
     """One pass over those who wait; while it lasts nobody gets more room.
 
     Args:
-        ledger: with the lanes.
+        ledger: where they wait.
         fleet: who may get them.
-        tell: called with the first of a lane that has to wait.
+        tell: called with the first of those that ask for the same and have to wait.
         suits: tells whether a manager is one for such needs, besides amounts.
     """
 
@@ -46,17 +46,17 @@ class Matching:
         """Give managers what they get; the caller leases it before it goes on.
 
         Yields:
-            A manager, and a task that was taken out of its lane.
+            A manager, and a task that was taken out of its queue.
         """
-        lanes, plain = self._ledger.lanes, self._ledger.backlog.peek()
+        asking, plain = self._ledger.asking, self._ledger.backlog.peek()
         blocked: set[Needs] = set()
         while True:
-            turns = [each for each in lanes.by_turn() if each[0] not in blocked]
+            turns = [each for each in asking.by_turn() if each[0] not in blocked]
             if not turns:
                 return
             needs, entry = turns[0]
             need = need_of(needs)
-            if plain is not None and need.cpu_parts and precedes(plain, entry):
+            if plain is not None and need.cpu_parts and rank(plain) < rank(entry):
                 # It would take a processor before its turn.
                 self.waits_for_others = True
                 blocked.add(needs)
@@ -66,7 +66,7 @@ class Matching:
                 blocked.add(needs)
                 self._tell(entry, need)
                 continue
-            (taken,) = lanes.take(needs, 1)
+            taken = asking.pop(needs)
             claimed = self._claims.get(manager.manager_id)
             if claimed is not None:
                 claimed.take(need)

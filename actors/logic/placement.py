@@ -416,9 +416,9 @@ class Placement:
             return []
         waiting = dict.fromkeys(self._types, 0)
         waiting[_PLAIN] = len(self._ledger.backlog)
-        for wish, queue in self._ledger.demanding.queues.items():
-            waiting[wish.worker_type] += len(queue)
-        for wish, count in self._ledger.lanes.counts():
+        for wish, count in self._ledger.demanding.counts():
+            waiting[wish.worker_type] += count
+        for wish, count in self._ledger.asking.counts():
             places = self._fleet.places_for(need_of(wish))
             waiting[wish.worker_type] += count * places
         managers = self._fleet.managers.values()
@@ -433,14 +433,14 @@ class Placement:
 
     def count_too_long(self, now: float) -> int:
         """Count tasks that wait, and that no block lives long enough for."""
-        queues, lanes = self._ledger.demanding.queues, self._ledger.lanes
-        if not queues and not lanes:
+        demanding, asking = self._ledger.demanding, self._ledger.asking
+        if not demanding and not asking:
             return 0
         usable = (m for m in self._fleet.managers.values() if self._fleet.is_usable(m))
         latest = max((m.drain_at for m in usable), default=-math.inf)
         if latest == -math.inf:
             return 0
-        counts = chain(((w, len(q)) for w, q in queues.items()), lanes.counts())
+        counts = chain(demanding.counts(), asking.counts())
         return sum(count for w, count in counts if now + w.walltime > latest)
 
     def check(self) -> None:

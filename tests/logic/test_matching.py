@@ -117,6 +117,17 @@ def test_a_higher_priority_goes_first_whatever_it_asks_for() -> None:
     assert queue.match() == {"urgent": "m1"}
 
 
+def test_what_was_put_back_goes_first_whatever_the_others_ask_for() -> None:
+    queue = Queue(fleet_of(("m1", 2, 0)))
+    lost = queue.add("lost", needs_of(2))
+    assert queue.match() == {"lost": "m1"}
+    queue.add("younger", needs_of(1.5))
+    queue.fleet.managers[ManagerId("m1")].release(TaskId("lost"), queue.now)
+    queue.now += 1.0
+    queue.ledger.put_back(lost, "", queue.now, was_lost=True, avoid=BlockId(""))
+    assert queue.match() == {"lost": "m1"}
+
+
 def test_parts_of_gpus_are_not_added_up_to_a_whole_one() -> None:
     queue = Queue(fleet_of(("m1", 9, 2)))
     for number in range(2):
@@ -180,7 +191,7 @@ def test_all_that_can_be_placed_is_placed_in_the_end(
             queue.ledger.finish(entry, entry.state.CANCELLED, 0.0)
     if queue.ledger.backlog:
         return  # what needs processors was behind them
-    for entry in queue.ledger.lanes:
+    for entry in queue.ledger.asking:
         assert entry.task.needs is not None
         need = need_of(entry.task.needs)
         assert all(m.capacity.lack(need) for m in fleet.managers.values())

@@ -69,8 +69,10 @@ class Stage:
         worker_type: str = "",
         walltime: float = 0.0,
         priority: int = 0,
+        tag: str = "",
     ) -> None:
-        needs = Needs(worker_type, walltime) if worker_type or walltime else None
+        needs: Needs | None = Needs(worker_type, walltime, tag=tag)
+        needs = None if needs == Needs() else needs
         tasks = [
             Task(TaskId(n), b"", b"", 0.0, priority=priority, needs=needs)
             for n in names
@@ -270,6 +272,16 @@ def test_of_too_many_walltimes_some_are_rounded_up() -> None:
     stage.manager("m", slots=1000)
     assert len(stage.place()["m"]) == 2 * MOST_WALLTIMES + 1
     stage.ledger.check()
+
+
+def test_of_too_many_walltimes_none_is_rounded_up_to_that_of_another_tag() -> None:
+    stage = Stage()
+    for number in range(MOST_WALLTIMES):
+        stage.submit(f"t{number}", walltime=10.0 + number, tag="big")
+    stage.submit("other", walltime=1.0, tag="small")
+    stage.ledger.check()
+    entry = stage.ledger.entries[TaskId("other")]
+    assert entry.wish == Needs(walltime=1.0, tag="small")
 
 
 def test_a_task_avoids_the_block_that_lost_it_where_it_fits_elsewhere() -> None:
