@@ -43,9 +43,9 @@ __all__ = [
 # A picture each second, unless it is large. Chosen: people see no more.
 PERIOD = 1.0
 # Seconds between two pictures, per byte of them. Measured by tests/bench/dashboard.py:
-# a byte takes the interchange 10 ns to draw and encode; it shall never pay more than a
-# hundredth of a core.
-_PERIOD_PER_BYTE = 1.5e-6
+# a byte takes the interchange 8 ns to draw and encode with many workers to a manager,
+# 16 with few; it shall never pay more than a hundredth of a core.
+_PERIOD_PER_BYTE = 2e-6
 # And after a search, which may take it 15 ms however little it finds.
 _SEARCH_PERIOD = 2.0
 # How often an endpoint that is away is told to be so, with the reason as it is by now.

@@ -365,13 +365,13 @@ class Steering:
     ) -> WorkerPicture:
         # Its manager has reported again if the worker took up another task for long;
         # that it has finished this one, we know better than the report.
-        is_current = worker.task_id in manager.leases
-        entry = self._interchange.ledger.entries.get(worker.task_id)
+        task_id = worker.task_id if worker.task_id in manager.leases else ""
+        entry = self._interchange.ledger.entries.get(task_id) if task_id else None
         return WorkerPicture(
             worker.worker_id,
             worker.pid,
-            worker.task_id if is_current else "",
-            entry.task.name if entry and is_current else "",
+            task_id,
+            entry.task.name if entry else "",
             worker.rss_bytes,
             worker.cpu_seconds,
         )

@@ -183,10 +183,12 @@ class ManagerEntry:
 
     def free(self) -> dict[str, float]:
         """Return what nobody takes of what there is."""
-        asking = sum(kind == "task" for kind, _ in self.taken)
-        busy = min(len(self.leases) - asking, self.slots)
+        # Pictures of a thousand managers ask each of them.
+        asking = sum(kind == "task" for kind, _ in self.taken) if self.taken else 0
         free = self.capacity.free()
-        free[CPU] -= busy
+        free[CPU] -= min(len(self.leases) - asking, self.slots)
+        if len(free) == 1 and free[CPU] >= 0:
+            return free
         return {name: max(0.0, free[name]) for name in self.capacity.total()}
 
     def _recount(self) -> None:

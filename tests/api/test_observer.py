@@ -84,8 +84,8 @@ def test_who_polls_nothing_sleeps_after_a_gap_and_after_an_order() -> None:
 def test_large_pictures_are_asked_for_less_often(post: Post) -> None:
     """Drawing one must not take the interchange a hundredth of its time."""
     turn = post.enter()
-    post.answer(turn, body=bytes(4_000_000))
-    assert not sent_to(post.live(5.0), DOOR, Command)
+    post.answer(turn, body=bytes(2_500_000))
+    assert not sent_to(post.live(4.0), DOOR, Command)
     assert sent_to(post.live(2.0), DOOR, Command)
 
 
