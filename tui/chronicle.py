@@ -192,7 +192,10 @@ class Chronicle:
         )
 
     def _cpu(self, status: Snapshot) -> float:
-        """Tell how many cores the workers use, as of their managers' last reports."""
+        """Tell how many cores the workers use, as of their managers' last reports.
+
+        What managers use themselves is noted, and not in the sum.
+        """
         before, usage, uptime = self._usage, {}, status.uptime
         used = [
             ((manager.manager_id, worker.pid), worker.cpu_seconds)
@@ -200,6 +203,8 @@ class Chronicle:
             for worker in manager.workers
         ]
         used += [((a.manager_id, a.pid), a.cpu_seconds) for a in status.actors if a.pid]
+        managers = {(m.manager_id, m.pid): m.cpu_seconds for m in status.managers}
+        used += managers.items()
         for key, seconds in used:
             was, since, cores = before.get(key, (seconds, uptime, 0.0))
             # The same number again is the same report again.
@@ -211,7 +216,7 @@ class Chronicle:
                 cores = 0.0
             usage[key] = (seconds, since, cores)
         self._usage = usage
-        return sum(cores for _, _, cores in usage.values())
+        return sum(use[2] for key, use in usage.items() if key not in managers)
 
 
 class _Series:

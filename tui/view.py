@@ -155,7 +155,8 @@ class View:
         has_logs: whether the logs can be read from here.
         missed: events that did not reach us.
         alerts: worst first.
-        cores: {(manager_id, pid): processor time that a worker takes}, as known.
+        cores: {(manager_id, pid): processor time that a worker, a client's actor or the
+            manager itself takes}, as known.
     """
 
     address: str

@@ -46,7 +46,8 @@ def status(address: str | None, *, how: Asking) -> None:
         blocks      list: block_id, state, job_id, managers, leases, is_held,
                     is_draining, message, exit_code or null, stderr_tail
         managers    list: manager_id, block_id, host, pid, state (ready, held,
-                    draining, away), slots, window, leases, silent, workers
+                    draining, away), slots, window, leases, silent, time_left,
+                    total, free, types, rss_bytes, cpu_seconds, workers
           workers   list: worker_id, pid, task_id ("" when idle), task_name,
                     rss_bytes, cpu_seconds
         clients     list: client_id, host, pid, is_connected, unfinished,

@@ -475,6 +475,8 @@ class Interchange(Exchange):
                 manager.window = max(0, window)
                 manager.workers, manager.types = workers, types
                 manager.processes = message.actors
+                manager.rss_bytes = message.rss_bytes
+                manager.cpu_seconds = message.cpu_seconds
                 if resting or manager.resting:
                     manager.note_resting(resting)
                 if is_draining:

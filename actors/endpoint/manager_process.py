@@ -57,6 +57,7 @@ from actors.messages import (
     to_member,
 )
 from actors.pool import Pool
+from actors.process import read_usage
 from actors.runtime import Runtime
 from actors.whereabouts import NODE_VARIABLE
 from actors.workplace import WorkplaceSettings, make_work_root
@@ -135,7 +136,10 @@ class ManagerShell(ActorShell):
                     for pool in (self._pool, *self._pools.values())
                     for worker_id, u in pool.usage(of_all=of_all).items()
                 }
-                self.inbox.put(WorkersMeasured(usage))
+                pid = os.getpid()
+                us = read_usage(pid)
+                own = WorkerUsage(pid, us.rss_bytes, us.cpu_seconds) if us else None
+                self.inbox.put(WorkersMeasured(usage, own))
             case Exit(code, reason) if code == EXIT_AGAIN:
                 logger.info("begins anew: %s", reason)
                 self.exit_code = code

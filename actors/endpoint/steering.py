@@ -125,6 +125,8 @@ class ManagerPicture(msgspec.Struct, frozen=True):
     free: dict[str, float] = {}  # what of it nobody takes
     time_left: float | None = None  # seconds until its block ends; None: not known
     types: list[TypeSlots] = []  # of workers that are not plain
+    rss_bytes: int = 0  # of its own process
+    cpu_seconds: float = 0.0  # likewise
 
 
 class BlockPicture(msgspec.Struct, frozen=True):
@@ -358,6 +360,8 @@ class Steering:
             manager.free(),
             _time_left(manager.ends_at, now),
             manager.types,
+            manager.rss_bytes,
+            manager.cpu_seconds,
         )
 
     def _draw_worker(
@@ -365,12 +369,13 @@ class Steering:
     ) -> WorkerPicture:
         # Its manager has reported again if the worker took up another task for long;
         # that it has finished this one, we know better than the report.
-        task_id = worker.task_id if worker.task_id in manager.leases else ""
-        entry = self._interchange.ledger.entries.get(task_id) if task_id else None
+        is_current = worker.task_id in manager.leases
+        entries = self._interchange.ledger.entries
+        entry = entries.get(worker.task_id) if is_current else None
         return WorkerPicture(
             worker.worker_id,
             worker.pid,
-            task_id,
+            worker.task_id if is_current else "",
             entry.task.name if entry else "",
             worker.rss_bytes,
             worker.cpu_seconds,

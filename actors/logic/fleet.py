@@ -43,6 +43,7 @@ class ManagerEntry:
         "block_id",
         "calls",
         "capacity",
+        "cpu_seconds",
         "drain_at",
         "ends_at",
         "host",
@@ -60,6 +61,7 @@ class ManagerEntry:
         "processes",
         "reserved",
         "resting",
+        "rss_bytes",
         "slots",
         "tag",
         "taken",
@@ -95,6 +97,8 @@ class ManagerEntry:
         self.instance = ""
         self.host = ""
         self.pid = 0
+        self.rss_bytes = 0  # of its process, as it reported last
+        self.cpu_seconds = 0.0  # likewise
         self.workers: list[WorkerReport] = []
         self.processes: list[ActorReport] = []  # of actors
         self.types: list[TypeSlots] = []  # as it reports them

@@ -62,6 +62,8 @@ class Report(Message, frozen=True, array_like=True, tag=True, gc=False):
     types: list["TypeSlots"] = []  # of workers that are not plain
     actors: list["ActorReport"] = []  # of clients, that have a process here
     resting: list[TaskId] = []  # those that ask, and wait for others: no processor
+    rss_bytes: int = 0  # of the manager itself
+    cpu_seconds: float = 0.0  # likewise
 
 
 class TypeSlots(Struct, frozen=True, array_like=True, gc=False):

@@ -707,6 +707,12 @@ def test_what_workers_use_is_reported_once_it_is_known(node: Node) -> None:
     assert only(report.workers) == WorkerReport(W1, 10, TaskId(""), 5 << 20, 1.5)
 
 
+def test_what_the_manager_uses_itself_is_reported_too(node: Node) -> None:
+    node.tell(WorkersMeasured({}, WorkerUsage(9, 30 << 20, 2.5)))
+    report = sent_to(node.live(2.1), DOOR, Report)[-1]
+    assert (report.rss_bytes, report.cpu_seconds) == (30 << 20, 2.5)
+
+
 def test_a_task_that_runs_long_is_reported_once_and_soon(node: Node) -> None:
     node.live(2.1)
     node.lease("t1")

@@ -23,6 +23,16 @@ def test_who_serves_metrics_is_there_if_anybody_does() -> None:
     assert (added.name, added.depth, added.pid) == ("monitor", 1, 77)
 
 
+def test_a_manager_tells_its_own_processor_time_and_memory() -> None:
+    view = normal()
+    assert view.status is not None
+    known = view.status.managers[0]
+    key = (known.manager_id, known.pid)
+    told = dataclasses.replace(view, cores={**view.cores, key: 0.25})
+    (row,) = [row for row in actor_rows(told) if row.name == known.manager_id]
+    assert (row.cpu, row.rss_bytes) == (0.25, known.rss_bytes)
+
+
 def test_clients_actors_stand_below_their_managers_or_alone() -> None:
     rows = {row.label: row for row in actor_rows(normal()) if row.label}
     visits = rows["Tally visits"]

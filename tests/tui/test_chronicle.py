@@ -65,6 +65,18 @@ def test_a_restarted_interchange_counts_anew(chronicle: Chronicle) -> None:
     assert chronicle.view(NOW).history.ended == (0.0, 0.0, 2.0)
 
 
+def test_what_managers_use_is_told_and_not_counted_as_workers(
+    chronicle: Chronicle,
+) -> None:
+    for seconds, uptime in ((4.0, 0.0), (5.0, 2.0)):
+        one = msgspec.structs.replace(manager(1), workers=[], cpu_seconds=seconds)
+        whole = msgspec.structs.replace(status(0, uptime), managers=[one])
+        tell(chronicle, whole)
+    view = chronicle.view(NOW)
+    assert view.cores[one.manager_id, one.pid] == 0.5
+    assert view.history.cpu[-1] == 0.0
+
+
 def test_processor_time_counts_from_report_to_report(chronicle: Chronicle) -> None:
     def used(seconds: float, uptime: float) -> Snapshot:
         worker = WorkerPicture("w", 7, "t", "", 1, seconds)

@@ -87,6 +87,8 @@ def manager(number: int, state: str = "ready", slots: int = 4) -> ManagerPicture
             )
             for worker in range(1, slots + 1)
         ],
+        rss_bytes=(30 + number) * MIB,
+        cpu_seconds=4.0,
     )
 
 

@@ -139,7 +139,6 @@ def _hosted_row(
 def _manager_rows(
     manager: ManagerPicture, cores: Mapping[tuple[str, int], float]
 ) -> list[ActorRow]:
-    memory = sum(worker.rss_bytes for worker in manager.workers)
     rows = [
         ActorRow(
             manager.manager_id,
@@ -148,7 +147,8 @@ def _manager_rows(
             manager.pid,
             manager.host,
             mailbox=manager.leases,
-            rss_bytes=memory,
+            cpu=cores.get((manager.manager_id, manager.pid), -1.0),
+            rss_bytes=manager.rss_bytes,
             may_restart=True,
         )
     ]

@@ -242,7 +242,8 @@ class Manager:
                 self._actor_died(message, now, turn)
             case WorkerDied():
                 self._worker_died(message, now, turn)
-            case WorkersMeasured(usage):
+            case WorkersMeasured(usage, own):
+                self.care.own_usage = own
                 if usage.keys() - self.care.usage.keys():
                     self.reports.hurry(now)
                 self.care.measured(usage, now, turn.effects)

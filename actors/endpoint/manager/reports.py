@@ -115,6 +115,7 @@ class Reports:
             for w in workers
             if w.need is not None and w.is_waiting and w.backlog
         ]
+        own = self._care.own_usage
         return Report(
             window,
             deltas,
@@ -123,6 +124,8 @@ class Reports:
             self._type_slots() if self._crew.typed else [],
             actors=[self._of_actor(h) for h in self._hosts.by_worker.values()],
             resting=resting,
+            rss_bytes=own.rss_bytes if own else 0,
+            cpu_seconds=own.cpu_seconds if own else 0.0,
         )
 
     def _of_actor(self, host: Host) -> ActorReport:

@@ -31,7 +31,7 @@ MEASURE_PERIOD = 0.5
 
 @dataclass(frozen=True, slots=True)
 class MeasureWorkers(Effect):
-    """Measure memory and CPU time; answered with `WorkersMeasured`."""
+    """Measure memory and CPU time, ours too; answered with `WorkersMeasured`."""
 
     of_all: bool = False  # with the memory of what workers have started
 
@@ -45,7 +45,7 @@ class RemoveWorkDirs(Effect):
 
 @dataclass(frozen=True, slots=True)
 class WorkerUsage:
-    """What one worker uses now."""
+    """What one worker, or the manager, uses now."""
 
     pid: int
     rss_bytes: int
@@ -55,6 +55,7 @@ class WorkerUsage:
 @dataclass(frozen=True, slots=True)
 class WorkersMeasured:
     usage: dict[WorkerId, WorkerUsage]
+    own: WorkerUsage | None = None  # of the manager; None: not known
 
 
 class WorkerCare:
@@ -73,6 +74,7 @@ class WorkerCare:
         self.counts = self._limits.counts
         self.limits_itself = self._limits.limits_itself
         self.usage: dict[WorkerId, WorkerUsage] = {}  # when it was measured last
+        self.own_usage: WorkerUsage | None = None  # the manager's, likewise
         self.given = 0  # tasks that were given to workers, and not taken back
         self.busy_at = now  # when there was something to do last
         self.leaves = ""  # why the manager drains by itself
