@@ -48,7 +48,14 @@ def enter(talk: Talk, sender: str) -> None:
     talk.ask(newcomer)
 
 
-# All went wrong once: an id twice in one message, and retries below none.
+# All went wrong once: an id twice in one message, and retries below none; and an id of
+# another client's.
+@example(
+    [
+        (("client:c2", Submit([HOMELESS])), 1, 0.0),
+        (("client:c1", Submit([task(HOMELESS.task_id)])), 1, 0.0),
+    ]
+)
 @example([(("client:c1", Submit([BARE_CREATION, task("t1", retries=-1)])), 1, 0.0)])
 @example([(("client:c1", Submit([HOMELESS, task("t1")])), 1, 0.0)])
 @example([(("client:c1", Submit([BARE_CREATION, HOMELESS])), 1, 0.0)])
