@@ -17,27 +17,27 @@ result already, or the task runs once more.
 import abc
 import math
 import random
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
 
+from actors.endpoint.item_flow import ItemFlow
+from actors.endpoint.objections import Objections
 from actors.endpoint.restoration import put_back_record
 from actors.endpoint.roster import Roster
 from actors.endpoint.waits import WaitTable
 from actors.logic.block_errors import BadState, BlockErrors
 from actors.logic.clients import ClientEntry
-from actors.logic.fleet import Fleet, ManagerEntry, need_of, ordering
-from actors.logic.item_streams import ALL_ITEMS, ItemStream, ItemStreams
+from actors.logic.fleet import Fleet, ManagerEntry, ordering
+from actors.logic.item_streams import ItemStreams
 from actors.logic.ledger import Entry, Ledger
 from actors.logic.liveness import Tempo
 from actors.logic.matching import Matching
 from actors.logic.placement import Placement, PlacementRules
 from actors.logic.records import (
     ClientForgotten,
-    ItemsKept,
-    ItemsRead,
     ManagerRemoved,
     TasksAccepted,
     TasksCancelling,
@@ -45,9 +45,8 @@ from actors.logic.records import (
     TasksForgotten,
     TasksLeased,
 )
-from actors.logic.resources import CPU, Capacity, Need
+from actors.logic.resources import Need
 from actors.logic.turn import Turn
-from actors.logic.worker_types import no_such_type
 from actors.messages import (
     Accepted,
     AckFinished,
@@ -61,15 +60,10 @@ from actors.messages import (
     Failure,
     FailureKind,
     Holding,
-    Item,
-    ItemsMark,
-    ItemsTaken,
-    ItemsYielded,
     Lease,
     Leased,
     ManagerId,
     Message,
-    Needs,
     Notice,
     Outcome,
     Reregister,
@@ -89,12 +83,6 @@ __all__ = ["Exchange", "InterchangeSettings"]
 # Outcomes in one record when all tasks fail with the text of the blocks that failed.
 # Chosen: such a record has a megabyte or two.
 _FAILED_TOGETHER = 500
-# What tasks wait for is said so often, for so many needs. Chosen: for people.
-TELL_WAIT_PERIOD = 60.0
-_MOST_TOLD = 1000
-# Blocks in a row that come up with less time left than a task needs, until it is told
-# so. Chosen: as many as must fail for a bad state.
-_OFFERS_KEPT = 3
 # Seconds that the calls of a client that has left have to end, until the process of an
 # actor that nobody else wants is killed. Chosen: what code needs to clean up.
 _CALL_GRACE = 2.0
@@ -152,11 +140,11 @@ class Exchange(abc.ABC):
         chance = random.Random(settings.epoch)
         self.fleet = Fleet(ordering(settings.placement.selector, chance))
         self.placement = Placement(settings.placement, self.ledger, self.fleet)
-        # Seconds that the last blocks which came up had for tasks
-        self._offers: deque[float] = deque(maxlen=_OFFERS_KEPT)
+        self.objections = Objections(settings.placement, settings.node, self.fleet)
         self.block_errors = BlockErrors()
         self.clients: dict[ClientId, ClientEntry] = {}
         self.streams = ItemStreams(settings.max_unread_bytes)
+        self.items = ItemFlow(self, self.streams)
         # The delays of its actors' restarts need chance, and nobody else's knowledge.
         self.roster = Roster(self, random.Random(settings.epoch))
         self.waits = WaitTable(self.ledger, self.roster.actors)
@@ -165,12 +153,15 @@ class Exchange(abc.ABC):
         self.cancelled = 0
         self._load_changed = True  # the strategy should hear of it soon
         self._waits_for_others = False  # tasks that ask go behind some that do not
-        self._told_waits: dict[str, float] = {}  # {need: when it was said}
         self.is_ending = False  # the endpoint stops: tasks are for its successor
 
     @abc.abstractmethod
     def _send(self, peer: str, message: Message, now: float, turn: Turn) -> None:
         """Send to a member."""
+
+    @abc.abstractmethod
+    def send(self, peer: str, message: Message, now: float, turn: Turn) -> bool:
+        """Send to a member; false: there is none of that name."""
 
     @abc.abstractmethod
     def _send_eagerly(
@@ -227,7 +218,9 @@ class Exchange(abc.ABC):
             # Who says an id twice means the first.
             accepted = list({t.task_id: t for t in reversed(accepted)}.values())[::-1]
             for_actors = [t for t in accepted if t.actor is not None]
-            accepted, nowhere = self._suited(t for t in accepted if t.actor is None)
+            accepted, nowhere = self.objections.sort_out(
+                t for t in accepted if t.actor is None
+            )
         if accepted:
             at = now + self.settings.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, accepted))
@@ -251,81 +244,17 @@ class Exchange(abc.ABC):
             self._refuse_tasks(fresh[room:], failure, client, now, turn)
         self.place(now, turn)
 
-    def _suited(
-        self, tasks: Iterable[Task]
-    ) -> tuple[list[Task], list[tuple[Task, Failure]]]:
-        """Tell what can run here from what nobody here will ever run, and why."""
-        suited: list[Task] = []
-        nowhere: list[tuple[Task, Failure]] = []
-        verdicts: dict[Needs, Failure | None] = {}
-        for task in tasks:
-            if task.needs is None:
-                suited.append(task)
-                continue
-            if task.needs not in verdicts:
-                verdicts[task.needs] = self._objection_to(task.needs, task.name)
-            failure = verdicts[task.needs]
-            if failure is not None:
-                nowhere.append((task, failure))
-            elif task.needs == Needs():
-                suited.append(msgspec.structs.replace(task, needs=None))
-            else:
-                suited.append(task)
-        return suited, nowhere
-
     def impossible(self, name: str, need: Need) -> Failure | None:
-        """Say why no node will ever have what is needed; None: one may.
-
-        Args:
-            name: of what needs it, for people.
-            need: what it needs.
-        """
-        node = Capacity({CPU: math.inf, **self.settings.node})
-        lack = node.lack(need, of_all=True)
-        managers = self.fleet.managers.values()
-        if not lack or any(not m.capacity.lack(need, of_all=True) for m in managers):
-            return None
-        return Failure(
-            FailureKind.IMPOSSIBLE,
-            f"{name} needs {need}, but a node of this endpoint has "
-            f"{node.total().get(lack, 0):g} {lack}: ask for less, or give nodes more "
-            "([workers] of endpoint.toml)",
-        )
-
-    def _objection_to(self, needs: Needs, name: str) -> Failure | None:
-        """Say why nothing that this endpoint starts can have such a task.
-
-        Args:
-            needs: of the task.
-            name: of the task, for people.
-        """
-        rules, walltime = self.settings.placement, needs.walltime
-        if needs.worker_type and needs.worker_type not in rules.worker_types:
-            return no_such_type(needs.worker_type, rules.worker_types)
-        if not 0 <= walltime <= rules.longest:
-            return Failure(
-                FailureKind.REFUSED,
-                f"walltime {walltime:g} s fits in no block: tasks may have "
-                f"{rules.longest:g} s of a block's life of {rules.walltime:g} s "
-                "([blocks] walltime and [placement] end_margin in endpoint.toml): ask "
-                "for less, or raise that",
-            )
-        is_known = len(self._offers) == _OFFERS_KEPT
-        if walltime and is_known and walltime > max(self._offers):
-            return Failure(
-                FailureKind.REFUSED,
-                f"walltime {walltime:g} s fits in no block: the last "
-                f"{_OFFERS_KEPT} had at most {max(self._offers):g} s for tasks when "
-                "they came up: ask for less, or raise [blocks] walltime in "
-                "endpoint.toml",
-            )
-        return None if needs.amounts is None else self.impossible(name, need_of(needs))
+        """Say why no node will ever have what is needed; None: one may."""
+        return self.objections.to_need(need, name)
 
     def _refuse_unsuited(self, now: float, turn: Turn) -> None:
         """Let tasks fail that wait for what there will never be, as is known now."""
         for entry in [*self.ledger.demanding, *self.ledger.asking]:
             needs = entry.task.needs
-            failure = self._objection_to(needs, entry.task.name) if needs else None
+            failure = (
+                self.objections.to_needs(needs, entry.task.name) if needs else None
+            )
             if failure is not None:
                 self._end(entry, TaskState.FAILED, failure, now, turn)
 
@@ -542,7 +471,7 @@ class Exchange(abc.ABC):
         self._load_changed = True
         if client.is_put_off and not (self.fleet.is_quiesced or self.is_ending):
             turn.sends.append((client.peer, Reregister("tasks are taken again")))
-        self._let_streams_go_on(client, turn)
+        self.items.let_go_on(client, turn)
         self.place(now, turn)
 
     def _forget_client(self, client: ClientEntry, now: float, turn: Turn) -> None:
@@ -551,11 +480,7 @@ class Exchange(abc.ABC):
         client.is_leaving = True
         client.gone_at = min(client.gone_at, now)
         client.forget()
-        for stream in self.streams.of_client(client.client_id):
-            # A generator that waits for its reader would wait for ever.
-            self.streams.take(stream, ALL_ITEMS)
-            self._tell_taken(stream, turn)
-        self.streams.forget(client.client_id)
+        self.items.forget(client.client_id, turn)
         if client.is_held_back:
             client.is_held_back = False
             self.ledger.let_go(client.client_id)
@@ -661,11 +586,8 @@ class Exchange(abc.ABC):
 
     def tell_wait(self, name: str, need: Need, now: float, turn: Turn) -> None:
         """Say what something waits for, now and then."""
-        why = self.fleet.explain_wait(need)
-        if why and now >= self._told_waits.get(str(need), -math.inf) + TELL_WAIT_PERIOD:
-            if len(self._told_waits) >= _MOST_TOLD:
-                self._told_waits.clear()
-            self._told_waits[str(need)] = now
+        why = self.objections.explain_wait(need, now)
+        if why:
             turn.events.append(Notice("info", f"{name} waits for {need}: {why}"))
 
     def _hand_over(
@@ -803,87 +725,6 @@ class Exchange(abc.ABC):
             failure = _without_retries(failure, entry)
         ended = self.ledger.finish(entry, state, now, tried=outcome, failure=failure)
         return entry.client_id, ended
-
-    # Items of generators
-
-    def _items_yielded(
-        self, items: list[Item], manager: ManagerEntry, now: float, turn: Turn
-    ) -> None:
-        """Keep what is new for its clients, and tell how far it may be forgotten."""
-        marks: dict[TaskId, ItemsMark] = {}
-        runs: list[tuple[ItemStream, list[Item]]] = []  # of items without a gap
-        last: dict[ItemStream, list[Item]] = {}  # the newest of each
-        for item in items:
-            entry = self.ledger.entries.get(item.task_id)
-            if entry is None or self.clients[entry.client_id].is_leaving:
-                # Nobody will read it.
-                marks[item.task_id] = ItemsMark(item.task_id, ALL_ITEMS)
-                continue
-            stream = self.streams.of_task(entry.task, entry.client_id)
-            if self.streams.add(stream, item):
-                run = last.get(stream)
-                if run is None or run[-1].index + 1 != item.index:
-                    run = last[stream] = []
-                    runs.append((stream, run))
-                run.append(item)
-            if self._may_go_on(stream):
-                marks[item.task_id] = self.streams.mark_for(stream)
-            else:
-                stream.is_owed = True
-                marks.pop(item.task_id, None)
-        by_client: defaultdict[ClientId, list[Item]] = defaultdict(list)
-        for stream, some in runs:
-            payloads = [item.payload for item in some]
-            record = ItemsKept(
-                stream.client_id, stream.task_id, some[0].index, payloads
-            )
-            turn.records.append(record)
-            by_client[stream.client_id] += some
-        for client_id, some in by_client.items():
-            client = self.clients[client_id]
-            if client.gone_at == math.inf:
-                self._send(client.peer, ItemsYielded(some), now, turn)
-        if marks:
-            # A promise: else they are lost with the disk's power, and nobody has them.
-            taken = ItemsTaken(list(marks.values()))
-            self._promise(manager.peer, taken, turn)
-
-    def _may_go_on(self, stream: ItemStream) -> bool:
-        client = self.clients[stream.client_id]
-        return not client.is_held_back and self.streams.has_room(stream)
-
-    def _items_read(
-        self, marks: list[ItemsMark], client: ClientEntry, turn: Turn
-    ) -> None:
-        """Forget what a client has read, and let its generators go on."""
-        for mark in marks:
-            stream = self.streams.streams.get(mark.task_id)
-            entry = self.ledger.entries.get(mark.task_id)
-            if stream is None and entry is not None:
-                stream = self.streams.of_task(entry.task, entry.client_id)
-            if stream is None or stream.client_id != client.client_id:
-                continue
-            if mark.count > stream.read:
-                record = ItemsRead(client.client_id, mark.task_id, mark.count)
-                turn.records.append(record)
-                self.streams.take(stream, mark.count)
-        self._let_streams_go_on(client, turn)
-
-    def _let_streams_go_on(self, client: ClientEntry, turn: Turn) -> None:
-        """Tell managers of a client's generators that these may go on."""
-        if not self.streams or client.is_held_back:
-            return
-        for stream in self.streams.owed(client.client_id):
-            stream.is_owed = False
-            self._tell_taken(stream, turn)
-
-    def _tell_taken(self, stream: ItemStream, turn: Turn) -> None:
-        """Tell who has a generator how far it may forget its items."""
-        entry = self.ledger.entries.get(stream.task_id)
-        manager = self.fleet.managers.get(entry.manager_id) if entry else None
-        if manager is not None:
-            taken = ItemsTaken([self.streams.mark_for(stream)])
-            self._promise(manager.peer, taken, turn)
 
     def _progress(
         self, deltas: list[Delta], manager: ManagerEntry, now: float, turn: Turn

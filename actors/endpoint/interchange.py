@@ -360,7 +360,7 @@ class Interchange(Exchange):
             fleet.types.setdefault(manager.block_id, told)
         fleet.keep_type(manager)
         if is_fresh:
-            self._offers.append(manager.drain_at - now)
+            self.objections.note_offer(manager.drain_at - now)
             self._refuse_unsuited(now, turn)
 
     def _admit_client(self, hello: Hello, now: float, turn: Turn) -> None:
@@ -440,7 +440,7 @@ class Interchange(Exchange):
                 if client.is_held_back and client.unread_bytes <= half:
                     self._let_go(client, now, turn)
             case ItemsTaken(marks):
-                self._items_read(marks, client, turn)
+                self.items.read(marks, client, turn)
             case CancelTasks(task_ids, if_running, grace, is_recursive):
                 self.cancel(
                     task_ids,
@@ -470,7 +470,7 @@ class Interchange(Exchange):
             case Finished(outcomes):
                 self._finished(outcomes, manager, now, turn)
             case ItemsYielded(items):
-                self._items_yielded(items, manager, now, turn)
+                self.items.yielded(items, manager, now, turn)
             case Report(window, deltas, workers, is_draining, types, resting=resting):
                 manager.window = max(0, window)
                 manager.workers, manager.types = workers, types
