@@ -35,6 +35,7 @@ from tests.providers.clusters import (
     use_slurm,
 )
 from tests.providers.contract import Connect, ProviderContract, end_of
+from tests.providers.stub_commands import StubCommands
 from tests.support import eventually
 
 needs_for_all(SLURM)
@@ -179,6 +180,29 @@ def test_a_job_whose_script_was_killed_is_a_failure_that_slurm_explains(
     status = end_of(provider, job_id, WITHIN)
     assert (status.state, status.exit_code) == (JobState.FAILED, 137)
     assert "ended with exit code 137" in status.message
+
+
+def test_of_jobs_that_the_controller_has_forgotten_the_accounting_tells(
+    connect: Connect, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after `MinJobAge`, which is minutes."""
+    if subprocess.run(["sacct"], capture_output=True, check=False).returncode:
+        pytest.skip("this cluster has no accounting: `slurm up ... --dbd`")
+    forgetful = StubCommands(tmp_path / "bin", monkeypatch)
+    unknown = "slurm_load_jobs error: Invalid job id specified"
+    forgetful.answer("scontrol", stderr=unknown, exit_code=1)
+    provider = connect()
+    killed = provider.submit(JobSpec("k", ["kill -KILL $PPID"], tmp_path / "killed"))
+    theirs = provider.submit(JobSpec("c", ["exec sleep 600"], tmp_path / "theirs"))
+    eventually_is(provider, theirs, JobState.RUNNING)
+    slurm("scancel", theirs.partition(":")[0])
+    status = end_of(provider, theirs, WITHIN)
+    assert status.state is JobState.CANCELLED
+    assert "somebody cancelled it" in status.message
+    # Of codes above 128 it keeps what is left without them.
+    status = end_of(provider, killed, WITHIN)
+    assert (status.state, status.exit_code) == (JobState.FAILED, 137 - 128)
+    assert forgetful.asked()
 
 
 # A controller that does not answer
