@@ -8,6 +8,7 @@ its answers, once a second or less often. All is processor time, so that others 
 the machine show little.
 """
 
+import argparse
 import asyncio
 import statistics
 import sys
@@ -138,7 +139,11 @@ def interchange(tasks, managers):
 
 
 if __name__ == "__main__":
-    asked = [int(word) for word in sys.argv[1:]] or [100_000, 1000]
+    words = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    words.add_argument("tasks", nargs="?", type=int, default=100_000)
+    words.add_argument("managers", nargs="?", type=int, default=1000)
+    options = words.parse_args()
+    asked = (options.tasks, options.managers)
     print(f"{asked[0]:,} tasks, {asked[1]:,} managers of {WORKERS} workers")
     asyncio.run(screens(*asked))
     reader(*asked)
