@@ -266,7 +266,7 @@ def test_a_provider_killed_at_any_line_of_submit_loses_and_doubles_nothing(
     connect: Connect, mark: str, tmp_path: Path
 ) -> None:
     # One `submit` runs some 160 lines; the second one's first are there, too.
-    for lines in range(0, 180, 4):
+    for lines in range(0, 180, 8):
         kill_a_provider_and_recover(
             connect, mark, tmp_path / str(lines), "lines", lines
         )

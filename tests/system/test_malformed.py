@@ -436,6 +436,8 @@ def test_a_client_cannot_touch_the_tasks_of_another(
     notes, go = tmp_path / "notes", tmp_path / "go"
     executor = endpoint.executor()
     future = executor.submit(tasks.hold, str(notes), str(go))
+    # It is known by then: of two who submit one task the first has it.
+    eventually(notes.exists, 60, "the task to begin")
     with Member(endpoint, "client") as member:
         theirs = TaskId(future.task_id)
         member.say(CancelTasks([theirs]), Submit([Task(theirs, b"", b"", 0.0)]))

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -133,26 +134,31 @@ def test_remote_functions_choose_a_type_and_may_call_others_from_there(
         actors.shutdown()
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
-        ("gone", "there is no folder /tmp/a-.*/gone"),
-        ("empty", "has no bin/python that can be run"),
-        ("old", "its Python is 3.1 .* and this endpoint's is 3."),
-        ("image", "The fork server ended with 1"),
-        ("asleep", "not started within its start_timeout of 0.5 s"),
-        ("nowhere", "'nowhere' is unknown to this endpoint, which has asleep, empty"),
-    ],
-)
 def test_what_cannot_be_started_fails_its_tasks_with_type_and_reason(
-    running: RunningEndpoint, name: str, reason: str
+    running: RunningEndpoint,
 ) -> None:
-    with running.executor(worker_type=name) as executor:
-        with pytest.raises(WorkerTypeError, match=reason) as caught:
-            executor.submit(_whereabouts).result(30)
-        assert repr(name) in caught.value.message
-    with running.executor() as plain:
-        assert plain.submit(_whereabouts).result(30) == (sys.prefix, "")
+    reasons = {
+        "gone": "there is no folder /tmp/a-.*/gone",
+        "empty": "has no bin/python that can be run",
+        "old": "its Python is 3.1 .* and this endpoint's is 3.",
+        "image": "The fork server ended with 1",
+        "asleep": "not started within its start_timeout of 0.5 s",
+        "nowhere": "'nowhere' is unknown to this endpoint, which has asleep, empty",
+    }
+    with ExitStack() as stack:
+        # At a time: a manager looks for workers of another type every ten seconds.
+        futures = {
+            name: stack.enter_context(running.executor(worker_type=name)).submit(
+                _whereabouts
+            )
+            for name in reasons
+        }
+        plain = stack.enter_context(running.executor()).submit(_whereabouts)
+        for name, reason in reasons.items():
+            with pytest.raises(WorkerTypeError, match=reason) as caught:
+                futures[name].result(90)
+            assert repr(name) in caught.value.message
+        assert plain.result(60) == (sys.prefix, "")
 
 
 def test_a_task_outlives_its_environments_fork_server(running: RunningEndpoint) -> None:
