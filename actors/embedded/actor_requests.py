@@ -193,7 +193,7 @@ class ActorRequests:
 
     def _answer(self, worker: HubWorker, request: int, found: Anchor | Settled) -> None:
         if isinstance(found, Anchor):
-            number = self._hub.give_ref(worker, found)
+            number = self._hub.parcels.give_ref(worker, found)
             value = Value(found.actor.options.picture, [number])
         else:
             value = found.value

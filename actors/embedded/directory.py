@@ -289,7 +289,9 @@ class Directory:
             environment,
         )
         messages: list[ForWorker] = [hub.introduction(host), become]
-        messages.append(hub.call_of(host, creation, seq, CONSTRUCTOR))
+        messages.append(
+            hub.parcels.call_of(host, creation, seq, CONSTRUCTOR, hub.effects)
+        )
         hub.effects.append(SendTasks(worker_id, messages))
 
     # Calls come
@@ -423,7 +425,11 @@ class Directory:
                 ):
                     runs.append(Run(seq, spec.function, arguments))
                 else:
-                    runs.append(self._hub.call_of(host, call, seq, spec.function))
+                    runs.append(
+                        self._hub.parcels.call_of(
+                            host, call, seq, spec.function, self._hub.effects
+                        )
+                    )
             if not lane:
                 del actor.lanes[caller]
         if runs:
@@ -560,7 +566,7 @@ class Directory:
         elif call is actor.creation:
             self._constructed(actor, now)
         else:
-            outcomes = [self._hub.taken(actor.host, value) for value in gave.values]
+            outcomes = self._hub.taken(actor.host, gave.values)
             self._uncount(call)
             self._hub.end_with(call, outcomes)
         if actor.lanes:
@@ -573,7 +579,7 @@ class Directory:
         if call is not None and isinstance(call.returns, Stream):
             assert actor.host is not None
             promise: Promise = ObjectRef()
-            promise.outcome = self._hub.taken(actor.host, item.value)
+            (promise.outcome,) = self._hub.taken(actor.host, [item.value])
             call.returns.add(promise)
 
     def _fail(

@@ -22,22 +22,19 @@ import itertools
 import math
 import random
 import sys
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from actors.embedded.failures import cancelled, closed, crashed, no_worker, timed_out
+from actors.embedded.parcels import DEFINE_BYTES, Parcels
 from actors.embedded.streams import Stream
-from actors.embedded.tasks import CallSpec, Task, TaskStage
+from actors.embedded.tasks import Task, TaskStage
 from actors.embedded.waiting import WaitingTasks
 from actors.embedded.workers import (
-    AdoptStored,
     ForWorker,
     HubWorker,
-    PinStored,
     SendTasks,
-    UnpinStored,
 )
 from actors.errors import BrokenInvariant
 from actors.logic.backoff import Backoff
@@ -53,10 +50,7 @@ from actors.logic.workers import (
     WorkerDied,
 )
 from actors.messages import (
-    FUNCTION_MARK,
     INITIALIZER_SEQ,
-    Call,
-    Define,
     Failure,
     FailureKind,
     Gave,
@@ -68,7 +62,7 @@ from actors.messages import (
     WorkerId,
     Yielded,
 )
-from actors.refs import ObjectRef, Promise, Settled, StoredOutcome
+from actors.refs import ObjectRef, Promise, Settled
 
 __all__ = ["Hub", "failure_of"]
 
@@ -84,10 +78,6 @@ SPARE_PERIOD = 1.0
 # A task that was interrupted for its timeout is killed after this. Chosen: what code
 # needs to clean up.
 INTERRUPT_GRACE = 2.0
-# Functions longer than this are sent once per worker and then called by number, as many
-# as this. Chosen: a reference by name is shorter, and costs less than the bookkeeping.
-DEFINE_BYTES = 128
-MAX_DEFINED = 256
 # What `actors.timeline` can tell of. Chosen: some 10 MB.
 MAX_SPANS = 65_536
 # So many starts in a row that came to nothing: there will be no worker. Chosen.
@@ -125,16 +115,12 @@ class Hub:
     ) -> None:
         self.capacity = capacity
         self.effects: list[Effect] = []
+        self.parcels = Parcels()
         self.workers: dict[WorkerId, HubWorker] = {}
         self.idle: dict[WorkerId, HubWorker] = {}  # of them: may be given a head
         self.guests: dict[WorkerId, HubWorker] = {}  # see `add_guest`
         self.waiting = WaitingTasks()
         self.unended: dict[Task, None] = {}  # every task that is known, by its coming
-        # {number: ref} of all that were in another process, as long as somebody holds
-        # them.
-        self.numbered: weakref.WeakValueDictionary[int, Promise] = (
-            weakref.WeakValueDictionary()
-        )
         self._usual_workers = usual_workers
         self._max_workers = max_workers
         self._folders = folders
@@ -145,14 +131,6 @@ class Hub:
         self._broken: Settled | None = None  # why no task can run any more
         self._indexes = itertools.count(1)  # of workers
         self._tickets = itertools.count(1)  # of tasks
-        # Numbers of functions that are defined, as long as somebody may call them.
-        self._keys: weakref.WeakKeyDictionary[CallSpec, int] = (
-            weakref.WeakKeyDictionary()
-        )
-        self._next_key = itertools.count(1)
-        self.numbers = itertools.count(1)  # of refs
-        # Handles of what lies in shared memory and is needed no more.
-        self.released: deque[bytes] = deque()
         self._failed_starts = 0
         self._backoff = Backoff(chance, first=0.05, limit=5.0)
         self._start_at = math.inf  # when to try again
@@ -334,13 +312,14 @@ class Hub:
             worker.head_since = now
         runs: list[ForWorker] = []
         backlog, seq = worker.backlog, worker.next_seq
+        define = self.parcels.define
         for task in tasks:
             spec = task.spec
             task.worker, task.seq = worker, seq
             backlog.append((seq, task))
             function = spec.function
             if len(function) > DEFINE_BYTES:
-                function = self._defined(worker, spec, runs)
+                function = define(worker, spec, runs)
             arguments = task.arguments
             if (
                 spec.is_simple
@@ -350,69 +329,15 @@ class Hub:
             ):
                 runs.append(Run(seq, function, arguments))
             else:
-                runs.append(self.call_of(worker, task, seq, function))
+                runs.append(
+                    self.parcels.call_of(worker, task, seq, function, self.effects)
+                )
                 if spec.options.timeout:
                     until = now + spec.options.timeout
                     heapq.heappush(self._deadlines, (until, task.ticket, seq, task))
             seq += 1
         worker.next_seq = seq
         self.effects.append(SendTasks(worker.worker_id, runs))
-
-    def call_of(self, worker: HubWorker, task: Task, seq: int, function: bytes) -> Call:
-        """Make the message for a task that is not simple; note what goes with it."""
-        arguments = task.arguments
-        sent = Value(arguments) if isinstance(arguments, bytes) else arguments.value
-        values = [_value_of(promise) for promise in task.dependencies]
-        for value in (sent, *values):
-            if value.is_stored:
-                self.effects.append(PinStored(worker.worker_id, value.payload))
-        refs = [self.give_ref(worker, promise) for promise in task.held]
-        for promise in _inner_of(task.dependencies):
-            self.give_ref(worker, promise)
-        return Call(
-            seq,
-            function,
-            Value(sent.payload, refs, sent.is_stored),
-            values,
-            task.spec.options,
-            task.returns.known if isinstance(task.returns, Stream) else 0,
-            _environment(worker) if task.spec.options.num_gpus else {},
-        )
-
-    def _defined(
-        self, worker: HubWorker, spec: CallSpec, runs: list[ForWorker]
-    ) -> bytes:
-        key = self._keys.get(spec)
-        if key is None:
-            key = self._keys[spec] = next(self._next_key)
-        if key not in worker.functions:
-            if key not in worker.all_functions:
-                if len(worker.all_functions) >= MAX_DEFINED:
-                    return spec.function
-                worker.all_functions.add(key)
-            worker.functions.add(key)
-            runs.append(Define(key, spec.function))
-        return FUNCTION_MARK + str(key).encode()
-
-    def undo_giving(self, worker: HubWorker, task: Task) -> None:
-        """Take back the refs and the memory that went to a worker with a task."""
-        arguments = task.arguments
-        values = [_value_of(promise) for promise in task.dependencies]
-        if isinstance(arguments, Settled):
-            values.append(arguments.value)
-        for value in values:
-            if value.is_stored:
-                self.effects.append(UnpinStored(worker.worker_id, value.payload))
-        for promise in (*task.held, *_inner_of(task.dependencies)):
-            worker.let_go(promise.number, 1)
-
-    def give_ref(self, worker: HubWorker, promise: Promise) -> int:
-        """Note that a worker is given a ref; return its number."""
-        if not promise.number:
-            promise.number = next(self.numbers)
-            self.numbered[promise.number] = promise
-        worker.hold(promise)
-        return promise.number
 
     # Tasks end
 
@@ -460,21 +385,18 @@ class Hub:
         if failed:
             self._fail(task, failed[0], is_retriable=gave.is_retriable)
         else:
-            outcomes = [self.taken(worker, value) for value in gave.values]
+            outcomes = self.taken(worker, gave.values)
             self.end_with(task, outcomes)
         self.spans.append((worker.pid, task.spec.name, gave.began_at, gave.ended_at, 1))
         self._depth.observed(gave.ended_at - gave.began_at, 1)
         self._next_head(worker, now)
 
-    def taken(self, worker: HubWorker, value: Value) -> bytes | Settled:
-        """Make an outcome of what a worker sent, and hold the refs in it."""
-        if not value.refs and not value.is_stored:
-            return value.payload
-        inner = [self.numbered[number] for number in value.refs]
-        if not value.is_stored:
-            return Settled(value, inner)
-        self.effects.append(AdoptStored(worker.worker_id, value.payload))
-        return StoredOutcome(value, inner, self.released)
+    def taken(
+        self, worker: HubWorker, values: Iterable[Value]
+    ) -> list[bytes | Settled]:
+        """Make outcomes of what a worker sent, and hold the refs in them."""
+        taken, effects = self.parcels.taken, self.effects
+        return [taken(worker, value, effects) for value in values]
 
     def yielded(self, worker_id: WorkerId, item: Yielded) -> None:
         """Note the next item of a generator."""
@@ -482,7 +404,7 @@ class Hub:
         head = worker.head
         if head is not None and isinstance(head.returns, Stream):
             promise: Promise = ObjectRef()
-            promise.outcome = self.taken(worker, item.value)
+            (promise.outcome,) = self.taken(worker, [item.value])
             head.returns.add(promise)
 
     def _fail(self, task: Task, value: Value, *, is_retriable: bool) -> None:
@@ -609,7 +531,7 @@ class Hub:
         worker.backlog.clear()
         worker.backlog.extend(kept)
         for task in tasks:
-            self.undo_giving(worker, task)
+            self.parcels.take_back(worker, task, self.effects)
         self._requeue(tasks)
         if had_backlog and not kept:
             self._next_head(worker, now)
@@ -896,23 +818,7 @@ def _backlog_length(worker: HubWorker) -> int:
     return len(worker.backlog)
 
 
-def _inner_of(promises: Iterable[Promise]) -> Iterator[Promise]:
-    for promise in promises:
-        if isinstance(promise.outcome, Settled):
-            yield from promise.outcome.inner
-
-
 def failure_of(promise: Promise) -> object:
     """Return why a ref has no value; None: it has one, or none yet."""
     outcome = promise.outcome
     return outcome.value.failure if isinstance(outcome, Settled) else None
-
-
-def _value_of(promise: Promise) -> Value:
-    outcome = promise.outcome
-    assert outcome is not None, "a task was placed before what it needs was known"
-    return outcome.value if isinstance(outcome, Settled) else Value(outcome)
-
-
-def _environment(worker: HubWorker) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, worker.gpus))}

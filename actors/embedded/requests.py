@@ -88,7 +88,7 @@ class Requests:
             case PutValue(number, value):
                 promise = self.made(worker, number)
                 if value.failure is None:
-                    promise.outcome = self.hub.taken(worker, value)
+                    (promise.outcome,) = self.hub.taken(worker, [value])
                 else:
                     promise.outcome = Settled(value)
             case GetValues() | AwaitRefs():
@@ -125,7 +125,7 @@ class Requests:
         """Take note of a ref that a worker has made, and holds."""
         promise = ObjectRef() if ref is None else ref
         promise.number = number
-        self.hub.numbered[number] = promise
+        self.hub.parcels.numbered[number] = promise
         worker.hold(promise)
         return promise
 
@@ -157,7 +157,8 @@ class Requests:
 
     def arguments_of(self, worker: HubWorker, sent: Value) -> bytes | Settled:
         """Take over the arguments of a call; the refs in them are its own affair."""
-        return self.hub.taken(worker, msgspec.structs.replace(sent, refs=[]))
+        (taken,) = self.hub.taken(worker, [msgspec.structs.replace(sent, refs=[])])
+        return taken
 
     def _spec(self, function: bytes, options: TaskOptions) -> CallSpec:
         key = (function, repr(options).encode())
@@ -230,7 +231,7 @@ class Requests:
         if not isinstance(outcome, Settled):
             return Value(outcome)
         for inner in outcome.inner:
-            self.hub.give_ref(worker, inner)
+            self.hub.parcels.give_ref(worker, inner)
         if outcome.value.is_stored:
             pin = PinStored(worker.worker_id, outcome.value.payload)
             self.hub.effects.append(pin)
@@ -302,7 +303,7 @@ class Requests:
             self.hub.unblock(worker)
         values = []
         if item is not None:
-            number = self.hub.give_ref(worker, item)
+            number = self.hub.parcels.give_ref(worker, item)
             values.append(Value(b"", [number]))
         answer = Values(waits.request, values)
         self.hub.effects.append(TellWorker(worker.worker_id, answer))

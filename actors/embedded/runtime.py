@@ -283,8 +283,8 @@ class Embedded:
         self._directory.place(now)
         if hub.effects:
             self._carry_out()
-        while hub.released:
-            handle = hub.released.popleft()
+        while hub.parcels.released:
+            handle = hub.parcels.released.popleft()
             self._store.release(_stored.decode(handle).name, OWNER)
         self._store.collect()
         if self._look_at <= now:
@@ -573,7 +573,7 @@ class Embedded:
         handle = _encode(self._store.write(parts))
         numbers = [ref.number for ref in held]
         value = Value(handle, numbers, is_stored=True)
-        return StoredOutcome(value, held, self._hub.released)
+        return StoredOutcome(value, held, self._hub.parcels.released)
 
     def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
         """Wait for all values and return them.
@@ -752,13 +752,13 @@ class Embedded:
         """Return the ref's name in other processes."""
         with self._number_lock:
             if not ref.number:
-                ref.number = next(self._hub.numbers)
-                self._hub.numbered[ref.number] = ref
+                ref.number = next(self._hub.parcels.numbers)
+                self._hub.parcels.numbered[ref.number] = ref
         return ref.number
 
     def arrive(self, number: int) -> ObjectRef[Any]:
         """Return the ref that was pickled as this number."""
-        ref = self._hub.numbered[number]
+        ref = self._hub.parcels.numbered[number]
         assert isinstance(ref, ObjectRef)
         return ref
 

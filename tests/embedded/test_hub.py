@@ -20,7 +20,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from actors.embedded.hub import INTERRUPT_GRACE, MAX_DEFINED, RECALL_AFTER, Hub
+from actors.embedded.hub import INTERRUPT_GRACE, RECALL_AFTER, Hub
+from actors.embedded.parcels import MAX_DEFINED
 from actors.embedded.requests import Requests
 from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import SendTasks
@@ -131,8 +132,8 @@ class World:
 
     def number(self, promise: Promise) -> int:
         if not promise.number:
-            promise.number = next(self.hub.numbers)
-            self.hub.numbered[promise.number] = promise
+            promise.number = next(self.hub.parcels.numbers)
+            self.hub.parcels.numbered[promise.number] = promise
         return promise.number
 
     def settle(self) -> None:
@@ -400,7 +401,7 @@ def test_functions_that_nobody_can_call_any_more_are_forgotten() -> None:
         definitions, name = defined_at(world, CallSpec(function, PLAIN, "f"))
         assert bool(definitions) == (index < MAX_DEFINED)
         assert (name == function) == (index >= MAX_DEFINED)
-    assert len(world.hub._keys) <= 1
+    assert len(world.hub.parcels._keys) <= 1
 
 
 # Resources
@@ -597,7 +598,7 @@ def test_cancelling_reaches_what_the_task_has_called() -> None:
     number = (process.index << 40) + 1
     asked = SubmitTask([number], b"f", Value(b"args"), [], PLAIN)
     world.say(process, asked)
-    child = world.hub.numbered[number]
+    child = world.hub.parcels.numbered[number]
     world.hub.cancel(parent, force=False, recursive=True)
     world.settle()
     assert world.running(child).interrupts
@@ -654,7 +655,7 @@ def call_and_wait(world: World, process: Process) -> Promise:
     process.made += 1
     number = (process.index << 40) + process.made
     world.say(process, SubmitTask([number], b"f", Value(b"args"), [], PLAIN))
-    ref = world.hub.numbered[number]
+    ref = world.hub.parcels.numbered[number]
     world.say(process, GetValues(process.made, [number], True))
     return ref
 
@@ -709,7 +710,7 @@ def test_waiting_for_some_is_answered_when_so_many_are_known() -> None:
     assert process.told == [ReadyRefs(1, [1, 2])]
     world.say(process, AwaitRefs(2, [3, 1], 2, True))
     assert len(process.told) == 1
-    inner = world.hub.numbered[3]
+    inner = world.hub.parcels.numbered[3]
     world.finish(world.running(inner))
     assert process.told[1] == ReadyRefs(2, [3, 1])
 
@@ -724,11 +725,11 @@ def test_a_ref_in_a_worker_is_kept_until_the_worker_lets_go() -> None:
     assert isinstance(call, Call)
     assert call.arguments.refs == [number]
     del value
-    assert number in world.hub.numbered
+    assert number in world.hub.parcels.numbered
     world.finish(process)
-    assert number in world.hub.numbered
+    assert number in world.hub.parcels.numbered
     world.say(process, ReleaseRefs([number], [1]))
-    assert number not in world.hub.numbered
+    assert number not in world.hub.parcels.numbered
 
 
 def test_refs_given_to_a_worker_that_dies_are_freed() -> None:
@@ -741,7 +742,7 @@ def test_refs_given_to_a_worker_that_dies_are_freed() -> None:
     del value
     world.die(process)
     del ref
-    assert number not in world.hub.numbered
+    assert number not in world.hub.parcels.numbered
 
 
 def test_naming_a_ref_that_a_worker_does_not_hold_is_a_broken_invariant() -> None:
@@ -763,9 +764,9 @@ def test_a_guest_calls_and_gets_and_its_end_frees_what_it_held() -> None:
     world.finish(world.running(inner))
     assert process.told == [Values(1, [Value(VALUE)])]
     del inner
-    assert number in world.hub.numbered
+    assert number in world.hub.parcels.numbered
     world.hub.remove_guest(guest.worker_id)
-    assert number not in world.hub.numbered
+    assert number not in world.hub.parcels.numbered
 
 
 # The end

@@ -508,7 +508,7 @@ def test_refs_are_forgotten_when_the_last_handle_anywhere_is_gone() -> None:
 
     def is_empty() -> bool:
         actors.get(nothing.remote())
-        return len(hub.numbered) == 0
+        return len(hub.parcels.numbered) == 0
 
     eventually(is_empty, what="no ref is numbered")
 
