@@ -177,10 +177,14 @@ class ObjectRefGenerator(Generic[T_co]):
 
     Args:
         take: waits for the next ref; None: there are no more.
+        call: what `Context.cancel` takes for a ref on the end of it all.
     """
 
-    def __init__(self, take: Callable[[], ObjectRef[T_co] | None]) -> None:
+    def __init__(
+        self, take: Callable[[], ObjectRef[T_co] | None], call: Promise
+    ) -> None:
         self._take = take
+        self.call = call
 
     def __iter__(self) -> Iterator[ObjectRef[T_co]]:
         return self
@@ -310,7 +314,7 @@ class Context(Protocol):
 
     def cancel(
         self,
-        ref: ObjectRef[Any],
+        ref: Promise,
         *,
         force: bool,
         recursive: bool,

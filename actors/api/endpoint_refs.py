@@ -14,7 +14,7 @@ from actors.api.task_future import TaskFuture
 from actors.errors import ActorsError, TaskCancelledError
 from actors.messages import TaskId
 from actors.payload import dump_result, load_result
-from actors.refs import ObjectRef, context, known, note_refs, noted_refs
+from actors.refs import ObjectRef, Promise, context, known, note_refs, noted_refs
 
 __all__ = [
     "EndpointRef",
@@ -277,7 +277,7 @@ def known_ref(value: Any) -> ObjectRef[Any]:
     return ref_on(future)
 
 
-def future_of(ref: ObjectRef[Any]) -> "Future[Any]":
+def future_of(ref: Promise) -> "Future[Any]":
     """Return the future that a ref stands on.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from actors.api.runtime import runtime
 from actors.errors import GetTimeoutError
-from actors.refs import ObjectRef, known
+from actors.refs import ObjectRef, ObjectRefGenerator, known
 
 __all__ = ["as_completed", "cancel", "cancelled", "get", "put", "wait"]
 
@@ -138,7 +138,7 @@ def put(value: T) -> ObjectRef[T]:
 
 
 def cancel(
-    ref: ObjectRef[Any],
+    ref: ObjectRef[Any] | ObjectRefGenerator[Any],
     *,
     force: bool = False,
     recursive: bool = True,
@@ -150,19 +150,22 @@ def cancel(
     `get` raises TaskCancelledError then.
 
     Args:
-        ref: of the task.
+        ref: of the task, or the generator that it is.
         force: kill the worker, if the task runs.
         recursive: give up the tasks that it has called, too.
         grace: seconds after which the process is killed if the task goes on; default:
             never. An actor whose process is killed so is restarted as after a crash.
 
     Raises:
+        TypeError: it is no ref.
         ValueError: `grace` is negative.
     """
+    if not isinstance(ref, ObjectRef | ObjectRefGenerator):
+        raise TypeError(f"Expected an ObjectRef, not {type(ref).__name__}")
     if grace is not None and grace < 0:
         raise ValueError(f"grace {grace:g} must be 0 or more, or None")
     runtime().cancel(
-        ref,
+        ref if isinstance(ref, ObjectRef) else ref.call,
         force=force,
         recursive=recursive,
         grace=-1.0 if grace is None else grace,

@@ -59,6 +59,7 @@ from actors.refs import (
     Actors,
     ObjectRef,
     ObjectRefGenerator,
+    Promise,
     RefAstray,
     note_refs,
 )
@@ -357,7 +358,7 @@ class OnEndpoint:
             return ref_on(then(future, lambda values: [known_ref(v) for v in values]))
         if reader is not None:
             reader.end_with(future)
-            return ObjectRefGenerator(partial(self._take, reader))
+            return ObjectRefGenerator(partial(self._take, reader), ref_on(future))
         refs = [
             ref_on(then(future, partial(item_of, index=index)))
             for index in range(returns)
@@ -567,7 +568,7 @@ class OnEndpoint:
 
     def cancel(
         self,
-        ref: ObjectRef[Any],
+        ref: Promise,
         *,
         force: bool,
         recursive: bool,

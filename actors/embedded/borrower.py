@@ -78,6 +78,7 @@ from actors.refs import (
     BorrowedRef,
     ObjectRef,
     ObjectRefGenerator,
+    Promise,
     set_context,
 )
 from actors.store import StoreClient, Stored, StoreFolders
@@ -572,7 +573,7 @@ class Borrower:
                 load_value(answer.values[0], self._load_stored)
             return self.take_ref(answer.values[0])
 
-        return ObjectRefGenerator(take)
+        return ObjectRefGenerator(take, stream)
 
     def take_ref(self, value: Value) -> ObjectRef[Any]:
         """Return the ref that was given to us in an answer."""
@@ -687,7 +688,7 @@ class Borrower:
 
     def cancel(
         self,
-        ref: ObjectRef[Any],
+        ref: Promise,
         *,
         force: bool,
         recursive: bool,

@@ -87,7 +87,7 @@ class DriverActors:
             stream = Stream()
             stream.task, call.returns = call, stream
             self._runtime.enqueue(call, is_urgent=is_urgent)
-            return ObjectRefGenerator(lambda: self._runtime.next_item(stream))
+            return ObjectRefGenerator(lambda: self._runtime.next_item(stream), stream)
         refs: list[ObjectRef[Any]] = [
             ObjectRef() for _ in range(spec.options.num_returns)
         ]

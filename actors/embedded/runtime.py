@@ -526,7 +526,7 @@ class Embedded:
             stream.task = task
             task.returns = stream
             self.enqueue(task)
-            return ObjectRefGenerator(lambda: self.next_item(stream))
+            return ObjectRefGenerator(lambda: self.next_item(stream), stream)
         refs: list[ObjectRef[Any]] = []
         for _ in range(task.spec.options.num_returns):
             ref: ObjectRef[Any] = ObjectRef()
@@ -727,7 +727,7 @@ class Embedded:
 
     def cancel(
         self,
-        ref: ObjectRef[Any],
+        ref: Promise,
         *,
         force: bool,
         recursive: bool,

@@ -384,3 +384,15 @@ def test_large_arrays_can_only_be_read() -> None:
     assert not is_writeable
     assert not result.flags.writeable
     assert result.sum() == 100_000
+
+
+def test_a_generator_can_be_cancelled() -> None:
+    items = count_to.remote(10**9)
+    assert actors.get(next(items)) == 0
+    actors.cancel(items)
+    with pytest.raises(actors.TaskCancelledError):
+        for ref in items:
+            actors.get(ref)
+    wrong: Any = 7
+    with pytest.raises(TypeError, match="not int"):
+        actors.cancel(wrong)

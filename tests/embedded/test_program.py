@@ -220,6 +220,33 @@ def test_a_generator_gives_its_items_as_they_come(tmp_path: Path) -> None:
         next(stream)
 
 
+@actors.remote
+def numbers() -> Iterator[int]:
+    yield from range(10**9)
+
+
+def drain(items: Any) -> str:
+    assert actors.get(next(items)) == 0
+    actors.cancel(items)
+    try:
+        for ref in items:
+            actors.get(ref)
+    except TaskCancelledError:
+        return "cancelled"
+    return "ended"
+
+
+def test_a_generator_can_be_cancelled() -> None:
+    """It was no ref, and the whole runtime broke."""
+    assert drain(numbers.remote()) == "cancelled"
+    assert actors.get(actors.remote(lambda: drain(numbers.remote())).remote()) == (
+        "cancelled"
+    )
+    for wrong in (7, numbers, None):
+        with pytest.raises(TypeError, match="Expected an ObjectRef"):
+            actors.cancel(wrong)  # type: ignore[arg-type]
+
+
 def test_the_error_of_a_generator_is_its_last_ref() -> None:
     @actors.remote
     def breaks() -> Iterator[int]:
