@@ -47,13 +47,24 @@ from actors.api.endpoint_refs import (
 from actors.api.item_reader import ItemReader, Reading
 from actors.api.long_waits import LONG, LongWaits
 from actors.api.task_future import TaskFuture
+from actors.embedded.outcomes import error_of
 from actors.errors import (
+    ActorsError,
     DeadlockError,
     GetTimeoutError,
     TaskCancelledError,
 )
 from actors.logic.returns import call_and_list, call_and_split
-from actors.messages import DYNAMIC, STREAMING, ActorWork, TaskId, TaskOptions
+from actors.messages import (
+    DYNAMIC,
+    STREAMING,
+    ActorWork,
+    Failure,
+    FailureKind,
+    Needs,
+    TaskId,
+    TaskOptions,
+)
 from actors.payload import dump_arguments, dump_function
 from actors.refs import (
     Actors,
@@ -71,6 +82,9 @@ __all__ = ["OnEndpoint", "connect"]
 _CALL_IN = dump_function(call_in)
 # "Any number" of retries; more than a cluster's life has room for.
 _ANY_NUMBER = 2**31
+# Seconds that a call waits to hear whether it can ever run; without an answer it is
+# sent all the same. Chosen: an interchange that is restarted is away for less.
+_VERDICT_PATIENCE = 5.0
 
 
 class _Spec:
@@ -137,6 +151,7 @@ class OnEndpoint:
         self.is_within = waits is not None
         self.namespace = namespace
         self._job_id = job_id
+        self._suited: set[Needs] = set()  # what the endpoint can have
         self.actors = EndpointActors(self)
         # For those who see in this the protocol.
         _: Actors = self.actors
@@ -148,8 +163,32 @@ class OnEndpoint:
     # Calls
 
     def prepare(self, function: bytes, options: TaskOptions, name: str) -> _Spec:
-        """Look at what all calls of a function have in common."""
-        return _Spec(function, options, name)
+        """Look at what all calls of a function have in common.
+
+        Raises:
+            ConfigError: nothing at the endpoint can ever run them.
+            TaskFailed: it refuses them for another reason.
+        """
+        spec = _Spec(function, options, name)
+        if options.needs is not None and options.needs not in self._suited:
+            self._refuse_unsuited(spec.options)
+        return spec
+
+    def _refuse_unsuited(self, options: TaskOptions) -> None:
+        """Ask the endpoint, once, whether it can ever run what needs this."""
+        if options.needs is None or self.is_resolving:
+            return
+        asking = self._connection.send(b"", b"", options, actor=ActorWork("", "suits"))
+        try:
+            verdict = asking.result(_VERDICT_PATIENCE)
+        except (ActorsError, TimeoutError):
+            # It is away, or in a bad state: each call will tell.
+            asking.cancel()
+            return
+        if verdict is not None:
+            kind, text = verdict
+            raise error_of(b"", Failure(FailureKind(kind), text))
+        self._suited.add(options.needs)
 
     def submit(
         self,

@@ -64,6 +64,7 @@ from actors.messages import (
     Leased,
     ManagerId,
     Message,
+    Needs,
     Notice,
     Outcome,
     Reregister,
@@ -247,6 +248,10 @@ class Exchange(abc.ABC):
     def impossible(self, name: str, need: Need) -> Failure | None:
         """Say why no node will ever have what is needed; None: one may."""
         return self.objections.to_need(need, name)
+
+    def objection_to(self, needs: Needs, name: str) -> Failure | None:
+        """Say why nothing that this endpoint starts can have such a task."""
+        return self.objections.to_needs(needs, name)
 
     def _refuse_unsuited(self, now: float, turn: Turn) -> None:
         """Let tasks fail that wait for what there will never be, as is known now."""

@@ -64,6 +64,7 @@ from actors.messages import (
     LeasedCall,
     ManagerId,
     Message,
+    Needs,
     Outcome,
     StartActors,
     Task,
@@ -102,6 +103,7 @@ class Endpoint(Protocol):
         self, outcome: Outcome, client: ClientEntry, now: float, turn: Turn
     ) -> None: ...
     def impossible(self, name: str, need: Need) -> Failure | None: ...
+    def objection_to(self, needs: Needs, name: str) -> Failure | None: ...
     def tell_wait(self, name: str, need: Need, now: float, turn: Turn) -> None: ...
     def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
         """End a call, or a watch, that waits."""
@@ -195,6 +197,10 @@ class Roster:
                 return self._find(task, client, now, turn)
             case "command":
                 return self._command(task, now, turn)
+            case "suits" if task.needs is not None:
+                failure = self._endpoint.objection_to(task.needs, task.name)
+                verdict = (failure.kind.value, failure.message) if failure else None
+                return self._done(task, verdict, now)
             case "hold" if actor is not None:
                 self._hold(actor, client, turn)
             case "release" if actor is not None:

@@ -49,6 +49,8 @@ class ActorWork(Struct, frozen=True, array_like=True, gc=False):
     "restart"   kill it, as if it had crashed
     "watch"     ends with what tells of the end of the present incarnation (`Died`)
     "command"   arguments: a `Command`; for the endpoint's own actors
+    "suits"     of no actor: ends at once, with (kind, text) of the `Failure` of a task
+                that needs what this one does, if nothing here can ever run it
 
     The outcome's payload is pickled as any other's.
     """
@@ -65,6 +67,7 @@ class ActorWork(Struct, frozen=True, array_like=True, gc=False):
         "restart",
         "watch",
         "command",
+        "suits",
     ]
     options: ActorOptions | None = None
 

@@ -119,7 +119,7 @@ def test_what_there_will_never_be_is_told_and_not_waited_for(
     options: dict[str, object], lack: str
 ) -> None:
     with pytest.raises(actors.ConfigError, match=rf"gpus needs .* \d+ {lack}"):
-        actors.get(gpus.options(**options).remote())  # type: ignore[call-overload]
+        gpus.options(**options).remote()  # type: ignore[call-overload]
     with pytest.raises(actors.ConfigError, match=rf"Model.* needs .* \d+ {lack}"):
         actors.remote(Model).options(**options).remote()
 

@@ -19,6 +19,7 @@ from actors.messages import (
     ActorsStarted,
     ActorWork,
     Adopted,
+    Amount,
     Answer,
     CancelTasks,
     Command,
@@ -34,6 +35,7 @@ from actors.messages import (
     LeaseCalls,
     LoadReported,
     ManagerId,
+    Needs,
     Outcome,
     Report,
     RestartManager,
@@ -499,6 +501,28 @@ def test_a_method_of_an_actor_that_nobody_wants_is_killed_if_it_goes_on() -> Non
     cancelled = only(sent_to(turn, MANAGER, CancelTasks))
     assert cancelled.task_ids == ["t1"]
     assert cancelled.grace == 2.0
+
+
+def test_who_asks_hears_whether_a_task_can_ever_run() -> None:
+    stage = Stage()
+    verdicts = []
+    for name, amount in (("CPU", 2.0), ("GPU", 64.0)):
+        needs = Needs(amounts=(Amount(name, amount),))
+        asked = Task(
+            TaskId(name),
+            b"",
+            b"",
+            1.0,
+            name="f",
+            actor=ActorWork("", "suits"),
+            needs=needs,
+        )
+        answer = only(outcomes(stage.tell(Submit([asked]), CLIENT)))
+        verdicts.append(pickle.loads(answer.payload))
+    assert verdicts[0] is None
+    kind, text = verdicts[1]
+    assert kind == FailureKind.IMPOSSIBLE.value
+    assert text.startswith("f needs")
 
 
 def test_a_name_is_one_actors() -> None:
