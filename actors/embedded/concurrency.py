@@ -45,6 +45,7 @@ class Concurrency:
             name: ThreadPoolExecutor(min(limit, _MAX_THREADS), f"actors-{name}")
             for name, limit in self._limits.items()
         }
+        self._waiting: dict[int, Run | Call] = {}  # {seq: call that has not begun}
         self._running: dict[int, int | asyncio.Task[Any]] = {}  # {seq: thread or task}
         self._loop: asyncio.AbstractEventLoop | None = None
         if is_async:
@@ -64,6 +65,11 @@ class Concurrency:
         group = run.function.partition(b"\0")[2].decode()
         if group not in self._limits:
             group = ""
+        self._waiting[run.seq] = run
+        if self._host.is_cancelled(run.seq):
+            # The word overtook it.
+            self._decline(run.seq)
+            return
         if self._loop is not None and (
             inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
         ):
@@ -72,7 +78,9 @@ class Concurrency:
             self._threads[group].submit(self._call, run)
 
     def interrupt(self, seq: int) -> None:
-        """Cancel a call that runs; what has not begun is known to the host."""
+        """Cancel a call that runs, or decline one that has not begun."""
+        if self._decline(seq):
+            return
         where = self._running.get(seq)
         if isinstance(where, asyncio.Task):
             assert self._loop is not None
@@ -83,6 +91,16 @@ class Concurrency:
                 ctypes.c_ulong(where), ctypes.py_object(KeyboardInterrupt)
             )
 
+    def _decline(self, seq: int) -> bool:
+        """Answer a call that has not begun and never will; false: it has."""
+        run = self._waiting.pop(seq, None)
+        if run is None:
+            return False
+        self._host.is_cancelled(seq)  # no more to be remembered
+        error = KeyboardInterrupt("the call was cancelled")
+        self._say(self._host.fail(run, error, time()))
+        return True
+
     def _begin(self, work: Coroutine[Any, Any, None], run: Run | Call) -> None:
         assert self._loop is not None
         self._running[run.seq] = self._loop.create_task(work)
@@ -90,7 +108,7 @@ class Concurrency:
     def _call(self, run: Run | Call) -> None:
         """In a thread."""
         began_at, host = time(), self._host
-        if host.is_exiting:
+        if host.is_exiting or self._waiting.pop(run.seq, None) is None:
             return
         loaded = host.load(run)
         if not isinstance(loaded, tuple):
@@ -120,6 +138,8 @@ class Concurrency:
         began_at, host = time(), self._host
         try:
             async with self._permits[group]:
+                if self._waiting.pop(run.seq, None) is None:
+                    return
                 began_at = time()
                 loaded = host.load(run)
                 if not isinstance(loaded, tuple):

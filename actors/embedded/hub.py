@@ -567,6 +567,9 @@ class Hub:
                 self.cancel(child, force=force, recursive=True, grace=grace)
         if not self.cancel_waiting(task) and task.stage is _ASSIGNED:
             task.is_cancelled = True
+            if task.worker.worker_id in self.guests and (force or grace >= 0):
+                # Perhaps it has not begun, which its process alone knows, and says.
+                force, grace = False, max(grace, INTERRUPT_GRACE)
             self._stop_running(task, force=force)
             if grace >= 0:
                 self._graces.append((grace, task))
@@ -587,11 +590,10 @@ class Hub:
 
     def _stop_running(self, task: Task, *, force: bool) -> None:
         worker: HubWorker = task.worker
-        if worker.worker_id in self.guests and not force:
-            # An actor's: what has not begun there hears of it when its turn comes.
+        if worker.worker_id in self.guests:
+            # An actor's: what has not begun there is answered at once, or when its turn
+            # comes.
             self.effects.append(TellWorker(worker.worker_id, Interrupt(task.seq)))
-        elif worker.worker_id in self.guests:
-            self._kill(worker)
         elif worker.head is not task:
             self._recall(worker)
         elif force:

@@ -248,9 +248,9 @@ class Hosts:
                     host.cancelled.add(seq)
                     effects.append(TellWorker(host.worker_id, Interrupt(seq)))
                 if grace >= 0:
-                    host.kill_at[seq] = min(
-                        now + grace, host.kill_at.get(seq, math.inf)
-                    )
+                    # Perhaps it has not begun, which its process alone knows, and says.
+                    at = now + max(grace, INTERRUPT_GRACE)
+                    host.kill_at[seq] = min(at, host.kill_at.get(seq, math.inf))
 
     # Time
 
