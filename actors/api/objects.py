@@ -154,7 +154,8 @@ def cancel(
         force: kill the worker, if the task runs.
         recursive: give up the tasks that it has called, too.
         grace: seconds after which the process is killed if the task goes on; default:
-            never. An actor's has two at least, also with `force`: others may run there. An actor whose process is killed so is restarted as after a crash.
+            never. An actor's has two at least, also with `force`, as others may run
+            there, and is restarted as after a crash.
 
     Raises:
         TypeError: it is no ref.
