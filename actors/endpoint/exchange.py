@@ -45,6 +45,7 @@ from actors.logic.records import (
     TasksForgotten,
     TasksLeased,
 )
+from actors.logic.relayed import Relays
 from actors.logic.resources import Need
 from actors.logic.turn import Turn
 from actors.messages import (
@@ -149,6 +150,7 @@ class Exchange(abc.ABC):
         # The delays of its actors' restarts need chance, and nobody else's knowledge.
         self.roster = Roster(self, random.Random(settings.epoch))
         self.waits = WaitTable(self.ledger, self.roster.actors)
+        self.relayed = Relays()
         self.finished = 0  # since the start, whatever the end
         self.failed = 0
         self.cancelled = 0
@@ -215,7 +217,8 @@ class Exchange(abc.ABC):
         for_actors: list[Task] = []
         nowhere: list[tuple[Task, Failure]] = []
         # For every task there is; `any` takes twice as long.
-        if [t for t in accepted if t.actor is not None or t.needs is not None]:
+        asks = [t for t in accepted if t.actor is not None or t.needs is not None]
+        if asks:
             # Who says an id twice means the first.
             accepted = list({t.task_id: t for t in reversed(accepted)}.values())[::-1]
             for_actors = [t for t in accepted if t.actor is not None]
@@ -244,6 +247,8 @@ class Exchange(abc.ABC):
             )
             self._refuse_tasks(fresh[room:], failure, client, now, turn)
         self.place(now, turn)
+        if asks:
+            self._tell_tags(now, turn)
 
     def impossible(self, name: str, need: Need) -> Failure | None:
         """Say why no node will ever have what is needed; None: one may."""
@@ -593,7 +598,22 @@ class Exchange(abc.ABC):
         """Say what something waits for, now and then."""
         why = self.objections.explain_wait(need, now)
         if why:
-            turn.events.append(Notice("info", f"{name} waits for {need}: {why}"))
+            self._tell_all(f"{name} waits for {need}: {why}", now, turn)
+
+    def _tell_tags(self, now: float, turn: Turn) -> None:
+        """Say which tags are waited for that no manager has, now and then."""
+        for queues in (self.ledger.demanding, self.ledger.asking):
+            for wish, head in queues.by_turn():
+                why = wish.tag and self.objections.explain_tag(wish.tag, now)
+                if why:
+                    text = f"waits for a manager with the tag {wish.tag!r}: {why}"
+                    self._tell_all(f"{head.task.name or 'a task'} {text}", now, turn)
+
+    def _tell_all(self, text: str, now: float, turn: Turn) -> None:
+        """Tell operators, also those who come later."""
+        notice = Notice("info", text)
+        turn.events.append(notice)
+        self.relayed.note(notice, now)
 
     def _hand_over(
         self, leases: Sequence[Entry], manager: ManagerEntry, now: float, turn: Turn

@@ -27,7 +27,6 @@ from actors.logic.records import (
     TasksForgotten,
     TasksLeased,
 )
-from actors.logic.relayed import Relays
 from actors.logic.turn import (
     Admission,
     Exit,
@@ -116,7 +115,6 @@ class Interchange(Exchange):
         self.blocks: dict[BlockId, Block] = {}
         self.members: dict[str, Hello] = {}  # {peer: how it introduced itself}
         self.malformed = 0
-        self.relayed = Relays()
         self.journal: JournalState | None = None  # as its recorder told last
         self._blamed: set[str] = set()  # who sent nonsense, as far as they are here
         self.started_at = now
@@ -339,6 +337,7 @@ class Interchange(Exchange):
             self._send(manager.peer, Drain(), now, turn)
             self._stop_if_drained(manager, now, turn)
         self.place(now, turn)
+        self._tell_tags(now, turn)
 
     def _note_surroundings(
         self, manager: ManagerEntry, hello: Hello, now: float, turn: Turn

@@ -44,7 +44,7 @@ class Objections:
         self._fleet = fleet
         # Seconds that the last blocks which came up had for tasks
         self._offers: deque[float] = deque(maxlen=_OFFERS_KEPT)
-        self._told_waits: dict[str, float] = {}  # {need: when it was said}
+        self._told_waits: dict[str, float] = {}  # {need, or tag: when it was said}
 
     def note_offer(self, seconds: float) -> None:
         """Note how much time a block that has come up has for tasks."""
@@ -122,7 +122,20 @@ class Objections:
 
     def explain_wait(self, need: Need, now: float) -> str:
         """Say what something waits for; empty: that was said lately, or is unknown."""
-        why, key = self._fleet.explain_wait(need), str(need)
+        return self._unless_told(self._fleet.explain_wait(need), str(need), now)
+
+    def explain_tag(self, tag: str, now: float) -> str:
+        """Say that nobody has a tag; empty: that was said lately, or is not so."""
+        there = [m.tag for m in self._fleet.managers.values() if m.is_connected]
+        if not there or tag in there:
+            return ""
+        why = (
+            f"none of {len(there)} has it; nodes get theirs by [workers] tag, or by "
+            "ACTORS_TAG in [workers] init"
+        )
+        return self._unless_told(why, f"tag {tag}", now)
+
+    def _unless_told(self, why: str, key: str, now: float) -> str:
         told_at = self._told_waits.get(key, -math.inf)
         if not why or now < told_at + _TELL_WAIT_PERIOD:
             return ""

@@ -12,6 +12,7 @@ from actors.messages import (
     Goodbye,
     Lease,
     Needs,
+    Notice,
     Submit,
 )
 from tests.endpoint.talk import (
@@ -79,6 +80,25 @@ def test_a_tagged_task_passes_over_those_without_its_tag_and_waits_for_one() -> 
     turn = desk.submit("t2")
     assert leased(turn, 1) + leased(turn, 2) == ["t2"]
     assert leased(desk.manager(3, "gpu"), 3) == ["t1"]
+
+
+def notices(turn: Turn) -> list[str]:
+    return [event.text for event in turn.events if isinstance(event, Notice)]
+
+
+def test_a_wait_for_a_tag_that_no_manager_has_is_told() -> None:
+    desk = Desk()
+    assert not notices(desk.submit("t1", "t2", tag="gpu"))
+    (told,) = notices(desk.manager(1, "cpu"))
+    assert "waits for a manager with the tag 'gpu': none of 1 has it" in told
+    assert Notice("info", told) in [event for _, event in desk.machine.relayed]
+    # Not again and again; and not if one has it, busy or not.
+    assert not notices(desk.submit("t3", tag="gpu"))
+    assert not notices(desk.manager(2, "gpu"))
+    assert not notices(desk.submit("t4", tag="gpu"))
+    # What else it waits for is told before.
+    told = notices(desk.submit("t5", tag="tpu", cpus=2.0))[-1]
+    assert "the tag 'tpu': none of 2 has it" in told
 
 
 def test_a_tagged_manager_takes_plain_tasks_too_unless_it_is_exclusive() -> None:
