@@ -312,11 +312,7 @@ class BatchProvider:
         failed = run.failed_node
         nodes = range(job.spec.nodes) if failed is None else [failed]
         status = replace(status, stderr_tail=job.folder.stderr_tail(nodes))
-        try:
-            job.folder.conclude(status)
-        except OSError as error:
-            # The same can be found out again.
-            logger.warning("%s: cannot note its end: %s", job_id, error)
+        job.folder.conclude(status)
         del self._jobs[job_id]
         return status
 

@@ -300,11 +300,7 @@ class ClusterProvider:
         if len(ends) < len(job.nodes):
             return _on_its_way(job)
         status = judge(ends, job.ending)
-        try:
-            job.folder.conclude(status)
-        except OSError as error:
-            # The same can be found out again.
-            logger.warning("%s: cannot note its end: %s", job_id, error)
+        job.folder.conclude(status)
         self._jobs.pop(job_id, None)
         return status
 

@@ -10,6 +10,7 @@ exactly one wins. Nothing is synced to the disk.
 """
 
 import json
+import logging
 import os
 import signal
 from dataclasses import asdict
@@ -25,6 +26,8 @@ from providers.base import (
 )
 
 __all__ = ["Ending", "OrderFolder", "explain_exit_code", "read_tail"]
+
+logger = logging.getLogger(__name__)
 
 # UTF-8's longest character.
 _CHARACTER_BYTES = 4
@@ -117,8 +120,12 @@ class OrderFolder:
         return JobStatus(**fields | {"state": JobState(fields["state"])})
 
     def conclude(self, status: JobStatus) -> None:
-        """Write down how the job ended."""
-        self._create("status.json", json.dumps(asdict(status)))
+        """Write down how the job ended; if that fails, the log says why."""
+        try:
+            self._create("status.json", json.dumps(asdict(status)))
+        except OSError as error:
+            # The same can be found out again.
+            logger.warning("%s: cannot note how the job ended: %s", self, error)
 
     # Files
 

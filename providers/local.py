@@ -284,11 +284,7 @@ class LocalProvider:
 
     def _conclude(self, job_id: str, job: _Job) -> JobStatus:
         status = job.folder.judge(len(job.nodes), job.ending)
-        try:
-            job.folder.conclude(status)
-        except OSError as error:
-            # The same can be found out again.
-            logger.warning("%s: cannot note its end: %s", job_id, error)
+        job.folder.conclude(status)
         del self._jobs[job_id]
         return status
 

@@ -341,11 +341,7 @@ class SshProvider:
         if len(ends) < len(job.nodes):
             return self._on_its_way(job)
         status = judge(job.spec, ends, job.ending)
-        try:
-            job.folder.conclude(status)
-        except OSError as error:
-            # The same can be found out again.
-            logger.warning("%s: cannot note its end: %s", job_id, error)
+        job.folder.conclude(status)
         self._jobs.pop(job_id, None)
         return status
 

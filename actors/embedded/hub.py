@@ -38,6 +38,12 @@ from actors.embedded.workers import (
 )
 from actors.errors import BrokenInvariant
 from actors.logic.backoff import Backoff
+from actors.logic.patience import (
+    INTERRUPT_GRACE,
+    RECALL_AFTER,
+    SPARE_PERIOD,
+    recall_at,
+)
 from actors.logic.prefetch import Prefetch
 from actors.logic.resources import CPU, ONE_CPU, Capacity
 from actors.logic.turn import Effect
@@ -69,15 +75,6 @@ __all__ = ["Hub", "failure_of"]
 # Work that waits at a worker, in seconds and in tasks. Measured by tests/bench: more
 # gains nothing, less leaves workers idle between two frames.
 WORKER_AHEAD, WORKER_AHEAD_LIMIT = 0.002, 128
-# A head that runs longer than this has its followers recalled. Chosen: well above what
-# a batch of short tasks takes, well below what a person notices.
-RECALL_AFTER = 0.005
-# A worker beyond the usual number is stopped when it was idle for so long. Chosen: the
-# next call of a program that nests calls comes sooner.
-SPARE_PERIOD = 1.0
-# A task that was interrupted for its timeout is killed after this. Chosen: what code
-# needs to clean up.
-INTERRUPT_GRACE = 2.0
 # What `actors.timeline` can tell of. Chosen: some 10 MB.
 MAX_SPANS = 65_536
 # So many starts in a row that came to nothing: there will be no worker. Chosen.
@@ -779,14 +776,7 @@ class Hub:
         """When the followers of a stuck head should be recalled, if ever."""
         if self.waiting.count or not self.unended or self.capacity.lack(ONE_CPU):
             return math.inf
-        return min(
-            (
-                w.head_since + RECALL_AFTER
-                for w in self.workers.values()
-                if len(w.backlog) > 1 and not w.is_recalled and not w.is_killed
-            ),
-            default=math.inf,
-        )
+        return recall_at(self.workers.values())
 
     def _stop_spares(self, now: float) -> None:
         for worker in list(self.idle.values()):

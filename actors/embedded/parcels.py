@@ -19,6 +19,7 @@ from actors.embedded.workers import (
     PinStored,
     UnpinStored,
 )
+from actors.logic.resources import GPU_VARIABLE, name_gpus
 from actors.logic.turn import Effect
 from actors.messages import FUNCTION_MARK, Call, Define, Value
 from actors.refs import Promise, Settled, StoredOutcome
@@ -151,4 +152,4 @@ def _value_of(promise: Promise) -> Value:
 
 
 def _environment(worker: HubWorker) -> dict[str, str]:
-    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, worker.gpus))}
+    return {GPU_VARIABLE: name_gpus(worker.gpus, ())}

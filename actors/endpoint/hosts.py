@@ -16,6 +16,7 @@ import msgspec
 
 from actors.endpoint.outflow import Outflow, call_of
 from actors.logic.actor_life import DeathReason
+from actors.logic.patience import INTERRUPT_GRACE
 from actors.logic.resources import GPU_VARIABLE, Capacity, Need, name_gpus
 from actors.logic.turn import Effect
 from actors.logic.workers import (
@@ -44,11 +45,7 @@ from actors.messages import (
     WorkerId,
 )
 
-__all__ = ["INTERRUPT_GRACE", "CallsEnded", "Host", "Hosts"]
-
-# What was interrupted for its timeout is killed after this. Chosen: what code needs to
-# clean up.
-INTERRUPT_GRACE = 2.0
+__all__ = ["CallsEnded", "Host", "Hosts"]
 
 # What stands for the class itself in place of a method's name, and its place.
 _CONSTRUCTOR = METHOD_MARK + b"__init__"

@@ -20,12 +20,13 @@ from hypothesis.stateful import (
     rule,
 )
 
-from actors.embedded.hub import INTERRUPT_GRACE, RECALL_AFTER, Hub
+from actors.embedded.hub import Hub
 from actors.embedded.parcels import MAX_DEFINED
 from actors.embedded.requests import Requests
 from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import SendTasks
 from actors.errors import BrokenInvariant
+from actors.logic.patience import INTERRUPT_GRACE, RECALL_AFTER
 from actors.logic.resources import Capacity
 from actors.logic.workers import (
     KillWorker,

@@ -6,6 +6,7 @@ from actors.logic.turn import Admission, Answered, Knock, Machine, Turn
 from actors.messages import (
     PROTOCOL,
     BlockId,
+    Heartbeat,
     Hello,
     Holding,
     MemberKind,
@@ -88,6 +89,14 @@ class Talk:
             _append(whole, self.machine.tick(self.now))
             self.machine.check()
         self.now = until
+        return whole
+
+    def live_beside(self, peer: str, seconds: float) -> Turn:
+        """Let time pass as `live` does, with a peer that shows life."""
+        whole, rounds = Turn(), int(seconds / 2) + 1
+        for _ in range(rounds):
+            self.tell(Heartbeat(), peer)
+            _append(whole, self.live(seconds / rounds))
         return whole
 
     def enter(self, door: str = "interchange", answer: Any = None) -> Turn:

@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 
-from actors.endpoint.hosts import INTERRUPT_GRACE
 from actors.endpoint.manager import (
     ABANDONED_AFTER,
     EXIT_AGAIN,
-    RECALL_AFTER,
     REPORT_RUNNING_AFTER,
     Manager,
     ManagerSettings,
@@ -20,6 +18,7 @@ from actors.endpoint.manager import (
 )
 from actors.errors import BrokenInvariant
 from actors.logic.item_streams import ALL_ITEMS
+from actors.logic.patience import INTERRUPT_GRACE, RECALL_AFTER
 from actors.logic.turn import Answered, Exit, HangUp, Knock, LinkClosed, Quit, Turn
 from actors.logic.workers import (
     AssignTasks,

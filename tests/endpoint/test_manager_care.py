@@ -99,14 +99,7 @@ class Node(Talk):
         return self.note(self.tell(WorkerStarted(worker_id, 7)))
 
     def spend(self, seconds: float) -> Turn:
-        """Let time pass, with an interchange that is there."""
-        whole = Turn()
-        for _ in range(int(seconds / 2) + 1):
-            self.tell(Heartbeat(), DOOR)
-            part = self.live(seconds / (int(seconds / 2) + 1))
-            whole.effects += part.effects
-            whole.sends += part.sends
-        return self.note(whole)
+        return self.note(self.live_beside(DOOR, seconds))
 
     def lease(self, *task_ids: str) -> Turn:
         tasks = [Leased(TaskId(name), 1, b"f", b"a") for name in task_ids]

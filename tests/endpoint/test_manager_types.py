@@ -71,14 +71,7 @@ class Node(Talk):
         self.tell(Heartbeat(), DOOR)
 
     def spend(self, seconds: float) -> Turn:
-        """Let time pass, with an interchange that is there."""
-        whole = Turn()
-        for _ in range(int(seconds / 2) + 1):
-            self.tell(Heartbeat(), DOOR)
-            part = self.live(seconds / (int(seconds / 2) + 1))
-            whole.effects += part.effects
-            whole.sends += part.sends
-        return self.note(whole)
+        return self.note(self.live_beside(DOOR, seconds))
 
     def note(self, turn: Turn) -> Turn:
         for effect in turn.effects:

@@ -8,7 +8,6 @@ the business of `actors.endpoint.hosts`, items of generators that of
 `actors.endpoint.outflow`, and who waits for whom is told by `long_waits`.
 """
 
-from actors.endpoint.manager.crew import RECALL_AFTER
 from actors.endpoint.manager.machine import ABANDONED_AFTER, EXIT_AGAIN, Manager
 from actors.endpoint.manager.reports import REPORT_RUNNING_AFTER
 from actors.endpoint.manager.settings import ManagerSettings
@@ -29,7 +28,6 @@ __all__ = [
     "ABANDONED_AFTER",
     "EXIT_AGAIN",
     "MEASURE_PERIOD",
-    "RECALL_AFTER",
     "REPORT_RUNNING_AFTER",
     "TYPE_IDLE_PERIOD",
     "AbandonType",

@@ -21,6 +21,7 @@ from actors.endpoint.manager.queues import Queues
 from actors.endpoint.manager.settings import ManagerSettings
 from actors.logic.backoff import Backoff
 from actors.logic.care import Place
+from actors.logic.patience import RECALL_AFTER, SPARE_PERIOD, recall_at
 from actors.logic.resources import Capacity, Need
 from actors.logic.turn import Effect
 from actors.logic.workers import (
@@ -35,17 +36,11 @@ from actors.logic.workers import (
 )
 from actors.messages import Leased, TaskId, WorkerId
 
-__all__ = ["MAX_WORKERS", "RECALL_AFTER", "Crew", "KnownWorker"]
+__all__ = ["MAX_WORKERS", "Crew", "KnownWorker"]
 
-# A head that runs longer than this has its followers recalled. Chosen: well above what
-# a batch of short tasks takes, well below what a person notices.
-RECALL_AFTER = 0.005
 # While tasks wait for others there may be so many workers. Each takes some 10 MB of its
 # own. Chosen: what a large machine bears.
 MAX_WORKERS = 512
-# A worker beyond the usual number is stopped when it was idle for so long. Chosen: the
-# next call of a task that nests calls comes sooner.
-SPARE_PERIOD = 1.0
 
 
 class KnownWorker:
@@ -338,14 +333,7 @@ class Crew:
             for w in self.workers.values()
         ):
             return math.inf
-        return min(
-            (
-                w.head_since + RECALL_AFTER
-                for w in self.workers.values()
-                if len(w.backlog) > 1 and not w.is_recalled and not w.is_killed
-            ),
-            default=math.inf,
-        )
+        return recall_at(self.workers.values())
 
     # Retirement
 

@@ -16,9 +16,9 @@ import math
 from collections.abc import Container
 from dataclasses import dataclass
 
-from actors.endpoint.hosts import INTERRUPT_GRACE
 from actors.endpoint.manager.crew import Crew, KnownWorker
 from actors.endpoint.manager.outcomes import Outcomes
+from actors.logic.patience import INTERRUPT_GRACE
 from actors.logic.turn import Effect
 from actors.logic.workers import TellWorker, WorkerDied
 from actors.messages import (
