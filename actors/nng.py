@@ -5,7 +5,9 @@ one frame costs half as much, a dialer that gets nowhere can say why, and what g
 other hosts goes through a relay (`relay.py` says why).
 """
 
+import atexit
 import errno
+import os
 import sys
 import warnings
 from functools import cached_property, partial
@@ -16,7 +18,7 @@ import pynng as untyped_pynng
 from actors.errors import ConfigError, TransportClosed
 from actors.relay import Line, Relay
 
-__all__ = ["NngSocket", "forbid_redial", "nng", "pynng"]
+__all__ = ["NngSocket", "forbid_redial", "nng", "pynng", "refuse_forks"]
 
 pynng: Any = untyped_pynng
 nng: Any = pynng.lib
@@ -57,11 +59,37 @@ _DIAL_TROUBLES = {
 }
 
 
+_users: list[int] = []  # the process, or the one it is a fork of, once it uses nng
+
+
+def _leave_all_to_the_parent() -> None:
+    # nng ends a fork that closes a socket of its parent's; and at the fork's exit it
+    # would wait for ever for threads that only the parent has.
+    if _users:
+        pynng.Socket.__del__ = lambda _socket: None
+        atexit.unregister(pynng.nng._pynng_atexit)  # noqa: SLF001  it has no other name
+
+
+os.register_at_fork(after_in_child=_leave_all_to_the_parent)
+
+
+def refuse_forks() -> None:
+    """Raise ConfigError in a fork of a process that uses nng: nng would end it."""
+    if _users and _users[0] != os.getpid():
+        raise ConfigError(
+            f"Process {os.getpid()} was forked from process {_users[0]}, which uses an "
+            "endpoint, so it cannot: start processes by 'spawn' or 'forkserver' "
+            "(multiprocessing.get_context), or fork before the endpoint is used"
+        )
+
+
 class NngSocket:
     """An nng socket that never blocks."""
 
     def __init__(self, kind: Any, url: str, max_bytes: int | None = None) -> None:
         self._is_closed = True  # until there is something to close
+        if not _users:
+            _users.append(os.getpid())
         self.url = url
         self._socket: Any = kind(
             reconnect_time_min=_REDIAL_MIN,

@@ -48,6 +48,7 @@ from actors.errors import (
     ManagerLost,
     NotSerializable,
     PayloadTooLarge,
+    RuntimeClosedError,
     TaskFailed,
 )
 from actors.helm import Helm
@@ -67,6 +68,7 @@ from actors.messages import (
     TaskOptions,
     TaskState,
 )
+from actors.nng import refuse_forks
 from actors.payload import CallDumper, load_result
 from actors.runtime import Runtime
 
@@ -87,6 +89,8 @@ _BEGIN_GRACE = 1.0
 # awake for so many seconds. Measured on an idle virtual machine: sleeping costs a task
 # that takes no time a third more, as the processor has to be woken, too.
 _AWAKE = 0.001
+
+_CLOSED = "The runtime was shut down; call actors.init()"
 
 _ERRORS: dict[FailureKind, type[TaskFailed]] = {
     FailureKind.MANAGER_LOST: ManagerLost,
@@ -212,6 +216,9 @@ class Connection:
         name: of the client, the same in later processes; "": it has none.
         resumes: take over what earlier processes of that name have left.
         is_within: whether this process is one of the endpoint's own workers.
+
+    Raises:
+        ConfigError: the process is a fork of one that uses an endpoint.
     """
 
     def __init__(
@@ -224,6 +231,7 @@ class Connection:
         resumes: bool = False,
         is_within: bool = False,
     ) -> None:
+        refuse_forks()
         self._entrance = entrance
         unique = f"{socket.gethostname()}-{secrets.token_hex(6)}"
         self.client_id = ClientId(name or unique)
@@ -477,13 +485,13 @@ class Connection:
         What was asked of actors is said all the same: it may be a kill.
         """
         # Before futures end: what waits for them must not send anything more.
-        self._error = ActorsError("The connection to the endpoint is closed")
+        self._error = RuntimeClosedError(_CLOSED)
         for task_id in list(self._futures):
             future = self._futures.pop(task_id, None)
             if future is not None:
                 if future.task is not None and future.task.actor is None:
                     self._submissions.withdraw(future)
-                future.end_cancelled()
+                future.end(error=RuntimeClosedError(_CLOSED))
         # As in `detach`.
         self._submissions.open_wide()
         for submission in self._submissions.take():

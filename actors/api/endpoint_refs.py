@@ -88,7 +88,10 @@ class PendingCall:
         future.add_done_callback(self._ended)
 
     def _ended(self, future: "Future[Any]") -> None:
-        error = None if future.cancelled() else future.exception()
+        # Not what became of it on the way: without an endpoint it would be tried on and
+        # on.
+        was_raised = isinstance(future, TaskFuture) and future.was_raised
+        error = future.exception() if was_raised else None
         if self._tries_left > 0 and isinstance(error, self._retry_on):
             self._tries_left -= 1
             self.begin()

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actors.messages import Outcome, Step, Task, TaskId, TaskState
+from actors.messages import FailureKind, Outcome, Step, Task, TaskId, TaskState
 
 __all__ = ["Home", "TaskFuture"]
 
@@ -141,6 +141,12 @@ class TaskFuture(Future[Any]):
         if self._cancelled_at:
             attempt = self._outcome.attempt if self._outcome else 1
             yield Step(TaskState.CANCELLED, attempt, self._cancelled_at)
+
+    @property
+    def was_raised(self) -> bool:
+        """Whether the task's own code raised what it failed with."""
+        failure = self._outcome.failure if self._outcome else None
+        return failure is not None and failure.kind is FailureKind.EXCEPTION
 
     # For the connection
 

@@ -249,6 +249,27 @@ def test_a_program_that_ends_cancels_what_it_is_asked_to(
     assert time.monotonic() - began < 20
 
 
+def test_a_fork_of_a_program_that_uses_an_endpoint_is_told_that_it_cannot(
+    running: RunningEndpoint,
+) -> None:
+    """It was ended by nng, with a panic."""
+    text = """
+        import os, sys, warnings, actors
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+        size = actors.remote(len)
+        assert actors.get(size.remote("abc")) == 3
+        if not (pid := os.fork()):
+            try:
+                size.remote("abc")
+            except actors.ConfigError as error:
+                print(type(error).__name__, "spawn" in str(error))
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert actors.get(size.remote("abc")) == 3
+        """
+    assert run_script(running, text) == (0, "ConfigError True\n", "")
+
+
 def test_a_program_that_fails_ends(running: RunningEndpoint) -> None:
     text = """
         import actors

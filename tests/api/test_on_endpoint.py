@@ -396,3 +396,18 @@ def test_a_generator_can_be_cancelled() -> None:
     wrong: Any = 7
     with pytest.raises(TypeError, match="not int"):
         actors.cancel(wrong)
+
+
+def test_what_is_unknown_when_the_runtime_closes_fails(
+    running: RunningEndpoint, tmp_path: Path
+) -> None:
+    """One that was to be tried again without end was, when there was no endpoint."""
+    waiting = wait_for.options(retry_exceptions=True, retries=-1)
+    refs = [waiting.remote(tmp_path / "never"), double.remote(2)]
+    refs += [actors.remote(len).remote([wait_for.remote(tmp_path / "never")])]
+    actors.get(refs[1])
+    actors.shutdown()
+    actors.init(running.folder)
+    for ref in (refs[0], refs[2]):
+        with pytest.raises(actors.RuntimeClosedError):
+            actors.get(ref)
