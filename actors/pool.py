@@ -23,6 +23,7 @@ import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from time import monotonic
 
@@ -286,12 +287,10 @@ class Pool:
                 # The usual case of one who waits for it, without any bookkeeping.
                 run = runs[0]
                 if type(run) is Run and len(run.arguments) < _MAX_BYTES_PER_FRAME:
-                    label = [run.seq]
-                    worker.writer.write(worker.main, encode_frame(runs), label)
+                    worker.writer.write(worker.main, encode_frame(runs), runs)
                     runs = ()
             for batch in _batches(runs):
-                seqs = [r.seq for r in batch if not isinstance(r, _Unnumbered)]
-                worker.writer.write(worker.main, encode_frame(batch), seqs)
+                worker.writer.write(worker.main, encode_frame(batch), batch)
         except OSError:
             # It is dead or dying; its end is told when everything has been read.
             return
@@ -307,9 +306,9 @@ class Pool:
         if worker is None or not worker.is_control_open:
             return
         seqs: list[int] = []
-        for label in worker.writer.take_back():
-            assert isinstance(label, list)
-            seqs += label
+        for batch in worker.writer.take_back():
+            assert isinstance(batch, list)
+            seqs += [r.seq for r in batch if not isinstance(r, _Unnumbered)]
         worker.taken_back.append(seqs)
         try:
             worker.control_writer.write(worker.control, _RECALL_FRAME)
@@ -772,10 +771,24 @@ def _pipe(undo: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
     return ours, theirs
 
 
+_function_of: Callable[[_ForMain], bytes] = attrgetter("function")
+_arguments_of: Callable[[_ForMain], bytes] = attrgetter("arguments")
+
+
 def _batches(
     runs: Sequence[_ForMain],
 ) -> Iterator[list[_ForMain]]:
     """Cut tasks into frames' worth, in order."""
+    if (
+        len(runs) <= _MAX_RUNS_PER_FRAME
+        and set(map(type, runs)) == {Run}
+        and sum(map(len, map(_arguments_of, runs)))
+        + sum(map(len, map(_function_of, runs)))
+        <= _MAX_BYTES_PER_FRAME
+    ):
+        # The usual case, by loops that C runs.
+        yield list(runs)
+        return
     batch: list[_ForMain] = []
     batch_bytes = 0
     for run in runs:

@@ -598,11 +598,13 @@ class Connection:
             case Resolve(outcomes):
                 self._resolver = threading.get_ident()
                 self._submissions.ended(len(outcomes))
+                pop = self._futures.pop
                 for outcome in outcomes:
-                    future = self._futures.pop(outcome.task_id, None)
+                    future = pop(outcome.task_id, None)
                     if future is not None:
                         self._resolve(future, outcome)
-                    if self._kept:
+                if self._kept:
+                    for outcome in outcomes:
                         self._kept.pop(outcome.task_id, None)
                 self._resolver = 0
                 self._leave_if_done()

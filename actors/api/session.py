@@ -14,8 +14,9 @@ outcomes are there for later processes until one of them leaves in order.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from actors.logic.membership import Membership, MembershipState
@@ -65,6 +66,8 @@ __all__ = [
 
 # Stands in the id of a task between its client's name and its key; in no other id.
 KEY_MARK = "!"
+
+_id_of: Callable[[Task | Outcome], TaskId] = attrgetter("task_id")
 # Room for the other fields of a frame that carries one task.
 FRAME_OVERHEAD_BYTES = 4096
 
@@ -232,15 +235,14 @@ class Session:
             case Results(outcomes):
                 self._resolve(outcomes, now, turn)
             case Accepted(task_ids):
-                for task_id in task_ids:
-                    if self.outbox.pop(task_id, None) is not None:
-                        self.accepted[task_id] = (0, 0)
+                sent = self.outbox.pop
+                news = [t for t in task_ids if sent(t, None) is not None]
+                self.accepted.update(dict.fromkeys(news, (0, 0)))
                 if self._early:
                     self._catch_up(task_ids, turn)
                 self._leave_if_accepted(turn)
             case SubmitNow(tasks):
-                for task in tasks:
-                    self.outbox[task.task_id] = task
+                self.outbox.update(zip(map(_id_of, tasks), tasks, strict=True))
                 self._submit(tasks, now, turn)
             case StatesChanged(deltas):
                 self._progress(deltas, turn)
@@ -366,9 +368,24 @@ class Session:
         turn.effects.append(Resolve(refused))
 
     def _resolve(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
-        acks, news = [], []
-        resumed: list[TaskId] = []
         prefix = self.settings.own_prefix
+        if not (prefix or self._cancels or self._early):
+            # The usual case; what is below does the same to it.
+            accepted, sent = self.accepted.pop, self.outbox.pop
+            ended = [
+                o
+                for o in outcomes
+                if accepted(o.task_id, None) or sent(o.task_id, None) is not None
+            ]
+            if ended:
+                turn.effects.append(Resolve(ended))
+            acks = [t for t in map(_id_of, outcomes) if KEY_MARK not in t]
+            if acks:
+                self.membership.send(AckResults(acks), now, turn)
+            return
+        news: list[Outcome] = []
+        acks = []
+        resumed: list[TaskId] = []
         for outcome in outcomes:
             task_id = outcome.task_id
             if self._settle(task_id):

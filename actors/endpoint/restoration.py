@@ -81,7 +81,9 @@ class Restoration:
                 ended = self._client(client_id).unacknowledged
                 for task in tasks:
                     if task.task_id not in entries and task.task_id not in ended:
-                        entries[task.task_id] = Entry(task, client_id, at)
+                        entries[task.task_id] = Entry(
+                            task, client_id, at, task.priority
+                        )
             case TasksLeased(manager_id, at, task_ids):
                 for task_id in task_ids:
                     entry = entries.get(task_id)

@@ -19,6 +19,8 @@ import math
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+import msgspec
+
 from actors.logic.backlog import Backlog
 from actors.logic.demanding import Demanding, rank
 from actors.logic.ended import SAMPLE, EndedTasks
@@ -44,51 +46,34 @@ _NOBODY = ManagerId("")
 _NOWHERE = BlockId("")
 
 
-class Entry:
-    """One unfinished task."""
+class Entry(msgspec.Struct, gc=False, eq=False):
+    """One unfinished task.
 
-    __slots__ = (
-        "attempt",
-        "avoid",
-        "claimed",
-        "client_id",
-        "is_cancelling",
-        "is_waiting",
-        "leased_at",
-        "lost_starts",
-        "manager_id",
-        "number",
-        "past",
-        "priority",
-        "queued_at",
-        "running_at",
-        "state",
-        "task",
-        "ticket",
-        "wish",
-    )
+    A struct, as each task makes one: measured, that takes a quarter of the time of a
+    class with slots. It is in no reference cycle.
+    """
 
-    def __init__(self, task: Task, client_id: ClientId, at: float) -> None:
-        self.task = task
-        self.priority = task.priority
-        self.is_waiting = False  # in the backlog
-        self.client_id = client_id
-        self.attempt = 1  # the current lease's, or the next one's
-        self.state = _QUEUED
-        self.manager_id = _NOBODY  # who has the lease
-        self.claimed = 0  # the attempt that this one says to have; 0: it has said none
-        self.avoid = _NOWHERE  # the block that lost the last attempt
-        self.lost_starts = 0
-        self.is_cancelling = False
-        self.queued_at = at
-        self.leased_at = 0.0
-        self.running_at = 0.0
-        self.past: tuple[Step, ...] = ()  # of earlier attempts
-        self.ticket = 0  # 0: it came before all that have one
-        # Set by `Demanding` alone: the queue that it waits in.
-        self.wish: Needs | None = None
-        # Set by the roster alone: the place of a call among others.
-        self.number: int
+    task: Task
+    client_id: ClientId
+    queued_at: float
+    # The task's, for those it waits with
+    priority: int = 0
+    is_waiting: bool = False  # in the backlog
+    attempt: int = 1  # the current lease's, or the next one's
+    state: TaskState = _QUEUED
+    manager_id: ManagerId = _NOBODY  # who has the lease
+    claimed: int = 0  # the attempt that this one says to have; 0: it has said none
+    avoid: BlockId = _NOWHERE  # the block that lost the last attempt
+    lost_starts: int = 0
+    is_cancelling: bool = False
+    leased_at: float = 0.0
+    running_at: float = 0.0
+    past: tuple[Step, ...] = ()  # of earlier attempts
+    ticket: int = 0  # 0: it came before all that have one
+    # Set by `Demanding` alone: the queue that it waits in.
+    wish: Needs | None = None
+    # Set by the roster alone: the place of a call among others.
+    number: int = 0
 
 
 class Ledger:
@@ -194,7 +179,8 @@ class Ledger:
         self, tasks: Iterable[Task], client_id: ClientId, now: float
     ) -> int:
         """Enter tasks that are not known, and let them wait before all others."""
-        entries = [Entry(task, client_id, now + self._wall_offset) for task in tasks]
+        at = now + self._wall_offset
+        entries = [Entry(task, client_id, at, task.priority) for task in tasks]
         for entry in reversed(entries):
             self.entries[entry.task.task_id] = entry
             self._queue_first(entry)
@@ -212,7 +198,8 @@ class Ledger:
         before = len(entries)
         for task in tasks:
             if task.task_id not in entries:
-                entry = entries[task.task_id] = Entry(task, client_id, at)
+                entry = Entry(task, client_id, at, task.priority)
+                entries[task.task_id] = entry
                 if task.needs is not None:
                     append = self.queue
                 append(entry)
@@ -263,7 +250,7 @@ class Ledger:
 
     def enter_call(self, task: Task, client_id: ClientId, now: float) -> Entry:
         """Enter a task that is for an actor, and was not known; it waits elsewhere."""
-        entry = Entry(task, client_id, now + self._wall_offset)
+        entry = Entry(task, client_id, now + self._wall_offset, task.priority)
         self.entries[task.task_id] = self.calls[task.task_id] = entry
         return entry
 
