@@ -13,30 +13,16 @@ from typing import TYPE_CHECKING
 
 from actors.errors import (
     ActorAlreadyExistsError,
-    ActorDiedError,
-    ActorError,
     ActorsError,
-    ActorUnavailableError,
     AddressError,
     AdmissionRefused,
-    BadStateError,
     ConfigError,
     DeadlockError,
     GetTimeoutError,
-    ManagerLost,
     NoSuchActorError,
     NotSerializable,
-    OutOfMemoryError,
     PayloadTooLarge,
     PendingCallsLimitExceeded,
-    RuntimeClosedError,
-    TaskCancelledError,
-    TaskFailed,
-    TaskLost,
-    TaskTimeoutError,
-    WorkDirLimitError,
-    WorkerCrashed,
-    WorkerTypeError,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +37,22 @@ if TYPE_CHECKING:
     from actors.refs import ObjectRef, ObjectRefGenerator
     from actors.runtime_context import get_gpu_ids, get_runtime_context, nodes
     from actors.state import available_resources, cluster_resources, timeline
+    from actors.task_errors import (
+        ActorDiedError,
+        ActorError,
+        ActorUnavailableError,
+        BadStateError,
+        ManagerLost,
+        OutOfMemoryError,
+        RuntimeClosedError,
+        TaskCancelledError,
+        TaskFailed,
+        TaskLost,
+        TaskTimeoutError,
+        WorkDirLimitError,
+        WorkerCrashed,
+        WorkerTypeError,
+    )
     from actors.util.actor_pool import ActorPool
     from actors.util.joblib import register_actors
     from actors.util.multiprocessing import Pool
@@ -122,6 +124,20 @@ __all__ = [
 # Worker processes import this package, too, and must not load nng before they fork:
 # what needs it is imported when it is asked for.
 _LAZY = {
+    "ActorDiedError": "actors.task_errors",
+    "ActorError": "actors.task_errors",
+    "ActorUnavailableError": "actors.task_errors",
+    "BadStateError": "actors.task_errors",
+    "ManagerLost": "actors.task_errors",
+    "OutOfMemoryError": "actors.task_errors",
+    "RuntimeClosedError": "actors.task_errors",
+    "TaskCancelledError": "actors.task_errors",
+    "TaskFailed": "actors.task_errors",
+    "TaskLost": "actors.task_errors",
+    "TaskTimeoutError": "actors.task_errors",
+    "WorkDirLimitError": "actors.task_errors",
+    "WorkerCrashed": "actors.task_errors",
+    "WorkerTypeError": "actors.task_errors",
     "Actor": "actors.api.typed_actor",
     "ActorPool": "actors.util.actor_pool",
     "Pool": "actors.util.multiprocessing",

@@ -17,7 +17,8 @@ that it dials.
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.errors import ConfigError
 
@@ -41,8 +42,7 @@ _NETWORK = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """The address of an endpoint. Make one with `parse`; `str` gives its text back.
 
     Args:

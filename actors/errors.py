@@ -32,47 +32,33 @@
     ├── MalformedFrame          theirs: bytes that are no message of ours
     └── BrokenInvariant         ours: the process stops, its supervisor restarts it
 
+Those of tasks are in `task_errors`, as they are `BrokenProcessPool`, too, whose module
+takes a service longer to import than all of these. All are names of `actors`.
+
 A user's own exception is raised as itself, with the remote traceback as its cause.
 Messages name the value, the limit and the next step: sentence case, no full stop.
 """
 
-from concurrent.futures import CancelledError
-from concurrent.futures.process import BrokenProcessPool
 from typing import ClassVar
 
 __all__ = [
     "ActorAlreadyExistsError",
-    "ActorDiedError",
-    "ActorError",
-    "ActorUnavailableError",
     "ActorsError",
     "AddressError",
     "AdmissionRefused",
-    "BadStateError",
     "BrokenInvariant",
     "ConfigError",
     "DeadlockError",
     "DiskFull",
     "GetTimeoutError",
-    "InitializerFailedError",
     "MalformedFrame",
-    "ManagerLost",
     "NoSuchActorError",
     "NotSerializable",
     "ObjectLostError",
     "ObjectStoreFullError",
-    "OutOfMemoryError",
     "PayloadTooLarge",
     "PendingCallsLimitExceeded",
-    "RuntimeClosedError",
-    "TaskCancelledError",
-    "TaskFailed",
-    "TaskLost",
-    "TaskTimeoutError",
     "TransportClosed",
-    "WorkDirLimitError",
-    "WorkerCrashed",
-    "WorkerTypeError",
 ]
 
 
@@ -127,90 +113,6 @@ class MalformedFrame(ActorsError, ValueError):
 
 class BrokenInvariant(ActorsError, AssertionError):
     """Tell that our own state contradicts itself; always a bug of this package."""
-
-
-class TaskFailed(ActorsError):
-    """Tell that a task ended without a result.
-
-    Args:
-        message: what happened, in a sentence.
-        detail: what is known beyond: the tail of standard error, a remote traceback.
-    """
-
-    def __init__(self, message: str, detail: str = "") -> None:
-        super().__init__(message, detail)
-        self.message = message
-        self.detail = detail
-
-    def __str__(self) -> str:
-        return f"{self.message}\n{self.detail}" if self.detail else self.message
-
-
-class WorkerCrashed(TaskFailed, BrokenProcessPool):
-    """Tell that the worker process died while it ran the task."""
-
-
-class ManagerLost(TaskFailed, BrokenProcessPool):
-    """Tell that the manager that held the task is gone: its node, block or network."""
-
-
-class BadStateError(TaskFailed, BrokenProcessPool):
-    """Tell that block after block of the endpoint failed; `detail` says how."""
-
-
-class TaskLost(TaskFailed):
-    """Tell that the endpoint was restarted and no longer knows the task."""
-
-
-class OutOfMemoryError(WorkerCrashed, MemoryError):
-    """Tell that the worker was killed because memory, or its share of it, ran out."""
-
-
-class TaskTimeoutError(TaskFailed, TimeoutError):
-    """Tell that the task ran longer than its `timeout`, and was ended."""
-
-
-class TaskCancelledError(TaskFailed, CancelledError):
-    """Tell that the task was cancelled."""
-
-
-class WorkDirLimitError(TaskFailed, OSError):
-    """Tell that the task wrote more into its work folder than that may hold."""
-
-
-class WorkerTypeError(TaskFailed):
-    """Tell that there are no workers of the type that the task asks for, and why."""
-
-
-class InitializerFailedError(TaskFailed, BrokenProcessPool):
-    """Tell that an executor's initializer failed in a worker: its tasks cannot run."""
-
-
-class RuntimeClosedError(TaskFailed):
-    """Tell that the runtime was shut down before the task had a result."""
-
-
-class ActorError(TaskFailed):
-    """Tell that an actor did not answer a call.
-
-    Args:
-        message: what happened, in a sentence.
-        detail: the last lines that the actor wrote, or a constructor's traceback.
-        reason: why it died: a value of `actors.DeathReason`.
-    """
-
-    def __init__(self, message: str, detail: str = "", reason: str = "") -> None:
-        super().__init__(message, detail)
-        self.args = (message, detail, reason)
-        self.reason = reason
-
-
-class ActorDiedError(ActorError):
-    """Tell that the actor is dead and will not come back."""
-
-
-class ActorUnavailableError(ActorError):
-    """Tell that the actor died and may come back; the call may have run."""
 
 
 class DeadlockError(ActorsError):

@@ -5,15 +5,17 @@ A task's own exception is raised as itself, so there is no RayTaskError to catch
 
 from actors.errors import (
     ActorAlreadyExistsError,
-    ActorDiedError,
-    ActorError,
     ActorsError,
-    ActorUnavailableError,
     GetTimeoutError,
     ObjectLostError,
     ObjectStoreFullError,
-    OutOfMemoryError,
     PendingCallsLimitExceeded,
+)
+from actors.task_errors import (
+    ActorDiedError,
+    ActorError,
+    ActorUnavailableError,
+    OutOfMemoryError,
     TaskCancelledError,
     WorkerCrashed,
 )

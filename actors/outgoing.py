@@ -12,8 +12,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from actors.messages import (
     BULK_ITEMS,
@@ -45,17 +46,16 @@ COMPANY_PERIOD = 0.01
 BULK_COMPANY_PERIOD = 0.001
 
 
-@dataclass(slots=True, eq=False)
-class Port:
+class Port(msgspec.Struct, eq=False):
     """One link, as the loop sees it."""
 
     peer: str
     link: Link
     decoder: Decoder[Any]
     opened_at: float
-    outgoing: deque[tuple[Message, int]] = field(default_factory=deque)
+    outgoing: deque[tuple[Message, int]] = msgspec.field(default_factory=deque)
     outgoing_bytes: int = 0
-    unhurried: list[tuple[Message, int]] = field(default_factory=list)
+    unhurried: list[tuple[Message, int]] = msgspec.field(default_factory=list)
     frame: bytes | None = None  # encoded, and refused by a full queue
     waits_to_send: bool = False  # for room in the link's queue
     moved_at: float = math.inf  # when it last took a frame, while it waits to send

@@ -25,7 +25,6 @@ import traceback
 import types
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import _RemoteTraceback
 from typing import Any
 
 import cloudpickle
@@ -43,6 +42,7 @@ from actors.unpicklable import (
 )
 
 __all__ = [
+    "HINT_HERE",
     "CallDumper",
     "FunctionCache",
     "Wrapper",
@@ -57,7 +57,6 @@ __all__ = [
     "is_stateless",
     "load_arguments",
     "load_call",
-    "load_exception",
     "load_function",
     "load_result",
     "modules_by_value",
@@ -81,7 +80,7 @@ _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes})
 # A summary is one line for people. Chosen.
 _MAX_SUMMARY_CHARACTERS = 300
 
-_HINT_HERE = "make it importable in this process"
+HINT_HERE = "make it importable in this process"
 
 
 # Bytes
@@ -373,7 +372,7 @@ def load_result(payload: bytes) -> Any:
         return load_inline(payload)
     except BaseException as error:
         # SystemExit, too: it would end the thread that all other results come through.
-        message = describe_load_error("Result", error, _HINT_HERE)
+        message = describe_load_error("Result", error, HINT_HERE)
         raise as_not_serializable(message, error) from error
 
 
@@ -403,29 +402,6 @@ def dump_exception(error: BaseException, own_frames: int = 0) -> tuple[bytes, st
         _encodable(shorten(summary, _MAX_SUMMARY_CHARACTERS)),
         _encodable(shorten(text, _MAX_TRACEBACK_CHARACTERS)),
     )
-
-
-def load_exception(payload: bytes, traceback_text: str = "") -> BaseException:
-    """Unpickle an exception; it is returned, never raised.
-
-    As with CPython's ProcessPoolExecutor, its cause is the remote traceback, as text.
-
-    Returns:
-        The exception; a NotSerializable that says why if it cannot be unpickled here.
-    """
-    error: BaseException
-    try:
-        error = pickle.loads(payload)
-        if not isinstance(error, BaseException):
-            raise TypeError(f"{type(error).__name__} is no exception")
-    except BaseException as reason:  # noqa: BLE001  other people's code
-        message = describe_load_error("Exception of the task", reason, _HINT_HERE)
-        error = as_not_serializable(message, reason)
-        error.__context__ = reason
-    if traceback_text:
-        # Typeshed has its argument wrong: it is the text.
-        error.__cause__ = _RemoteTraceback(f'\n"""\n{traceback_text}"""')  # type: ignore[arg-type]
-    return error
 
 
 def _dump_surviving(error: BaseException) -> bytes:

@@ -22,10 +22,11 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from time import monotonic
+
+import msgspec
 
 from actors.errors import MalformedFrame, PayloadTooLarge
 from actors.forkserver import WORKER_PROGRAM, Exited, Forked, ForkServer, NotForked
@@ -89,8 +90,7 @@ _READABLE = select.EPOLLIN
 _RECALL_FRAME = encode_frame([Recall()])
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUsage:
+class WorkerUsage(msgspec.Struct, frozen=True):
     """What a worker process takes, and what it is at."""
 
     pid: int
@@ -100,8 +100,7 @@ class WorkerUsage:
     begun_at: float  # when it did, seconds since 1970
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(msgspec.Struct):
     """What the pool keeps of one worker, until its death has been told."""
 
     worker_id: WorkerId
@@ -110,10 +109,10 @@ class _Worker:
     control: socket.socket
     progress: Progress
     log: WorkerLog
-    reader: FrameReader = field(default_factory=FrameReader)
-    control_reader: FrameReader = field(default_factory=FrameReader)
-    writer: FrameWriter = field(default_factory=FrameWriter)
-    control_writer: FrameWriter = field(default_factory=FrameWriter)
+    reader: FrameReader = msgspec.field(default_factory=FrameReader)
+    control_reader: FrameReader = msgspec.field(default_factory=FrameReader)
+    writer: FrameWriter = msgspec.field(default_factory=FrameWriter)
+    control_writer: FrameWriter = msgspec.field(default_factory=FrameWriter)
     pid: int = 0  # 0: not known yet
     is_orphan: bool = False  # its fork server is lost
     death_watch: int = -1  # a pidfd, if it is an orphan
@@ -123,7 +122,7 @@ class _Worker:
     is_main_open: bool = True
     is_control_open: bool = True
     # For each recall not yet answered: what never left this process.
-    taken_back: deque[list[int]] = field(default_factory=deque)
+    taken_back: deque[list[int]] = msgspec.field(default_factory=deque)
 
 
 class Pool:

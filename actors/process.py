@@ -15,7 +15,8 @@ import select
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = [
     "Alarm",
@@ -119,8 +120,7 @@ def _read_stat(pid: int) -> list[str] | None:
     return text[text.rindex(")") + 2 :].split()
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessIdentity:
+class ProcessIdentity(msgspec.Struct, frozen=True):
     """One process and no other, also after its pid was given away again.
 
     Args:
@@ -278,8 +278,7 @@ def kill_group(group_id: int) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessUsage:
+class ProcessUsage(msgspec.Struct, frozen=True):
     """What a process takes: resident bytes now, processor seconds since its start."""
 
     rss_bytes: int

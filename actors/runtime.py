@@ -19,9 +19,10 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
+
+import msgspec
 
 from actors.address import Address
 from actors.errors import ConfigError, DiskFull, MalformedFrame, TransportClosed
@@ -170,8 +171,7 @@ class Recorder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
+class Serving(msgspec.Struct, frozen=True):
     """How an actor is reached.
 
     Args:
@@ -195,8 +195,7 @@ class Serving:
     stuck_timeout: float = STUCK_TIMEOUT
 
 
-@dataclass(frozen=True, slots=True)
-class Dialing:
+class Dialing(msgspec.Struct, frozen=True):
     """How an actor reaches another one's door.
 
     Args:

@@ -22,8 +22,9 @@ import enum
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from actors.logic.restarts import RestartBudget, RestartKind, RestartScope
 from actors.logic.turn import Admission, Effect, Turn
@@ -42,8 +43,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class SupervisorSettings:
+class SupervisorSettings(msgspec.Struct, frozen=True):
     """How a group of children is kept alive.
 
     Args:
@@ -66,29 +66,26 @@ class SupervisorSettings:
     period: float = 30.0
     patience: float = 5.0
     dispensable: Sequence[str] = ()
-    kinds: Mapping[str, RestartKind] = field(default_factory=dict)
+    kinds: Mapping[str, RestartKind] = msgspec.field(default_factory=dict)
     first_delay: float = 0.05
     longest_delay: float | None = None
     waits_for_start: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StartChild(Effect):
+class StartChild(Effect, frozen=True):
     """Make the process; answered with `ChildStarted`, in the end `ChildEnded`."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class StopChild(Effect):
+class StopChild(Effect, frozen=True):
     """End the process: ask it first, `is_kill` if that was in vain."""
 
     name: str
     is_kill: bool
 
 
-@dataclass(frozen=True, slots=True)
-class AllStopped(Effect):
+class AllStopped(Effect, frozen=True):
     """No child is left; the supervisor is done.
 
     Args:
@@ -98,14 +95,12 @@ class AllStopped(Effect):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ChildStarted:
+class ChildStarted(msgspec.Struct, frozen=True):
     name: str
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
-class ChildEnded:
+class ChildEnded(msgspec.Struct, frozen=True):
     """A child's process is gone.
 
     Args:
@@ -121,8 +116,7 @@ class ChildEnded:
     is_normal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StopAll:
+class StopAll(msgspec.Struct, frozen=True):
     """Stop everything, in reverse order of the start.
 
     Args:

@@ -2,7 +2,8 @@
 
 import os
 import socket
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.messages import HostActor
 
@@ -12,8 +13,7 @@ __all__ = ["NODE_VARIABLE", "Whereabouts", "node_id", "worker_id"]
 NODE_VARIABLE = "ACTORS_NODE"
 
 
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
+class Whereabouts(msgspec.Struct, frozen=True):
     """What `actors.get_runtime_context()` is made of.
 
     Args:

@@ -18,6 +18,9 @@ A provider of your own is a class with the methods of `Provider`. The tests in
 `tests/providers/contract.py` say whether it keeps its promises.
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 from providers.base import (
     JobSpec,
     JobState,
@@ -28,12 +31,14 @@ from providers.base import (
     ProviderUnavailable,
     SubmitRejected,
 )
-from providers.gridengine import GridEngineProvider
-from providers.htcondor import HTCondorProvider
-from providers.local import LocalProvider
-from providers.pbs import PbsProvider
-from providers.slurm import SlurmProvider
-from providers.ssh import SshProvider
+
+if TYPE_CHECKING:
+    from providers.gridengine import GridEngineProvider
+    from providers.htcondor import HTCondorProvider
+    from providers.local import LocalProvider
+    from providers.pbs import PbsProvider
+    from providers.slurm import SlurmProvider
+    from providers.ssh import SshProvider
 
 __all__ = [
     "GridEngineProvider",
@@ -51,3 +56,20 @@ __all__ = [
     "SshProvider",
     "SubmitRejected",
 ]
+
+# Where the others are. Whoever needs one of them does not wait for all.
+_MODULES = {
+    "GridEngineProvider": "gridengine",
+    "HTCondorProvider": "htcondor",
+    "LocalProvider": "local",
+    "PbsProvider": "pbs",
+    "SlurmProvider": "slurm",
+    "SshProvider": "ssh",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a provider when it is asked for."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -7,7 +7,8 @@ from concurrent.futures.process import BrokenProcessPool
 import pytest
 
 from actors import errors
-from actors.errors import ActorsError, ManagerLost, TaskFailed, TaskLost, WorkerCrashed
+from actors.errors import ActorsError
+from actors.task_errors import ManagerLost, TaskFailed, TaskLost, WorkerCrashed
 
 
 def every_error() -> list[type[ActorsError]]:

@@ -31,9 +31,9 @@ from actors.payload import (
     dump_result,
     load_arguments,
     load_call,
-    load_exception,
     load_result,
 )
+from actors.remote_errors import load_exception
 from actors.unpicklable import describe_load_error
 
 

@@ -32,9 +32,10 @@ from actors.logic.workers import (
     WorkerStarted,
 )
 from actors.messages import FailureKind, Ran, Run, WorkerId
-from actors.payload import dump_call, load_exception, load_result
+from actors.payload import dump_call, load_result
 from actors.pool import Pool
 from actors.process import ProcessIdentity
+from actors.remote_errors import load_exception
 from tests.support import eventually
 
 ONE = WorkerId("one")

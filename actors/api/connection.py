@@ -44,12 +44,8 @@ from actors.errors import (
     ActorsError,
     AddressError,
     AdmissionRefused,
-    BadStateError,
-    ManagerLost,
     NotSerializable,
     PayloadTooLarge,
-    RuntimeClosedError,
-    TaskFailed,
 )
 from actors.helm import Helm
 from actors.inbox import Bell, Inbox
@@ -71,6 +67,12 @@ from actors.messages import (
 from actors.nng import refuse_forks
 from actors.payload import CallDumper, load_result
 from actors.runtime import Runtime
+from actors.task_errors import (
+    BadStateError,
+    ManagerLost,
+    RuntimeClosedError,
+    TaskFailed,
+)
 
 __all__ = ["PATIENCE", "Connection"]
 

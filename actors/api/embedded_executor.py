@@ -13,13 +13,11 @@ from actors.api.executors import Executor, name_call
 from actors.api.initializer import Initializer, is_for_bars
 from actors.embedded.outcomes import load
 from actors.embedded.tasks import CallSpec, TaskStage
-from actors.errors import (
-    InitializerFailedError,
-    NotSerializable,
-)
+from actors.errors import NotSerializable
 from actors.messages import FailureKind, TaskOptions
 from actors.payload import CallDumper, dump_call, dump_function, is_reference
 from actors.refs import ObjectRef, Promise, Settled
+from actors.task_errors import InitializerFailedError
 
 if TYPE_CHECKING:
     from actors.embedded.runtime import Embedded

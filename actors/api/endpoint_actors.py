@@ -19,11 +19,7 @@ from typing import Any, NoReturn, Protocol
 from actors.api import services
 from actors.api.item_reader import ItemReader, Reading
 from actors.api.services import ServiceAnchor
-from actors.errors import (
-    ActorDiedError,
-    ConfigError,
-    PendingCallsLimitExceeded,
-)
+from actors.errors import ConfigError, PendingCallsLimitExceeded
 from actors.logic.actor_life import DeathReason
 from actors.logic.resources import Need
 from actors.messages import (
@@ -36,6 +32,7 @@ from actors.messages import (
 )
 from actors.plans import GroupPlan, MadeGroup
 from actors.refs import ObjectRef, RefAstray, context, noted_refs
+from actors.task_errors import ActorDiedError
 
 __all__ = ["EndpointActors", "EndpointAnchor", "Sending"]
 

@@ -11,10 +11,11 @@ from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from actors.api.task_future import TaskFuture
-from actors.errors import ActorsError, TaskCancelledError
+from actors.errors import ActorsError
 from actors.messages import TaskId
 from actors.payload import dump_result, load_result
 from actors.refs import ObjectRef, Promise, context, known, note_refs, noted_refs
+from actors.task_errors import TaskCancelledError
 
 __all__ = [
     "EndpointRef",

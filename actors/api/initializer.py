@@ -10,8 +10,8 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from actors.errors import TaskFailed
 from actors.payload import Wrapper
+from actors.task_errors import TaskFailed
 
 __all__ = ["Initializer", "InitializerFailed", "is_for_bars"]
 

@@ -16,11 +16,12 @@ from concurrent.futures import Future
 from typing import Any, Protocol
 
 from actors.api.endpoint_refs import failed_ref, known_ref, ref_on
-from actors.errors import NotSerializable, TaskLost
+from actors.errors import NotSerializable
 from actors.logic.item_streams import ALL_ITEMS
 from actors.messages import TaskId
 from actors.payload import load_result
 from actors.refs import ObjectRef
+from actors.task_errors import TaskLost
 
 __all__ = ["ItemReader", "Reading"]
 

@@ -16,8 +16,9 @@ import random
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from actors.api.addressing import Entrance, new_instance
 from actors.api.operator import DEFAULT_TIMEOUT, operator_hello
@@ -62,15 +63,13 @@ class ConnectionState(enum.StrEnum):
 # What the shell tells
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     """Poll this from now on; a later one with the same verb takes its place."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(msgspec.Struct, frozen=True):
     """Have this done, once; answered with `Told` or `Unanswered`."""
 
     command: Command
@@ -79,32 +78,28 @@ class Order:
 # What the machine tells
 
 
-@dataclass(frozen=True, slots=True)
-class Changed(Effect):
+class Changed(Effect, frozen=True):
     """The connection is as said; repeated while it is away."""
 
     state: ConnectionState
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Told(Effect):
+class Told(Effect, frozen=True):
     """An answer, and to what."""
 
     command: Command
     answer: Answer
 
 
-@dataclass(frozen=True, slots=True)
-class Unanswered(Effect):
+class Unanswered(Effect, frozen=True):
     """Nobody can tell any more how an order went."""
 
     command: Command
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Heard(Effect):
+class Heard(Effect, frozen=True):
     """An event, and how many between it and the last one were missed."""
 
     event: Published

@@ -48,12 +48,7 @@ from actors.api.item_reader import ItemReader, Reading
 from actors.api.long_waits import LONG, LongWaits
 from actors.api.task_future import TaskFuture
 from actors.embedded.outcomes import error_of
-from actors.errors import (
-    ActorsError,
-    DeadlockError,
-    GetTimeoutError,
-    TaskCancelledError,
-)
+from actors.errors import ActorsError, DeadlockError, GetTimeoutError
 from actors.logic.returns import call_and_list, call_and_split
 from actors.messages import (
     DYNAMIC,
@@ -74,6 +69,7 @@ from actors.refs import (
     RefAstray,
     note_refs,
 )
+from actors.task_errors import TaskCancelledError
 from actors.whereabouts import Whereabouts
 
 __all__ = ["OnEndpoint", "connect"]

@@ -20,9 +20,10 @@ from actors.api.actor_handle import ActorPicture
 from actors.api.methods import MethodPicture
 from actors.endpoint.steering import ManagerPicture, Relayed, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskStory
-from actors.errors import ConfigError, NoSuchActorError, TaskFailed
+from actors.errors import ConfigError, NoSuchActorError
 from actors.messages import ActorRestarted, Command, ScalingDecided, TaskOptions, Verb
 from actors.refs import ObjectRef
+from actors.task_errors import TaskFailed
 
 __all__ = [
     "NAMESPACE",

@@ -15,9 +15,11 @@ outcomes are there for later processes until one of them leaves in order.
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from actors.logic.membership import Membership, MembershipState
 from actors.logic.turn import Admission, Effect, Exit, HangUp, Turn
@@ -72,8 +74,7 @@ _id_of: Callable[[Task | Outcome], TaskId] = attrgetter("task_id")
 FRAME_OVERHEAD_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class SessionSettings:
+class SessionSettings(msgspec.Struct, frozen=True):
     """How a client introduces itself.
 
     Args:
@@ -104,15 +105,13 @@ class SessionSettings:
 # From the shell
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitNow:
+class SubmitNow(msgspec.Struct, frozen=True):
     """The user submitted these, in this order."""
 
     tasks: list[Task]
 
 
-@dataclass(frozen=True, slots=True)
-class CancelNow:
+class CancelNow(msgspec.Struct, frozen=True):
     """The user gave these up; after `delay` seconds, what has not ended by then.
 
     Args:
@@ -127,16 +126,14 @@ class CancelNow:
     is_recursive: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TakeNow:
+class TakeNow(msgspec.Struct, frozen=True):
     """The user has taken so many items of a generator, or wants no others."""
 
     task_id: TaskId
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """The user is done; say goodbye, and give up what has not ended.
 
     Args:
@@ -149,22 +146,19 @@ class Leave:
 # To the shell
 
 
-@dataclass(frozen=True, slots=True)
-class Resolve(Effect):
+class Resolve(Effect, frozen=True):
     """These tasks ended; each comes exactly once."""
 
     outcomes: list[Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Receive(Effect):
+class Receive(Effect, frozen=True):
     """Generators have yielded these; each may come again."""
 
     items: list[Item]
 
 
-@dataclass(frozen=True, slots=True)
-class Resumed(Effect):
+class Resumed(Effect, frozen=True):
     """These tasks of an earlier process are ours now; each comes once.
 
     Args:
@@ -176,15 +170,13 @@ class Resumed(Effect):
     is_all: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Progress(Effect):
+class Progress(Effect, frozen=True):
     """These tasks went on; older news than what is known is left out."""
 
     deltas: list[Delta]
 
 
-@dataclass(frozen=True, slots=True)
-class BeBarred(Effect):
+class BeBarred(Effect, frozen=True):
     """There is no endpoint for us: it refuses us, or nobody answers any more."""
 
     reason: str

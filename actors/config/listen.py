@@ -2,8 +2,9 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Literal, cast
+
+import msgspec
 
 from actors.config.shape import TransportConfig
 
@@ -22,8 +23,7 @@ _ADVERTISED = re.compile(rf"{_HOST}(:(?P<port>[0-9]{{1,5}}))?")
 _LAST_PORT = 65_535
 
 
-@dataclass(frozen=True, slots=True)
-class Listen:
+class Listen(msgspec.Struct, frozen=True):
     """One way in.
 
     Args:

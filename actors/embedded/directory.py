@@ -18,7 +18,6 @@ import pickle
 import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from actors.embedded.actor_calls import CONSTRUCTOR, Actor, ActorCall, Anchor
@@ -70,8 +69,7 @@ _ALIVE, _RESTARTING, _DEAD = LifeState.ALIVE, LifeState.RESTARTING, LifeState.DE
 _CONSTRUCTOR_OPTIONS = TaskOptions(retries=0)
 
 
-@dataclass(frozen=True, slots=True)
-class StartHost(Effect):
+class StartHost(Effect, frozen=True):
     """Make a process that will be an actor's."""
 
     worker_id: WorkerId

@@ -12,13 +12,13 @@ from actors.embedded.outcomes import load_value
 from actors.embedded.payloads import Parts, dump_arguments, dump_call
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task
-from actors.errors import RuntimeClosedError
 from actors.logic.actor_life import LifeState
 from actors.logic.resources import Need
 from actors.logic.restarts import RestartKind
 from actors.messages import STREAMING, ActorOptions, TaskOptions
 from actors.plans import GroupPlan, MadeGroup
 from actors.refs import ObjectRef, ObjectRefGenerator, Promise, Settled
+from actors.task_errors import RuntimeClosedError
 
 __all__ = ["DriverActors"]
 

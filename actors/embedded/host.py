@@ -14,9 +14,10 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from time import time
 from typing import Any, Protocol
+
+from msgspec.structs import replace
 
 from actors.embedded.borrower import Borrower
 from actors.embedded.lines import ActorLines

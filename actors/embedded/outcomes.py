@@ -6,15 +6,21 @@ from typing import Any
 
 from actors.errors import (
     ActorAlreadyExistsError,
-    ActorDiedError,
     ActorsError,
-    ActorUnavailableError,
     ConfigError,
     DeadlockError,
-    InitializerFailedError,
     NoSuchActorError,
-    OutOfMemoryError,
     PendingCallsLimitExceeded,
+)
+from actors.messages import Failure, FailureKind, Value
+from actors.refs import Settled
+from actors.remote_errors import load_exception
+from actors.store import load_inline
+from actors.task_errors import (
+    ActorDiedError,
+    ActorUnavailableError,
+    InitializerFailedError,
+    OutOfMemoryError,
     RuntimeClosedError,
     TaskCancelledError,
     TaskFailed,
@@ -24,10 +30,6 @@ from actors.errors import (
     WorkerCrashed,
     WorkerTypeError,
 )
-from actors.messages import Failure, FailureKind, Value
-from actors.payload import load_exception
-from actors.refs import Settled
-from actors.store import load_inline
 from actors.unpicklable import as_not_serializable, describe_load_error
 
 __all__ = ["error_of", "load", "load_all"]

@@ -52,13 +52,7 @@ from actors.embedded.workers import (
     SendTasks,
     UnpinStored,
 )
-from actors.errors import (
-    ConfigError,
-    GetTimeoutError,
-    ObjectLostError,
-    PayloadTooLarge,
-    RuntimeClosedError,
-)
+from actors.errors import ConfigError, GetTimeoutError, ObjectLostError, PayloadTooLarge
 from actors.helm import Helm
 from actors.logic.resources import CPU, Capacity, Need
 from actors.logic.turn import Effect
@@ -99,6 +93,7 @@ from actors.refs import (
     StoredOutcome,
 )
 from actors.store import OWNER, Store, Stored
+from actors.task_errors import RuntimeClosedError
 from actors.whereabouts import Whereabouts
 
 __all__ = ["Embedded"]

@@ -2,10 +2,7 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from actors.embedded.tasks import Task
 from actors.logic.resources import Need
@@ -34,32 +31,28 @@ __all__ = [
 ForWorker = Run | Call | Define | Introduce | HostActor
 
 
-class SendTasks(msgspec.Struct, Effect, frozen=True):
+class SendTasks(Effect, frozen=True):
     """Run these, in this order, after what the worker already has."""
 
-    # A Struct, as one is made for each frame: in a fifth of a dataclass's time.
     worker_id: WorkerId
     messages: list[ForWorker]
 
 
-@dataclass(frozen=True, slots=True)
-class PinStored(Effect):
+class PinStored(Effect, frozen=True):
     """A worker is about to be given what lies in shared memory."""
 
     worker_id: WorkerId
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class UnpinStored(Effect):
+class UnpinStored(Effect, frozen=True):
     """What a worker was given came back unread."""
 
     worker_id: WorkerId
     handle: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class AdoptStored(Effect):
+class AdoptStored(Effect, frozen=True):
     """A worker has put something into shared memory, which is ours now."""
 
     worker_id: WorkerId

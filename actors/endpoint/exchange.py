@@ -19,7 +19,6 @@ import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -99,8 +98,7 @@ _INFRASTRUCTURE = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class InterchangeSettings:
+class InterchangeSettings(msgspec.Struct, frozen=True):
     """What the interchange needs to know of its endpoint.
 
     Args:
@@ -128,7 +126,7 @@ class InterchangeSettings:
     max_queued_tasks: int = 1_000_000
     max_unread_bytes: int = 1 << 30
     wall_offset: float = 0.0
-    node: Mapping[str, float] = field(default_factory=dict)
+    node: Mapping[str, float] = msgspec.field(default_factory=dict)
     placement: PlacementRules = PlacementRules()
 
 

@@ -10,7 +10,6 @@ Whether there will be another one is the interchange's business.
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -52,8 +51,7 @@ _CONSTRUCTOR = METHOD_MARK + b"__init__"
 _CONSTRUCTION_SEQ = 1
 
 
-@dataclass(slots=True)
-class Host:
+class Host(msgspec.Struct):
     """The process of one incarnation, from its start until its end."""
 
     of: Incarnation
@@ -70,13 +68,13 @@ class Host:
     next_seq: int = _CONSTRUCTION_SEQ + 1
     failure: Ran | None = None  # what its constructor raised
     # {seq: call}: at the process
-    calls: dict[int, LeasedCall] = field(default_factory=dict)
-    cancelled: set[int] = field(default_factory=set)  # of them
-    timed_out: set[int] = field(default_factory=set)  # of them
+    calls: dict[int, LeasedCall] = msgspec.field(default_factory=dict)
+    cancelled: set[int] = msgspec.field(default_factory=set)  # of them
+    timed_out: set[int] = msgspec.field(default_factory=set)  # of them
     # {call that runs: when it has run for too long}
-    timeout_at: dict[int, float] = field(default_factory=dict)
+    timeout_at: dict[int, float] = msgspec.field(default_factory=dict)
     # {call that was interrupted: when the process is killed}
-    kill_at: dict[int, float] = field(default_factory=dict)
+    kill_at: dict[int, float] = msgspec.field(default_factory=dict)
 
     def forget(self, seq: int) -> None:
         """Let go of all marks of a call that has ended."""
@@ -86,8 +84,7 @@ class Host:
         self.kill_at.pop(seq, None)
 
 
-@dataclass(frozen=True, slots=True)
-class CallsEnded:
+class CallsEnded(msgspec.Struct, frozen=True):
     """What became of a dead process's calls."""
 
     begun: list[LeasedCall]

@@ -8,8 +8,9 @@ stuck.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from actors.logic.liveness import Liveness, Tempo
 from actors.logic.membership import Membership
@@ -54,20 +55,17 @@ PATIENCE = 15.0
 START_GRACE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class Ready(Effect):
+class Ready(Effect, frozen=True):
     """The interchange takes members; comes once."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildBeat:
+class ChildBeat(msgspec.Struct, frozen=True):
     """An actor's loop turns."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class KillSilent(Effect):
+class KillSilent(Effect, frozen=True):
     """Kill an actor that shows no life, whatever state it is in."""
 
     actor: str

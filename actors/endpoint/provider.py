@@ -14,10 +14,10 @@ again until it does.
 import hmac
 import math
 import random
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from actors.logic.membership import Membership
 from actors.logic.turn import (
@@ -103,8 +103,7 @@ ProviderRecord = BlockPlanned | JobSubmitted | BlockEnded
 # Effects, and how they went
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitJob(Effect):
+class SubmitJob(Effect, frozen=True):
     """Submit a block's job, or find it if `may_exist`."""
 
     block_id: BlockId
@@ -112,31 +111,27 @@ class SubmitJob(Effect):
     worker_type: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitFailed:
+class SubmitFailed(msgspec.Struct, frozen=True):
     """The batch system did not take the job."""
 
     block_id: BlockId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitUnanswered:
+class SubmitUnanswered(msgspec.Struct, frozen=True):
     """The batch system does not answer; it may have taken the job."""
 
     block_id: BlockId
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class PollJobs(Effect):
+class PollJobs(Effect, frozen=True):
     """Ask for the state of these jobs; answered with `JobsPolled`."""
 
     jobs: dict[BlockId, str]  # {block_id: job_id}
 
 
-@dataclass(frozen=True, slots=True)
-class JobReport:
+class JobReport(msgspec.Struct, frozen=True):
     """The batch system's word on one job."""
 
     state: BlockState
@@ -145,25 +140,21 @@ class JobReport:
     stderr_tail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class JobsPolled:
+class JobsPolled(msgspec.Struct, frozen=True):
     reports: dict[BlockId, JobReport]
 
 
-@dataclass(frozen=True, slots=True)
-class JobEndSeen:
+class JobEndSeen(msgspec.Struct, frozen=True):
     """Some job has ended: it is time to poll."""
 
 
-@dataclass(frozen=True, slots=True)
-class CancelJobs(Effect):
+class CancelJobs(Effect, frozen=True):
     """Cancel these jobs."""
 
     jobs: dict[BlockId, str]  # {block_id: job_id}
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderSettings:
+class ProviderSettings(msgspec.Struct, frozen=True):
     """What a provider needs to know.
 
     Args:
@@ -179,8 +170,7 @@ class ProviderSettings:
     python: str
 
 
-@dataclass(frozen=True, slots=True)
-class _BlockEntry:
+class _BlockEntry(msgspec.Struct, frozen=True):
     block_id: BlockId
     launch_id: str
     state: BlockState = BlockState.PENDING

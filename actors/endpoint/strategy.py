@@ -11,8 +11,10 @@ and exit, and only what is left after `drain_timeout` is cancelled.
 
 import math
 import random
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from actors.logic.backoff import Backoff
 from actors.logic.launch_rate import LaunchRate
@@ -54,8 +56,7 @@ FAILURE_PAUSE = 5.0
 FAILURE_PAUSE_LIMIT = 300.0
 
 
-@dataclass(frozen=True, slots=True)
-class StrategySettings:
+class StrategySettings(msgspec.Struct, frozen=True):
     """What a strategy needs to know.
 
     Args:

@@ -6,7 +6,6 @@ import random
 import secrets
 import socket
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +59,7 @@ def boot_id() -> str:
     return f"{boot} {os.readlink('/proc/self/ns/pid')}"
 
 
-@dataclass(frozen=True)
-class Surroundings:
+class Surroundings(msgspec.Struct, frozen=True):
     """One process's view of its endpoint.
 
     Args:

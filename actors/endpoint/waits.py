@@ -10,7 +10,8 @@ Whoever closes a circle is told.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.endpoint.roster_entry import Actor
 from actors.logic.actor_life import LifeState
@@ -22,8 +23,7 @@ __all__ = ["WaitTable"]
 _Key = tuple[str, int]  # an actor and its incarnation; or a task, and 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Wait:
+class _Wait(msgspec.Struct, frozen=True):
     manager_id: ManagerId
     told: Waits
 

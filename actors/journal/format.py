@@ -42,7 +42,8 @@ import os
 import re
 import struct
 import zlib
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.journal.errors import JournalDamaged, JournalTooNew
 
@@ -107,8 +108,7 @@ def parse_name(name: str) -> tuple[Kind, int] | None:
     return (Kind[match[1].upper()], int(match[2])) if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True):
     """The first bytes of a segment; see the module's docstring."""
 
     kind: Kind

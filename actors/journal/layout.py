@@ -6,7 +6,6 @@ it proves damage; otherwise it is a torn tail.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -32,8 +31,7 @@ UNDECODABLE = (msgspec.MsgspecError, ValueError, TypeError, RecursionError)
 _COPY_CHUNK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class TornTail:
+class TornTail(msgspec.Struct, frozen=True):
     """What was, or would be, cut off the last log."""
 
     path: str
@@ -43,8 +41,7 @@ class TornTail:
     copy: str = ""  # where the bytes were kept; "" if nothing was cut (yet)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(msgspec.Struct, frozen=True):
     """The files of a journal's folder, sorted by what they are."""
 
     base: int | None  # its sequence

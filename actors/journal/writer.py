@@ -6,7 +6,6 @@ new ──replay──► replaying ──all records read──► ready ──
                                             that failed could not be undone
 """
 
-import dataclasses
 import logging
 import math
 import os
@@ -14,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Generic, Literal, TypeVar
+
+import msgspec
 
 from actors.errors import BrokenInvariant
 from actors.journal.compaction import Compaction, remove_leftovers
@@ -195,7 +196,7 @@ class Journal(Generic[Record]):
         path = Path(torn.path)
         label = f".torn-{torn.offset}"
         kept = copy_aside(self._files, path, file, offset=torn.offset, label=label)
-        self.torn = dataclasses.replace(torn, copy=str(kept))
+        self.torn = msgspec.structs.replace(torn, copy=str(kept))
         # Without a whole header, a new log will take the place of the whole file.
         if torn.offset >= HEADER_BYTES:
             tail = self._files.open(path, writable=True)

@@ -12,7 +12,8 @@ One that an operator has ordered, to have another incarnation, is no crash.
 import enum
 import random
 from collections import deque
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.logic.backoff import Backoff
 
@@ -41,8 +42,7 @@ class DeathReason(enum.StrEnum):
     UNPICKLABLE = "unpicklable"  # its class cannot be loaded in its process
 
 
-@dataclass(frozen=True, slots=True)
-class Died:
+class Died(msgspec.Struct, frozen=True):
     """What `actors.watch` tells of an incarnation's end.
 
     Args:

@@ -7,7 +7,8 @@ a manager   is idle for so long, has run its tasks, or one of them has raised:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from actors.messages import Failure, FailureKind
 
@@ -26,8 +27,7 @@ EXIT_OVER_LIMIT = 119
 _MEBIBYTE = 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """What a worker gets by its place among the node's workers.
 
     Args:
@@ -36,11 +36,10 @@ class Place:
     """
 
     cores: tuple[int, ...] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class CareSettings:
+class CareSettings(msgspec.Struct, frozen=True):
     """See `[workers]` of endpoint.toml; 0: no limit.
 
     Args:

@@ -6,7 +6,6 @@ push them out, of the others a sample. Large payloads are not kept.
 
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import msgspec
 
@@ -24,8 +23,7 @@ SAMPLE = 8
 _SMALL_BYTES = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class EndedTask:
+class EndedTask(msgspec.Struct, frozen=True):
     """One task that ended.
 
     Args:

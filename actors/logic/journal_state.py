@@ -9,7 +9,8 @@ none.
 """
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["QUIET_TELL_PERIOD", "TELL_PERIOD", "JournalState", "LagMeter"]
 
@@ -19,8 +20,7 @@ TELL_PERIOD = 0.5
 QUIET_TELL_PERIOD = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class JournalState:
+class JournalState(msgspec.Struct, frozen=True):
     """A journal at one moment.
 
     Args:

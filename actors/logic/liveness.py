@@ -7,7 +7,8 @@ sent meanwhile may still lie in its inbox.
 """
 
 import math
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["Liveness", "Tempo"]
 
@@ -18,8 +19,7 @@ __all__ = ["Liveness", "Tempo"]
 _COMPANY = 1 / 16
 
 
-@dataclass(frozen=True, slots=True)
-class Tempo:
+class Tempo(msgspec.Struct, frozen=True):
     """How often to beat, and how long to wait: seconds.
 
     Args:
@@ -38,8 +38,7 @@ class Tempo:
         return self.threshold / 2
 
 
-@dataclass(slots=True)
-class _Pulse:
+class _Pulse(msgspec.Struct):
     heard_at: float
     sent_at: float
     closed_at: float = math.inf

@@ -25,8 +25,9 @@ slot of its type elsewhere. (The rounds are funcX's.)
 import heapq
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
+
+import msgspec
 
 from actors.logic.apportion import apportion
 from actors.logic.backlog import Backlog
@@ -54,8 +55,7 @@ _PLAIN = ""
 _NOTHING = Needs()
 
 
-@dataclass(frozen=True, slots=True)
-class PlacementRules:
+class PlacementRules(msgspec.Struct, frozen=True):
     """What the operator has chosen.
 
     Args:

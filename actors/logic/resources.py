@@ -5,8 +5,9 @@ add up to what they were.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from actors.messages import Amount
 
@@ -52,8 +53,7 @@ def amounts_of(
     return None if wanted == (Amount(CPU, 1),) else wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(msgspec.Struct, frozen=True):
     """What a task takes while it runs: {name: parts}, nothing that is zero."""
 
     amounts: tuple[tuple[str, int], ...]

@@ -51,16 +51,17 @@ retired only when it has no tasks; if another type waits in vain because there a
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 __all__ = ["Bounds", "Decision", "Demand", "StrategyKind", "decide", "decide_each"]
 
 StrategyKind = Literal["none", "simple", "auto", "staged"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(msgspec.Struct, frozen=True):
     """What the operator allows.
 
     Args:
@@ -80,8 +81,7 @@ class Bounds:
     min_start_interval: float = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """What there is to decide on, of one worker type or of all.
 
     Args:
@@ -113,8 +113,7 @@ class Demand:
     too_long: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to do, and why in a sentence.
 
     Args:

@@ -12,8 +12,9 @@ loss of power it must be synced, which takes far longer than a task. So only wha
 others that they may forget something, a *promise*, waits for that.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+import msgspec
 
 from actors.messages import AnyEvent, DoorAnswer, Hello, Message
 
@@ -32,14 +33,11 @@ __all__ = [
 ]
 
 
-class Effect:
+class Effect(msgspec.Struct, frozen=True):
     """Be the base of values that a machine returns and its shell carries out."""
 
-    __slots__ = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(msgspec.Struct, frozen=True):
     """A machine's answer to a `Hello`.
 
     Args:
@@ -57,31 +55,27 @@ class Admission:
 # What the loop itself tells a machine, with sender ""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkClosed:
+class LinkClosed(msgspec.Struct, frozen=True):
     """The link to a peer is gone; sent once per admitted or dialed link."""
 
     peer: str
 
 
-@dataclass(frozen=True, slots=True)
-class FrameMalformed:
+class FrameMalformed(msgspec.Struct, frozen=True):
     """A peer sent bytes that are no message."""
 
     peer: str
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """A door answered our `Knock`."""
 
     door: str
     answer: DoorAnswer
 
 
-@dataclass(frozen=True, slots=True)
-class Quit:
+class Quit(msgspec.Struct, frozen=True):
     """This process was asked to end: do so in order."""
 
     reason: str
@@ -90,8 +84,7 @@ class Quit:
 # What the loop itself carries out for a machine
 
 
-@dataclass(frozen=True, slots=True)
-class Exit(Effect):
+class Exit(Effect, frozen=True):
     """End this process once everything said so far has been read.
 
     Args:
@@ -103,8 +96,7 @@ class Exit(Effect):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Knock(Effect):
+class Knock(Effect, frozen=True):
     """Ask at a door to be let in; an earlier knock there is given up.
 
     After a `Welcome` the loop has dialed the link and knows it under the door's name.
@@ -114,32 +106,30 @@ class Knock(Effect):
     hello: Hello
 
 
-@dataclass(frozen=True, slots=True)
-class HangUp(Effect):
+class HangUp(Effect, frozen=True):
     """Close a link from our side; no `LinkClosed` follows."""
 
     peer: str
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(msgspec.Struct):
     """Everything that follows from one message."""
 
     # To be written before anything below happens, `eager` excepted.
-    records: list[Any] = field(default_factory=list)
+    records: list[Any] = msgspec.field(default_factory=list)
     # Whether the records must reach the disk before anything at all happens.
     must_sync: bool = False
     # (peer, message), in order per peer. A peer without a link: dropped.
-    sends: list[tuple[str, Message]] = field(default_factory=list)
+    sends: list[tuple[str, Message]] = msgspec.field(default_factory=list)
     # As `sends`, behind those of this turn, but perhaps before the records are written:
     # should we die in between, then whoever has told us, or is told, makes up for it.
-    eager: list[tuple[str, Message]] = field(default_factory=list)
+    eager: list[tuple[str, Message]] = msgspec.field(default_factory=list)
     # Sent once the records of this turn, and of all before it, are as safe as they must
     # be. In order among themselves per peer; others may overtake them. One that is for
     # a link which is gone by then is dropped.
-    promises: list[tuple[str, Message]] = field(default_factory=list)
-    events: list[AnyEvent] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
+    promises: list[tuple[str, Message]] = msgspec.field(default_factory=list)
+    events: list[AnyEvent] = msgspec.field(default_factory=list)
+    effects: list[Effect] = msgspec.field(default_factory=list)
 
 
 class Machine(Protocol):

@@ -9,7 +9,6 @@ nothing: its `WorkerDied` has said, or is about to say, what has not begun.
 """
 
 import signal
-from dataclasses import dataclass
 
 import msgspec
 
@@ -47,8 +46,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class StartWorker(Effect):
+class StartWorker(Effect, frozen=True):
     """Make a worker process; tasks may be assigned at once."""
 
     worker_id: WorkerId
@@ -57,65 +55,56 @@ class StartWorker(Effect):
     place: Place = Place()  # what it gets by its place on the node
 
 
-@dataclass(frozen=True, slots=True)
-class ExpectCalls(Effect):
+class ExpectCalls(Effect, frozen=True):
     """Make workers, from now on, so that they soon can call others of the endpoint."""
 
 
-@dataclass(frozen=True, slots=True)
-class AssignTasks(Effect):
+class AssignTasks(Effect, frozen=True):
     """Run these, in this order, after what the worker already has."""
 
     worker_id: WorkerId
     runs: "list[Run] | list[Run | Call]"
 
 
-@dataclass(frozen=True, slots=True)
-class EquipWorker(Effect):
+class EquipWorker(Effect, frozen=True):
     """Set variables for what is assigned next, and unset those of before."""
 
     worker_id: WorkerId
     environment: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class TellWorker(Effect):
+class TellWorker(Effect, frozen=True):
     """Say something that the worker hears while a task runs."""
 
     worker_id: WorkerId
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
-class RecallTasks(Effect):
+class RecallTasks(Effect, frozen=True):
     """Take back what has not begun; answered by one `TasksRecalled`."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class StopWorker(Effect):
+class StopWorker(Effect, frozen=True):
     """End in order, after everything assigned has run; exit code 0."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class TerminateWorker(Effect):
+class TerminateWorker(Effect, frozen=True):
     """SIGTERM the worker and what it started: its task may end in order."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class KillWorker(Effect):
+class KillWorker(Effect, frozen=True):
     """SIGKILL the worker and whatever it started in its process group."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerStarted:
+class WorkerStarted(msgspec.Struct, frozen=True):
     """The process exists."""
 
     worker_id: WorkerId
@@ -131,32 +120,28 @@ class TasksRan(msgspec.Struct, frozen=True):
     results: list[Ran]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSaid:
+class WorkerSaid(msgspec.Struct, frozen=True):
     """A worker sent something else, which its tasks have to say to its owner."""
 
     worker_id: WorkerId
     message: FromWorker
 
 
-@dataclass(frozen=True, slots=True)
-class TasksRecalled:
+class TasksRecalled(msgspec.Struct, frozen=True):
     """These have not begun and never will at this worker; perhaps none."""
 
     worker_id: WorkerId
     seqs: list[int]
 
 
-@dataclass(frozen=True, slots=True)
-class InitializerFailed:
+class InitializerFailed(msgspec.Struct, frozen=True):
     """The initializer raised; the worker runs nothing and dies next."""
 
     worker_id: WorkerId
     failure: Failure
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
+class WorkerDied(msgspec.Struct, frozen=True):
     """The process is gone.
 
     Tasks up to `begun_seq` without a result have begun and may have had effects;

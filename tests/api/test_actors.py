@@ -15,11 +15,13 @@ import pytest
 import actors
 from actors.errors import (
     ActorAlreadyExistsError,
-    ActorDiedError,
-    ActorUnavailableError,
     ConfigError,
     NoSuchActorError,
     PendingCallsLimitExceeded,
+)
+from actors.task_errors import (
+    ActorDiedError,
+    ActorUnavailableError,
     TaskCancelledError,
     TaskTimeoutError,
 )

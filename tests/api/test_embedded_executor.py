@@ -17,7 +17,8 @@ import pytest
 
 import actors
 from actors.api.embedded_executor import EmbeddedExecutor
-from actors.errors import NotSerializable, WorkerCrashed
+from actors.errors import NotSerializable
+from actors.task_errors import WorkerCrashed
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow

@@ -10,12 +10,8 @@ import pytest
 
 import actors
 from actors import Child, DeathReason
-from actors.errors import (
-    ActorAlreadyExistsError,
-    ActorDiedError,
-    ConfigError,
-    NoSuchActorError,
-)
+from actors.errors import ActorAlreadyExistsError, ConfigError, NoSuchActorError
+from actors.task_errors import ActorDiedError
 from tests.leaks import no_leaks
 from tests.support import eventually
 

@@ -24,7 +24,8 @@ from hypothesis.stateful import (
 
 import actors
 from actors import ObjectRef
-from actors.errors import ActorDiedError, ActorUnavailableError, NoSuchActorError
+from actors.errors import NoSuchActorError
+from actors.task_errors import ActorDiedError, ActorUnavailableError
 from tests.leaks import no_leaks
 from tests.support import eventually
 

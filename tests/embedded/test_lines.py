@@ -18,14 +18,9 @@ import pytest
 
 import actors
 from actors.embedded.actor_calls import Actor
-from actors.errors import (
-    ActorDiedError,
-    ActorUnavailableError,
-    DeadlockError,
-    GetTimeoutError,
-    TaskCancelledError,
-)
+from actors.errors import DeadlockError, GetTimeoutError
 from actors.refs import known
+from actors.task_errors import ActorDiedError, ActorUnavailableError, TaskCancelledError
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow

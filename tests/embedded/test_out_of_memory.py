@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 import actors
-from actors.errors import ActorDiedError, OutOfMemoryError, WorkerCrashed
+from actors.task_errors import ActorDiedError, OutOfMemoryError, WorkerCrashed
 from tests.leaks import no_leaks
 from tests.little_memory import Hungry, eat, group
 

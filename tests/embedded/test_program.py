@@ -19,16 +19,14 @@ import numpy as np
 import pytest
 
 import actors
-from actors.errors import (
-    ConfigError,
-    GetTimeoutError,
-    NotSerializable,
+from actors.errors import ConfigError, GetTimeoutError, NotSerializable
+from actors.refs import ObjectRef, RefAstray, known
+from actors.task_errors import (
     RuntimeClosedError,
     TaskCancelledError,
     TaskTimeoutError,
     WorkerCrashed,
 )
-from actors.refs import ObjectRef, RefAstray, known
 from tests.leaks import no_leaks
 from tests.support import eventually
 from tests.system.tasks import deaf_at_first

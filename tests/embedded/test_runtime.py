@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from actors.embedded.runtime import Embedded
-from actors.errors import RuntimeClosedError, WorkerCrashed
 from actors.messages import TaskOptions
 from actors.payload import dump_function
 from actors.refs import ObjectRef
+from actors.task_errors import RuntimeClosedError, WorkerCrashed
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import actors
-from actors.errors import ActorUnavailableError
 from actors.refs import known
+from actors.task_errors import ActorUnavailableError
 from tests.leaks import no_leaks
 
 pytestmark = pytest.mark.slow

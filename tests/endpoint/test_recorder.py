@@ -170,7 +170,7 @@ def test_a_snapshot_that_finds_no_room_is_put_off(
 # The loop on a full disk
 
 
-class Noting(Effect):
+class Noting(Effect, frozen=True):
     """What follows once a record is written."""
 
 

@@ -1,12 +1,12 @@
 """Strategies decide by Parsl's rules to the letter, and never outside the bounds."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from actors.logic.scaling import (
     Bounds,

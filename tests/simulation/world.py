@@ -11,11 +11,11 @@ import pickle
 import random
 import zlib
 from collections import Counter
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from actors.api.session import Session, SessionSettings
 from actors.endpoint.interchange import Interchange, InterchangeSettings

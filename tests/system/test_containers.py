@@ -12,7 +12,7 @@ import pytest
 
 import actors
 from actors.config.container_command import ENGINES
-from actors.errors import WorkerCrashed, WorkerTypeError
+from actors.task_errors import WorkerCrashed, WorkerTypeError
 from tests.endpoints import RunningEndpoint
 from tests.providers.clusters import CONTAINERS, needs_for_all
 from tests.support import eventually

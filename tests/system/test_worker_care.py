@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from actors.errors import OutOfMemoryError, WorkDirLimitError
 from actors.messages import BlockChanged, BlockState, MemberLeft
+from actors.task_errors import OutOfMemoryError, WorkDirLimitError
 from tests.endpoints import RunningEndpoint
 from tests.little_memory import eat, group
 from tests.support import eventually

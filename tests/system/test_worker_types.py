@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import actors
-from actors.errors import WorkerTypeError
+from actors.task_errors import WorkerTypeError
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 

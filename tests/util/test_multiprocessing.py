@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from actors.errors import ConfigError, WorkerCrashed
+from actors.errors import ConfigError
+from actors.task_errors import WorkerCrashed
 from actors.util.multiprocessing import Pool
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import actors
-from actors.errors import ActorDiedError
+from actors.task_errors import ActorDiedError
 from actors.util.queue import Empty, Full, Queue
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,8 @@ import pytest
 
 import actors
 from actors import state
-from actors.errors import ActorDiedError, ConfigError
+from actors.errors import ConfigError
+from actors.task_errors import ActorDiedError
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,8 @@ the worker of the old one is still dying.
 import enum
 import math
 from collections.abc import Container
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.endpoint.manager.crew import Crew, KnownWorker
 from actors.endpoint.manager.outcomes import Outcomes
@@ -44,8 +45,7 @@ class _Ending(enum.IntEnum):
     KILL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(msgspec.Struct, frozen=True):
     """That a task shall end."""
 
     how: _Ending

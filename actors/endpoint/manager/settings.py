@@ -1,7 +1,8 @@
 """What a manager needs to know of itself."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from actors.logic.care import CareSettings
 from actors.messages import Amount, BlockId, ManagerId
@@ -9,8 +10,7 @@ from actors.messages import Amount, BlockId, ManagerId
 __all__ = ["ManagerSettings"]
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerSettings:
+class ManagerSettings(msgspec.Struct, frozen=True):
     """See each argument.
 
     Args:
@@ -45,7 +45,7 @@ class ManagerSettings:
     pid: int
     heartbeat_period: float = 30.0
     wall_offset: float = 0.0
-    start_timeouts: Mapping[str, float] = field(default_factory=dict)
+    start_timeouts: Mapping[str, float] = msgspec.field(default_factory=dict)
     care: CareSettings = CareSettings()
     resources: tuple[Amount, ...] = ()
     gpu_names: tuple[str, ...] = ()

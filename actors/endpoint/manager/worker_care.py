@@ -8,7 +8,8 @@ a manager   is idle for so long, has run its tasks, or one of them has raised: i
 import math
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from actors.endpoint.manager.crew import Crew, KnownWorker
 from actors.endpoint.manager.settings import ManagerSettings
@@ -29,22 +30,19 @@ __all__ = [
 MEASURE_PERIOD = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class MeasureWorkers(Effect):
+class MeasureWorkers(Effect, frozen=True):
     """Measure memory and CPU time, ours too; answered with `WorkersMeasured`."""
 
     of_all: bool = False  # with the memory of what workers have started
 
 
-@dataclass(frozen=True, slots=True)
-class RemoveWorkDirs(Effect):
+class RemoveWorkDirs(Effect, frozen=True):
     """Remove what a dead worker has left of its work folders."""
 
     worker_id: WorkerId
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerUsage:
+class WorkerUsage(msgspec.Struct, frozen=True):
     """What one worker, or the manager, uses now."""
 
     pid: int
@@ -52,8 +50,7 @@ class WorkerUsage:
     cpu_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class WorkersMeasured:
+class WorkersMeasured(msgspec.Struct, frozen=True):
     usage: dict[WorkerId, WorkerUsage]
     own: WorkerUsage | None = None  # of the manager; None: not known
 

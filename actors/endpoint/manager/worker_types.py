@@ -11,7 +11,6 @@ them, in the place of idle ones of a type that has more than its share perhaps.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from actors.endpoint.manager.crew import Crew, KnownWorker
 from actors.endpoint.manager.queues import Queues
@@ -29,16 +28,14 @@ __all__ = ["TYPE_IDLE_PERIOD", "AbandonType", "ReleaseType", "WorkerTypes"]
 TYPE_IDLE_PERIOD = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class AbandonType(Effect):
+class AbandonType(Effect, frozen=True):
     """End what starts workers of a type, and so all of them."""
 
     worker_type: str
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReleaseType(Effect):
+class ReleaseType(Effect, frozen=True):
     """There is no worker of a type, nor need for one: let go what starts them."""
 
     worker_type: str
