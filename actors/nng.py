@@ -18,7 +18,14 @@ import pynng as untyped_pynng
 from actors.errors import ConfigError, TransportClosed
 from actors.relay import Line, Relay
 
-__all__ = ["NngSocket", "forbid_redial", "nng", "pynng", "refuse_forks"]
+__all__ = [
+    "NOBODY_LISTENS",
+    "NngSocket",
+    "forbid_redial",
+    "nng",
+    "pynng",
+    "refuse_forks",
+]
 
 pynng: Any = untyped_pynng
 nng: Any = pynng.lib
@@ -49,13 +56,14 @@ _NOT_NOW = frozenset({nng.NNG_EAGAIN, nng.NNG_ESTATE, nng.NNG_ECLOSED})
 
 _COUNT_TYPES = frozenset({nng.NNG_STAT_COUNTER, nng.NNG_STAT_LEVEL})
 
+NOBODY_LISTENS = "nobody listens there"
 # {nng's counter at a dialer: what it means}, the most telling first.
 _DIAL_TROUBLES = {
     "proto": "something that is not ours listens there",
     "reject": "something that is not ours listens there",
     "timeout": "no answer in time",
     "other": "something that is not ours listens there",
-    "refused": "nobody listens there",
+    "refused": NOBODY_LISTENS,
 }
 
 

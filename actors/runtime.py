@@ -55,6 +55,8 @@ from actors.messages import (
     hello,
     published,
 )
+from actors.missing_doors import MissingDoors
+from actors.nng import NOBODY_LISTENS
 from actors.outgoing import UNHURRIED, Outgoing, Port
 from actors.transport import (
     Door,
@@ -254,6 +256,7 @@ class Runtime:
         self._by_link: dict[Link, Port] = {}
         self._outgoing = Outgoing()
         self._knocks: dict[str, Knock] = {}  # {door: unanswered knock}
+        self._missing = MissingDoors()
         self._subscribers: list[Subscriber] = []
         self._undialed: deque[Port] = deque()  # oldest first
         # Promises that wait for the next sync, and those for the one under way.
@@ -352,6 +355,7 @@ class Runtime:
             recorder_at,
             math.inf if self._is_syncing else self._sync_at,
             self._outgoing.hurry_at,
+            self._missing.look_at,
             now + min(longest, LONGEST_SLEEP),
         )
         self._read_what_is_there(max(0.0, wake_at - now), awake)
@@ -361,6 +365,9 @@ class Runtime:
         if recorder_at <= now and self._recorder is not None:
             for message in self._recorder.tick(now):
                 self._tell(message)
+        if self._missing.look_at <= now:
+            for door, newcomer in self._missing.find(now):
+                self._knock(door, newcomer)
         while self._undialed and (
             len(self._undialed) > MAX_UNDIALED
             or self._undialed[0].opened_at + DIAL_TIMEOUT <= now
@@ -627,14 +634,17 @@ class Runtime:
     def _knock(self, door: str, newcomer: Hello) -> None:
         self._withdraw(door)
         how = self._dialing[door]
-        frame = encode_one(newcomer)
         url = how.address.door(how.actor)
+        if self._missing.add(door, url, newcomer, time.monotonic()):
+            return
+        frame = encode_one(newcomer)
         relay = self._relay(how.address, how.security)
         knock = Knock(url, relay, frame, HELLO_BYTES)
         self._knocks[door] = knock
         self._watch(knock.fileno(), lambda: self._read_answer(door, knock))
 
     def _withdraw(self, door: str) -> None:
+        self._missing.discard(door)
         knock = self._knocks.pop(door, None)
         if knock is not None:
             self._unwatch(knock.fileno())
@@ -666,6 +676,8 @@ class Runtime:
 
     def trouble(self, door: str) -> str:
         """Say why a door does not answer, as far as is known."""
+        if door in self._missing:
+            return NOBODY_LISTENS
         knock = self._knocks.get(door)
         return knock.trouble if knock is not None else ""
 
