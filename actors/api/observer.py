@@ -23,7 +23,7 @@ import msgspec
 from actors.api.addressing import Entrance, new_instance
 from actors.api.operator import DEFAULT_TIMEOUT, operator_hello
 from actors.inbox import Inbox
-from actors.logic.membership import Membership, MembershipState
+from actors.logic.membership import Membership
 from actors.logic.turn import Admission, Effect, Exit, Quit, Turn
 from actors.messages import Answer, Command, Goodbye, Hello, Published, Verb
 from actors.runtime import Runtime
@@ -184,7 +184,7 @@ class Observer:
     def wake_at(self) -> float:
         if self._is_over:
             return math.inf
-        is_barred = self.membership.state is MembershipState.BARRED
+        is_barred = self.membership.is_barred
         away = math.inf if is_barred else self._remind_at
         return min(
             self.membership.wake_at,
@@ -198,7 +198,7 @@ class Observer:
         self, message: Any, now: float, turn: Turn, *, was_in: bool
     ) -> None:
         is_in = self.membership.is_in
-        if self.membership.state is MembershipState.BARRED:
+        if self.membership.is_barred:
             state, reason = ConnectionState.REFUSED, self.membership.refusal
         elif is_in and not was_in:
             state, reason = ConnectionState.CONNECTED, ""

@@ -21,7 +21,7 @@ from typing import Any
 from actors.api.addressing import Entrance, new_instance
 from actors.endpoint.surroundings import python_version
 from actors.errors import AddressError, AdmissionRefused
-from actors.logic.membership import Membership, MembershipState
+from actors.logic.membership import Membership
 from actors.logic.turn import Admission, Effect, Exit, LinkClosed, Turn
 from actors.messages import PROTOCOL, Answer, Command, Goodbye, Hello, Verb
 from actors.runtime import Runtime
@@ -78,7 +78,7 @@ class Inquiry:
         is_done = self.membership.take(message, sender, now, turn)
         if self.membership.is_in and not was_in and self.answer is None:
             self.membership.send(self._command, now, turn)
-        if self.membership.state is MembershipState.BARRED:
+        if self.membership.is_barred:
             self._end("refused", turn)
         if is_done:
             return turn
@@ -203,7 +203,7 @@ def _inquire(
     shell.run()
     if inquiry.answer is not None:
         return inquiry.answer, inquiry.is_gone
-    if inquiry.membership.state is MembershipState.BARRED:
+    if inquiry.membership.is_barred:
         refusal = inquiry.membership.refusal
         raise AdmissionRefused(f"{entrance.name} refuses us: {refusal}")
     trouble = f": {shell.trouble}" if shell.trouble else ""

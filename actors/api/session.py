@@ -21,7 +21,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from actors.logic.membership import Membership, MembershipState
+from actors.logic.membership import Membership
 from actors.logic.turn import Admission, Effect, Exit, HangUp, Turn
 from actors.messages import (
     PROTOCOL,
@@ -219,7 +219,7 @@ class Session:
             self._rejoin(now, turn)
         elif was_in and not self.membership.is_in:
             self._away_since = now
-        if self.membership.state is MembershipState.BARRED:
+        if self.membership.is_barred:
             self._bar(self.membership.refusal, is_refusal=True, turn=turn)
         if is_done:
             return turn

@@ -88,6 +88,8 @@ _FAILED_TOGETHER = 500
 # actor that nobody else wants is killed. Chosen: what code needs to clean up.
 _CALL_GRACE = 2.0
 # Failures that cost an infrastructure attempt instead of ending the task.
+# Looked up once: in Python 3.11 that takes long.
+_SUCCESS = TaskState.SUCCESS
 _INFRASTRUCTURE = frozenset(
     {
         FailureKind.WORKER_DIED,
@@ -446,7 +448,7 @@ class Exchange(abc.ABC):
         if self.streams:
             self.streams.ended(outcomes)
         for outcome in outcomes:
-            if outcome.state is not TaskState.SUCCESS:
+            if outcome.state is not _SUCCESS:
                 self.failed += outcome.state is TaskState.FAILED
                 self.cancelled += outcome.state is TaskState.CANCELLED
                 message = outcome.failure.message if outcome.failure else ""
@@ -661,14 +663,14 @@ class Exchange(abc.ABC):
         self, outcomes: list[Outcome], manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
         by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
-        held, success = manager.leases, TaskState.SUCCESS
+        held = manager.leases
         freed: ManagerEntry | None = manager  # None: perhaps others, too
         for outcome in outcomes:
             entry = held.get(outcome.task_id)
-            if entry is not None and outcome.state is success:
+            if entry is not None and outcome.state is _SUCCESS:
                 # As `_finish` would, which has more to ask.
                 manager.release(outcome.task_id, now)
-                ended = self.ledger.finish(entry, success, now, tried=outcome)
+                ended = self.ledger.finish(entry, _SUCCESS, now, tried=outcome)
                 by_client[entry.client_id].append(ended)
                 continue
             freed = None

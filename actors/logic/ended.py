@@ -13,6 +13,8 @@ from actors.messages import ClientId, Outcome, TaskId, TaskState
 
 __all__ = ["SAMPLE", "EndedTask", "EndedTasks"]
 
+# Looked up once: in Python 3.11 that takes long.
+_SUCCESS = TaskState.SUCCESS
 # How many are kept of each sort. Chosen: as many as a person looks through.
 _KEPT = 250
 # Successes of one moment that are remembered at most. Measured: to remember one takes a
@@ -49,7 +51,7 @@ class EndedTasks:
         """Remember a task; the oldest of its sort may be forgotten for it."""
         if len(outcome.payload) > _SMALL_BYTES:
             outcome = msgspec.structs.replace(outcome, payload=b"")
-        if outcome.state is TaskState.SUCCESS:
+        if outcome.state is _SUCCESS:
             self._successes.append((name, client_id, outcome))
         else:
             self._failures.append((name, client_id, outcome))

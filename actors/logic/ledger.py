@@ -42,6 +42,7 @@ __all__ = ["Entry", "Ledger"]
 
 _QUEUED = TaskState.WAITING_FOR_NODES
 _LEASED = TaskState.WAITING_FOR_LAUNCH
+_SUCCESS = TaskState.SUCCESS
 _NOBODY = ManagerId("")
 _NOWHERE = BlockId("")
 
@@ -401,7 +402,7 @@ class Ledger:
         )
         if now != self._told_at:
             self._told_at, self._room = now, SAMPLE
-        if self._room > 0 or state is not TaskState.SUCCESS:
+        if self._room > 0 or state is not _SUCCESS:
             self._room -= 1
             self.ended.note(entry.task.name, entry.client_id, outcome)
         return outcome

@@ -43,6 +43,11 @@ class MembershipState(enum.Enum):
     BARRED = "barred"
 
 
+# Looked up once: in Python 3.11 that takes long, and each message asks.
+_AWAY, _KNOCKING = MembershipState.AWAY, MembershipState.KNOCKING
+_IN, _BARRED = MembershipState.IN, MembershipState.BARRED
+
+
 class Membership:
     """One actor's membership behind one door.
 
@@ -58,7 +63,7 @@ class Membership:
         self, door: str, hello: Callable[[], Hello], chance: random.Random
     ) -> None:
         self.door = door
-        self.state = MembershipState.AWAY
+        self.state = _AWAY
         self.epoch = ""
         self.max_frame_bytes = 0
         self.refusal = ""  # why we are barred
@@ -72,7 +77,11 @@ class Membership:
 
     @property
     def is_in(self) -> bool:
-        return self.state is MembershipState.IN
+        return self.state is _IN
+
+    @property
+    def is_barred(self) -> bool:
+        return self.state is _BARRED
 
     def take(self, message: object, sender: str, now: float, turn: Turn) -> bool:
         """Take what concerns the membership.
@@ -120,41 +129,36 @@ class Membership:
 
     def tick(self, now: float, turn: Turn) -> None:
         """Knock, beat, or give the link up, as time demands."""
-        match self.state:
-            case MembershipState.AWAY if now >= self._next_knock:
-                self._knock(now, turn)
-            case MembershipState.KNOCKING if now >= self._knocked_at + KNOCK_TIMEOUT:
-                self._knock(now, turn)
-            case MembershipState.IN:
-                unconfirmed = now >= self._knocked_at + KNOCK_TIMEOUT
-                if self._liveness.lost(now) or (unconfirmed and not self._is_confirmed):
-                    self._lose(now, turn, hang_up=True)
-                elif self._liveness.due(now):
-                    self.send(Heartbeat(), now, turn)
+        if self.state is _IN:
+            unconfirmed = now >= self._knocked_at + KNOCK_TIMEOUT
+            if self._liveness.lost(now) or (unconfirmed and not self._is_confirmed):
+                self._lose(now, turn, hang_up=True)
+            elif self._liveness.due(now):
+                self.send(Heartbeat(), now, turn)
+        elif now >= self.wake_at:
+            self._knock(now, turn)
 
     @property
     def wake_at(self) -> float:
-        match self.state:
-            case MembershipState.AWAY:
-                return self._next_knock
-            case MembershipState.KNOCKING:
-                return self._knocked_at + KNOCK_TIMEOUT
-            case MembershipState.IN:
-                confirm_by = self._knocked_at + KNOCK_TIMEOUT
-                return min(
-                    self._liveness.wake_at(),
-                    math.inf if self._is_confirmed else confirm_by,
-                )
-            case MembershipState.BARRED:
-                return math.inf
+        if self.state is _IN:
+            confirm_by = self._knocked_at + KNOCK_TIMEOUT
+            return min(
+                self._liveness.wake_at(),
+                math.inf if self._is_confirmed else confirm_by,
+            )
+        if self.state is _AWAY:
+            return self._next_knock
+        if self.state is _KNOCKING:
+            return self._knocked_at + KNOCK_TIMEOUT
+        return math.inf
 
     def _knock(self, now: float, turn: Turn) -> None:
-        self.state = MembershipState.KNOCKING
+        self.state = _KNOCKING
         self._knocked_at = now
         turn.effects.append(Knock(self.door, self._hello()))
 
     def _enter(self, welcome: Welcome, now: float) -> None:
-        self.state = MembershipState.IN
+        self.state = _IN
         self.epoch = welcome.epoch
         self.max_frame_bytes = welcome.max_frame_bytes
         self._knocked_at = now
@@ -166,16 +170,16 @@ class Membership:
 
     def _refused(self, refused: Refused, now: float) -> None:
         if refused.is_final:
-            self.state = MembershipState.BARRED
+            self.state = _BARRED
             self.refusal = refused.reason
         else:
-            self.state = MembershipState.AWAY
+            self.state = _AWAY
             self._next_knock = now + self._backoff.next()
 
     def _lose(self, now: float, turn: Turn, *, hang_up: bool) -> None:
         if not self.is_in:
             return
-        self.state = MembershipState.AWAY
+        self.state = _AWAY
         self._liveness.left(self.door)
         self._next_knock = now + self._backoff.next()
         if hang_up:

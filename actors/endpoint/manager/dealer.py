@@ -152,20 +152,19 @@ class Dealer:
             count = min(count, self._care.room_at(worker))
             if count <= 0:
                 return
-        runs: list[Run | Call] = []
         was_idle = not worker.backlog
-        for _ in range(min(count, len(queue))):
-            task = queue.popleft()
-            seq = worker.next_seq
-            worker.next_seq = seq + 1
-            worker.backlog.append((seq, task))
-            if task.streams_from >= 0:
-                runs.append(call_of(seq, task.function, task))
-                self._outflow.begin(task, worker.worker_id, seq)
-            else:
-                runs.append(Run(seq, task.function, task.arguments))
-            if task.timeout is not None:
-                self._endings.has_timeouts = True
+        tasks = [queue.popleft() for _ in range(min(count, len(queue)))]
+        numbered = list(enumerate(tasks, worker.next_seq))
+        worker.next_seq += len(tasks)
+        worker.backlog += numbered
+        runs: list[Run | Call] = [
+            Run(seq, task.function, task.arguments)
+            if task.streams_from < 0
+            else self._begin_stream(worker, seq, task)
+            for seq, task in numbered
+        ]
+        if [task for task in tasks if task.timeout is not None]:
+            self._endings.has_timeouts = True
         if was_idle:
             worker.head_since = now
         if worker.environment and worker.need is None:
@@ -174,6 +173,10 @@ class Dealer:
         effects.append(AssignTasks(worker.worker_id, runs))
         if self._care.counts:
             self._care.gave(worker, len(runs), now, effects)
+
+    def _begin_stream(self, worker: KnownWorker, seq: int, task: Leased) -> Call:
+        self._outflow.begin(task, worker.worker_id, seq)
+        return call_of(seq, task.function, task)
 
     # Tasks that ask for something
 

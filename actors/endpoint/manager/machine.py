@@ -35,7 +35,7 @@ from actors.endpoint.manager.worker_care import (
 from actors.endpoint.manager.worker_types import WorkerTypes
 from actors.endpoint.outflow import Outflow
 from actors.errors import BrokenInvariant
-from actors.logic.membership import Membership, MembershipState
+from actors.logic.membership import Membership
 from actors.logic.resources import CPU, Capacity
 from actors.logic.turn import Admission, Exit, Quit, Turn
 from actors.logic.workers import (
@@ -153,7 +153,7 @@ class Manager:
             self._rejoin(now, turn)
         elif was_in and not self.membership.is_in:
             self._alone_since = now
-        if self.membership.state is MembershipState.BARRED:
+        if self.membership.is_barred:
             self._exit(3, self.membership.refusal, turn)
         if is_done:
             return turn
