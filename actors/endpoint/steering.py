@@ -438,7 +438,9 @@ class Steering:
 
     def _tell_story(self, command: Command) -> Answer:
         name = "".join(command.names[:1])
-        story = tell_story(self._interchange.ledger, TaskId(name))
+        story = tell_story(
+            self._interchange.ledger, self._interchange.fleet, TaskId(name)
+        )
         if story is None:
             text = f"nothing is known (any more) of a task {name or '(nothing)'}"
             return Answer(command.request_id, False, text)

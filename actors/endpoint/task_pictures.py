@@ -14,7 +14,7 @@ import msgspec
 from actors.logic.ended import EndedTask
 from actors.logic.fleet import Fleet, need_of
 from actors.logic.ledger import Entry, Ledger
-from actors.messages import Step, TaskId, TaskState
+from actors.messages import Step, Task, TaskId, TaskState
 
 __all__ = [
     "StepPicture",
@@ -121,14 +121,14 @@ def list_tasks(
     return TaskList(leased + ended + waiting, is_cut)
 
 
-def tell_story(ledger: Ledger, task_id: TaskId) -> TaskStory | None:
+def tell_story(ledger: Ledger, fleet: Fleet, task_id: TaskId) -> TaskStory | None:
     """Tell all that is known of a task; None: nothing."""
     entry = ledger.entries.get(task_id)
     if entry is not None:
         moments = [
             (TaskState.WAITING_FOR_NODES, entry.queued_at, ""),
             (TaskState.WAITING_FOR_LAUNCH, entry.leased_at, str(entry.manager_id)),
-            (TaskState.RUNNING, entry.running_at, ""),
+            (TaskState.RUNNING, entry.running_at, _worker_of(entry, fleet)),
         ]
         steps = [
             *entry.past,
@@ -169,9 +169,32 @@ def _draw_entry(entry: Entry) -> TaskPicture:
         entry.client_id,
         entry.priority,
         entry.is_cancelling,
-        f"asks for {need_of(task.needs)}" if task.needs and task.asks else "",
+        _describe_wish(task),
         _actor_of(entry),
     )
+
+
+def _describe_wish(task: Task) -> str:
+    """Say what a task asks for; empty: nothing."""
+    needs = task.needs
+    if needs is None:
+        return ""
+    wishes = [str(need_of(needs))] if task.asks else []
+    if needs.tag:
+        wishes.append(f"the tag {needs.tag!r}")
+    if needs.worker_type:
+        wishes.append(f"worker type {needs.worker_type!r}")
+    if needs.walltime:
+        wishes.append(f"{needs.walltime:g} s")
+    return f"asks for {', '.join(wishes)}" if wishes else ""
+
+
+def _worker_of(entry: Entry, fleet: Fleet) -> str:
+    """Say which worker has a task, as its manager reported last; empty: not known."""
+    manager = fleet.managers.get(entry.manager_id)
+    workers = manager.workers if manager is not None else []
+    task_id = entry.task.task_id
+    return next((str(w.worker_id) for w in workers if w.task_id == task_id), "")
 
 
 def _actor_of(entry: Entry) -> str:

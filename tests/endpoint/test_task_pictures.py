@@ -6,16 +6,20 @@ import pytest
 from actors.endpoint.task_pictures import TaskList, TaskStory
 from actors.messages import (
     ActorRestarted,
+    Amount,
     Delta,
     Failure,
     FailureKind,
     Finished,
+    Needs,
     Relay,
     Report,
     ScalingDecided,
     Submit,
     TaskId,
     TaskState,
+    WorkerId,
+    WorkerReport,
 )
 from tests.endpoint.talk import hello, outcome, task
 from tests.endpoint.test_steering import CLIENT, MANAGER, Desk
@@ -95,6 +99,25 @@ def test_the_story_of_an_unfinished_task_begins_with_its_earlier_tries(
     assert (1, "waiting-for-launch", "m1") in places
     assert (1, "waiting-for-nodes", "worker w1 died") in places
     assert places[-1][0] == 2
+
+
+def test_the_story_of_a_running_task_names_its_worker(desk: Desk) -> None:
+    desk.submit("t1")
+    running = Delta(TaskId("t1"), 1, TaskState.RUNNING, 7.0, "w1")
+    workers = [WorkerReport(WorkerId("w1"), 7, TaskId("t1"))]
+    desk.tell(Report(1, [running], workers), MANAGER)
+    answer, _ = desk.command("story", "t1")
+    story = msgspec.json.decode(answer.body, type=TaskStory)
+    assert (story.steps[-1].state, story.steps[-1].place) == ("running", "w1")
+
+
+def test_what_a_waiting_task_asks_for_is_told(desk: Desk) -> None:
+    needs = Needs(amounts=(Amount("CPU", 0.5),), tag="ssd", walltime=60.0)
+    desk.submit("t1")
+    desk.tell(Submit([msgspec.structs.replace(task("t2"), needs=needs)]), CLIENT)
+    answer, _ = desk.command("story", "t2")
+    story = msgspec.json.decode(answer.body, type=TaskStory)
+    assert story.task.message == "asks for 0.5 CPU, the tag 'ssd', 60 s"
 
 
 def test_the_story_of_a_failed_task_has_its_traceback(desk: Desk) -> None:

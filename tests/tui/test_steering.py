@@ -210,6 +210,14 @@ def test_the_story_of_a_task_has_every_step_and_its_traceback() -> None:
     assert "Traceback" not in closed
 
 
+def test_the_story_of_a_waiting_task_says_what_it_asks_for() -> None:
+    waiting = task(1, "waiting-for-nodes", message="asks for the tag 'ssd'")
+    story = TaskStory(waiting, [StepPicture("waiting-for-nodes", 1, NOW - 9, "")])
+    desk = Desk(story=(True, "", msgspec.json.encode(story)))
+    *_, opened = steer(desk, "2", "enter")
+    assert "asks for the tag 'ssd'" in opened
+
+
 def test_a_story_that_nobody_knows_is_said_so() -> None:
     desk = Desk(story=(False, "nothing is known (any more) of a task", b""))
     _, opened = steer(desk, "2", "enter")

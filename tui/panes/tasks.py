@@ -235,6 +235,8 @@ def _tell(story: TaskStory) -> Content:
             )
         )
         before = step.at
+    if story.task.message and story.task.state not in _ENDED:
+        lines.append(Content(plain(story.task.message)))
     if story.task.client_id:
         lines.append(Content(f"of client {plain(story.task.client_id)}"))
     if story.failure:
