@@ -33,8 +33,10 @@ from actors.messages import ActorRestarted, Hello, Notice
 __all__ = [
     "AllStopped",
     "ChildEnded",
+    "ChildStanding",
     "ChildStarted",
     "ChildState",
+    "Standing",
     "StartChild",
     "StopAll",
     "StopChild",
@@ -108,12 +110,15 @@ class ChildEnded(msgspec.Struct, frozen=True):
         how: for people: "exit code 1", "signal 9 (SIGKILL)".
         is_hopeless: whether it said itself that a restart would not help.
         is_normal: whether it meant to end.
+        is_counted: whether its restart is one of those allowed within the period; not
+            so if it fell with another that is counted, as when a node is lost.
     """
 
     name: str
     how: str
     is_hopeless: bool = False
     is_normal: bool = False
+    is_counted: bool = True
 
 
 class StopAll(msgspec.Struct, frozen=True):
@@ -136,6 +141,40 @@ class ChildState(enum.Enum):
     RUNNING = "running"
     STOPPING = "stopping"
     DONE = "done"  # it ended, and nobody wants it back, or it was given up
+
+
+class ChildStanding(msgspec.Struct, frozen=True):
+    """How a child stands, for a successor.
+
+    Args:
+        state: where it is in its life.
+        restarts: so far.
+        is_killed: whether its process was not only asked to end.
+    """
+
+    state: ChildState
+    restarts: int = 0
+    is_killed: bool = False
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a supervisor without dispensable children stands, for a successor.
+
+    Args:
+        is_stopping: whether all shall end.
+        reason: why; empty: somebody asked.
+        restart_at: when those that are stopped may start, in monotonic seconds.
+        delay: before the last restart, in seconds, without jitter.
+        crashes: that count, in monotonic seconds, oldest first.
+        children: {name: how it stands}.
+    """
+
+    is_stopping: bool
+    reason: str
+    restart_at: float
+    delay: float
+    crashes: Sequence[float]
+    children: Mapping[str, ChildStanding]
 
 
 # With a process, which nobody has asked to end.
@@ -186,6 +225,42 @@ class Supervisor:
             for name in settings.children
         }
         self._restart_at = now
+
+    def standing(self) -> Standing:
+        """Return what a successor needs to know."""
+        delay, crashes = self._budget.standing()
+        return Standing(
+            self.is_stopping,
+            self.reason,
+            self._restart_at,
+            delay,
+            crashes,
+            {
+                child.name: ChildStanding(
+                    child.state,
+                    child.restarts,
+                    child.state is ChildState.STOPPING and child.kill_at == math.inf,
+                )
+                for child in self.children.values()
+            },
+        )
+
+    def resume(self, standing: Standing, now: float) -> None:
+        """Go on where a predecessor was, whose children have lived on.
+
+        Args:
+            standing: its own; a child that is not in it has not started.
+            now: monotonic seconds: who was asked to end has all its time again.
+        """
+        self.is_stopping, self.reason = standing.is_stopping, standing.reason
+        self._restart_at = standing.restart_at
+        self._budget.resume(standing.delay, standing.crashes)
+        for name, was in standing.children.items():
+            child = self.children[name]
+            assert child.budget is None, f"{name} is dispensable"
+            child.state, child.restarts = was.state, was.restarts
+            if was.state is ChildState.STOPPING and not was.is_killed:
+                child.kill_at = now + self.settings.patience
 
     def admit(self, hello: Hello, now: float) -> tuple[Admission, Turn]:
         """Refuse everybody: a supervisor has no door."""
@@ -298,7 +373,7 @@ class Supervisor:
         if kind == "transient" and ended.is_normal:
             child.state = ChildState.DONE
             return
-        delay = self._budget.crashed(now)
+        delay = self._budget.crashed(now) if ended.is_counted else 0.0
         if delay is None:
             settings = self.settings
             self.stop(

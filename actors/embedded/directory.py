@@ -21,13 +21,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from actors.embedded.actor_calls import CONSTRUCTOR, Actor, ActorCall, Anchor
-from actors.embedded.failures import cancelled, timed_out
-from actors.embedded.groups import Group, GroupAnchor, Groups
+from actors.embedded.failures import cancelled, closed, timed_out
+from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.hub import Hub, failure_of
 from actors.embedded.mailboxes import dissolve, give_room_back
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, TaskStage
 from actors.embedded.workers import ForWorker, SendTasks
+from actors.groups import Groups
 from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
 from actors.logic.restarts import RestartKind
 from actors.logic.turn import Effect
@@ -49,6 +50,7 @@ from actors.messages import (
     caller_of,
 )
 from actors.refs import ObjectRef, Promise, Settled
+from actors.supervisor import ChildState
 
 __all__ = ["Directory", "StartHost"]
 
@@ -96,7 +98,8 @@ class Directory:
         self._names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
         self._hosts: dict[WorkerId, Actor] = {}
         self.late: deque[Actor] = deque(maxlen=MAX_LATE)  # that died, to be told of
-        self.groups = Groups(self, chance)
+        self.groups: Groups[Actor] = Groups(chance)
+        self._group_numbers = itertools.count(1)
         self._starting: deque[Group] = deque()
         self._unwanted: deque[Actor | Group] = deque()  # any thread puts them here
         self._dirty: dict[Actor, None] = {}  # may have calls to send
@@ -179,7 +182,7 @@ class Directory:
         children: Mapping[str, tuple[RestartKind, Anchor | Group]],
     ) -> Group:
         """Make what stands for a supervisor, in any thread; `supervise` begins it."""
-        group_id = f"s{next(self.groups.numbers)}"
+        group_id = f"s{next(self._group_numbers)}"
         return Group(group_id, options, children, self._release_soon)
 
     def supervise(self, anchor: GroupAnchor) -> None:
@@ -190,8 +193,8 @@ class Directory:
         for namespace, name in names:
             is_twice = names.count((namespace, name)) > 1
             if name and (is_twice or isinstance(self.find(name, namespace), Anchor)):
-                self.settle(group.started, _name_taken(name))
-                self.settle(anchor, _name_taken(name))
+                self._hub.settle(group.started, _name_taken(name))
+                self._hub.settle(anchor, _name_taken(name))
                 return
         for actor in actors:
             self._register(actor)
@@ -209,28 +212,28 @@ class Directory:
         else:
             self._find_place(actor)
 
-    def ask_to_end(self, actor: Actor) -> None:
+    def ask_to_end(self, actor: Actor, now: float) -> None:
         """Have a supervised actor's process end once it has run what it has."""
         if actor.host is not None:
             self._stop(actor)
         else:
-            self._hold_back(actor)
+            self._hold_back(actor, now)
 
-    def kill_process(self, actor: Actor) -> None:
+    def kill_process(self, actor: Actor, now: float) -> None:
         """Kill a supervised actor's process."""
         if actor.host is not None:
             actor.host.is_killed = True
             self._hub.effects.append(KillWorker(actor.host.worker_id))
         else:
-            self._hold_back(actor)
+            self._hold_back(actor, now)
 
-    def _hold_back(self, actor: Actor) -> None:
+    def _hold_back(self, actor: Actor, now: float) -> None:
         """Not to start an actor that has no process, until it is begun again."""
         self._lacking.pop(actor, None)
         if actor in self._restarts:
             self._restarts[actor] = math.inf
         actor.is_held_back = True
-        self.groups.ended(actor, DeathReason.EXITED, "it had not started", 0.0)
+        self.groups.fell(actor, DeathReason.EXITED, "it had not started", now)
 
     def give_up(self, actor: Actor, reason: DeathReason, why: str) -> None:
         """Let an actor without a process be dead: no supervisor will start it."""
@@ -238,13 +241,26 @@ class Directory:
         actor.message = f"{actor.message}; {why}" if actor.message else why
         self._bury(actor)
 
-    def settle(self, promise: Promise, outcome: bytes | Settled) -> None:
-        """Make an outcome known."""
-        self._hub.settle(promise, outcome)
+    def all_up(self, root: Group) -> None:
+        """Tell who waits for a supervisor's start that all are up."""
+        self._hub.settle(root.started, _NONE)
 
-    def settle_died(self, promise: Promise, died: Died) -> None:
-        """Make known how something ended."""
-        self._hub.settle(promise, pickle.dumps(died, 5))
+    def start_failed(self, root: Group, reason: str) -> None:
+        """Tell who waits for a supervisor's start that not all ever were."""
+        outcome = closed("the supervisor was stopped before all had started")
+        if reason and root.culprit is not None:
+            outcome = self.death_of(root.culprit)
+        self._hub.settle(root.started, outcome)
+
+    def all_over(self, root: Group, reason: str) -> None:
+        """Tell who watches a supervisor that it has ended."""
+        anchor = root.anchor() if root.anchor is not None else None
+        if anchor is not None and anchor.outcome is None:
+            death = DeathReason.RESTARTS_EXCEEDED if reason else DeathReason.EXITED
+            text = reason or "it was stopped"
+            died = Died(root.group_id, 1, death, True, text)
+            self._hub.settle(anchor, pickle.dumps(died, 5))
+        root.bury()
 
     def find(self, name: str, namespace: str) -> Anchor | Settled:
         """Return what stands for the actor with a name, or a failure."""
@@ -375,7 +391,7 @@ class Directory:
                 if isinstance(call, ActorCall):
                     self._end_by_force(call)
         if self.groups.live:
-            self.groups.place(now)
+            self.groups.place(now, self)
         if self._restarts and min(self._restarts.values()) <= now:
             for actor in [a for a, at in self._restarts.items() if at <= now]:
                 del self._restarts[actor]
@@ -627,7 +643,8 @@ class Directory:
         if actor.is_released:
             self._stop(actor)
         if actor.group is not None:
-            self.groups.constructed(actor, now)
+            assert actor.host is not None
+            self.groups.constructed(actor, actor.host.pid, now)
 
     def _not_constructed(self, actor: Actor, value: Value) -> None:
         """Its constructor raised: its process is of no use."""
@@ -707,7 +724,7 @@ class Directory:
         if actor.group is not None:
             # What its constructor needs will never be there.
             failed = DeathReason.CONSTRUCTOR_FAILED
-            self.groups.ended(actor, failed, "its arguments failed", 0.0)
+            self.groups.fell(actor, failed, "its arguments failed", 0.0)
 
     def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
         """Note that an actor's process is gone."""
@@ -767,18 +784,9 @@ class Directory:
         if actor.group is None:
             is_meant = actor.is_killed or actor.is_exiting or actor.is_released
             return life.ended(reason, now, is_meant=is_meant)
-        may_return, why = self.groups.ended(actor, reason, actor.message, now)
-        life.ended_supervised(reason, may_return=may_return)
+        actor.message = self.groups.ended(actor, reason, actor.message, now)
         actor.is_exiting = actor.is_killed = False
-        if may_return:
-            return math.inf
-        if why:
-            actor.message += f"; {why}"
-            if reason is DeathReason.EXITED:
-                life.reason = DeathReason.OWNER_DIED
-            elif reason is not DeathReason.CONSTRUCTOR_FAILED:
-                life.reason = DeathReason.RESTARTS_EXCEEDED
-        return None
+        return None if life.state is _DEAD else math.inf
 
     def _reason_of(
         self, actor: Actor, death: WorkerDied, *, no_memory: bool
@@ -904,7 +912,14 @@ class Directory:
 
     def close(self) -> None:
         """Forget all actors; the hub ends their calls."""
-        self.groups.close("the runtime was shut down")
+        for group in list(self.groups.live):
+            if group is group.root:
+                assert isinstance(group, Group)
+                why = "the runtime was shut down"
+                if group.started.outcome is None:
+                    self._hub.settle(group.started, closed(why))
+                self.all_over(group, why)
+        self.groups.clear()
         for actor in list(self.actors.values()):
             actor.message = "the runtime was shut down"
             if actor.life.state is not _DEAD:
@@ -931,6 +946,15 @@ class Directory:
         for actor in self._hosts.values():
             assert actor.host is not None
         self.groups.check()
+        for group in self.groups.live:
+            assert group.machine is not None
+            for name, child in group.children.items():
+                state = group.machine.children[name].state
+                if isinstance(child, Actor) and state in (
+                    ChildState.STOPPED,
+                    ChildState.DONE,
+                ):
+                    assert child.host is None, f"{name} runs though it is {state}"
 
 
 def _name_taken(name: str) -> Settled:

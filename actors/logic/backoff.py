@@ -24,15 +24,15 @@ class Backoff:
     factor: float = 2.0
     limit: float = 30.0
     jitter: float = 0.25
-    _delay: float = field(default=0.0, init=False)
+    delay: float = field(default=0.0, init=False)  # the last one, without jitter
 
     def next(self) -> float:
         """Return the delay before the next try."""
-        self._delay = min(
-            self._delay * self.factor if self._delay else self.first, self.limit
+        self.delay = min(
+            self.delay * self.factor if self.delay else self.first, self.limit
         )
-        return self._delay * (1 + self.jitter * self.chance.random())
+        return self.delay * (1 + self.jitter * self.chance.random())
 
     def reset(self) -> None:
         """Forget the failures: the next delay is the first one again."""
-        self._delay = 0.0
+        self.delay = 0.0

@@ -7,6 +7,7 @@ starts anew with short waits after a quiet period.
 
 import random
 from collections import deque
+from collections.abc import Iterable
 from typing import Literal
 
 from actors.logic.backoff import Backoff
@@ -46,6 +47,15 @@ class RestartBudget:
             longest_delay = min(5.0, period / 2)
         self._backoff = Backoff(chance, first=first_delay, limit=longest_delay)
         self._recent: deque[float] = deque()
+
+    def standing(self) -> tuple[float, list[float]]:
+        """Return the last delay, without jitter, and the crashes that count."""
+        return self._backoff.delay, list(self._recent)
+
+    def resume(self, delay: float, crashes: Iterable[float]) -> None:
+        """Go on where a predecessor was; see `standing`."""
+        self._backoff.delay = delay
+        self._recent = deque(crashes)
 
     def crashed(self, now: float) -> float | None:
         """Note a crash.

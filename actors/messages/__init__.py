@@ -19,8 +19,8 @@ Payloads (function, arguments, result) are bytes that only clients and workers o
 Moments in messages are seconds since 1970 by the sender's clock, for people to read;
 no decision compares two machines' clocks.
 
-What stands where: `task` and `actor` (what is spoken of), `link` (the door, and what
-anybody says), `client`, `manager`, `block`, `steering` (said on links of theirs),
+What stands where: `task`, `actor` and `group` (what is spoken of), `link` (the door,
+and what anybody says), `client`, `manager`, `block`, `steering` (said on their links),
 `event` (published), `worker` and `request` (said on a worker's pipe), `frame` (what may
 come which way, and its bytes), `size` (what is too large is cut). All of it is imported
 from here.
@@ -32,6 +32,7 @@ from actors.messages.block import *
 from actors.messages.client import *
 from actors.messages.event import *
 from actors.messages.frame import *
+from actors.messages.group import *
 from actors.messages.link import *
 from actors.messages.manager import *
 from actors.messages.request import *

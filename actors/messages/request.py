@@ -6,6 +6,7 @@ straight: see `actors.embedded.lines`.
 
 from actors.messages.actor import ActorOptions
 from actors.messages.basis import Message, Struct
+from actors.messages.group import GroupOptions
 from actors.messages.worker import Ran, TaskOptions, Value
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "CreateActor",
     "FindActor",
     "GetValues",
-    "GroupOptions",
     "KillActor",
     "NextItem",
     "OfferLine",
@@ -128,17 +128,6 @@ class CreateActor(Message, frozen=True, array_like=True, tag=True, gc=False):
     options: ActorOptions
     request: int = 0  # 0: unanswered
     blocks: bool = False
-
-
-class GroupOptions(Struct, frozen=True, array_like=True, gc=False):
-    """How a supervisor keeps its children; see `actors.supervisor`."""
-
-    restart_scope: str
-    max_restarts: int  # within `period`
-    period: float  # seconds
-    patience: float  # seconds between asking a child to end and killing it
-    first_delay: float  # seconds before the first restart
-    longest_delay: float  # seconds before a restart, at most
 
 
 class SupervisedChild(Struct, frozen=True, array_like=True):

@@ -27,6 +27,7 @@ from actors.embedded.tasks import CallSpec
 from actors.embedded.workers import SendTasks
 from actors.logic.actor_life import LifeState
 from actors.logic.resources import Capacity
+from actors.logic.restarts import RestartScope
 from actors.logic.workers import KillWorker, StartWorker, StopWorker, WorkerDied
 from actors.messages import (
     ActorOptions,
@@ -41,7 +42,9 @@ from actors.messages import (
 )
 from actors.refs import ObjectRef
 
-SCOPES = st.sampled_from(["one_for_one", "rest_for_one", "one_for_all"])
+SCOPES: st.SearchStrategy[RestartScope] = st.sampled_from(
+    ["one_for_one", "rest_for_one", "one_for_all"]
+)
 KINDS = st.sampled_from(["permanent", "permanent", "transient", "temporary"])
 PATIENCE = 5.0
 NONE = pickle.dumps(None, 5)
@@ -193,6 +196,29 @@ def test_who_waits_for_the_start_is_told_when_all_are_up_also_those_inside() -> 
     assert world.asked == ["d"], "nobody uses it any more"
 
 
+def test_what_has_ended_for_good_stays_so_when_others_start_anew() -> None:
+    world = World()
+    options = GroupOptions("one_for_all", 3, 10.0, PATIENCE, 0.1, 1.0)
+    group = world.group(options, [("transient", "a"), ("permanent", "b")])
+    anchor = world.begin(group)
+    for name in "ab":
+        (process,) = (p for p in world.processes.values() if not p.is_up)
+        assert process.name == name
+        world.construct(process)
+    first, second = world.processes.values()
+    world.directory.exits(first.worker_id)
+    world.settle()
+    world.end(first, 0)
+    world.end(second, 1)
+    world.pass_time(1.0)
+    (again,) = world.processes.values()
+    assert again.name == "b"
+    world.construct(again)
+    assert group.machine is not None
+    assert group.machine.is_up
+    del anchor
+
+
 class GroupMachine(RuleBasedStateMachine):
     @initialize(
         scopes=st.tuples(SCOPES, SCOPES),
@@ -201,7 +227,11 @@ class GroupMachine(RuleBasedStateMachine):
         needy=st.sampled_from(["", "", "ax", "bc"]),
     )
     def begin(
-        self, scopes: tuple[str, str], kinds: list[str], restarts: int, needy: str
+        self,
+        scopes: tuple[RestartScope, RestartScope],
+        kinds: list[str],
+        restarts: int,
+        needy: str,
     ) -> None:
         self.world = World(needy)
         outer, inner = (
@@ -210,10 +240,7 @@ class GroupMachine(RuleBasedStateMachine):
         group = self.world.group(inner, [(kinds[4], "x"), (kinds[5], "y")])
         names: list[Any] = ["a", "b", group, "c"]
         self.group = self.world.group(outer, list(zip(kinds, names, strict=False)))
-        self.anchors = [
-            c for c in self.group.children.values() if isinstance(c, Anchor)
-        ]
-        self.anchors += [c for c in group.children.values() if isinstance(c, Anchor)]
+        self.anchors = [*self.group.anchors, *group.anchors]
         self.anchor: GroupAnchor | None = self.world.begin(self.group)
 
     def draw(self, data: st.DataObject, **wanted: bool) -> Process | None:
@@ -307,6 +334,17 @@ class GroupMachine(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         world = self.world
+        for _ in range(20):
+            for process in list(world.processes.values()):
+                if process.is_asked or process.is_killed:
+                    world.end(process, 0)
+                elif not process.is_up:
+                    world.construct(process)
+            world.pass_time(2.0)
+        for live in world.directory.groups.live:
+            assert live.machine is not None
+            # Two who need the only processor wait for each other's end.
+            assert live.machine.is_up or world.needy, "it is stuck"
         world.directory.stop_group(self.group)
         world.settle()
         world.asked.clear()
