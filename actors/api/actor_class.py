@@ -150,6 +150,11 @@ class ActorClass(Generic[T]):
                 f"{self._class.__qualname__} has max_restarts {given.max_restarts} and "
                 f"get_if_exists {given.get_if_exists}: leave both to its supervisor"
             )
+        if is_supervised and given.lifetime == "detached":
+            raise ConfigError(
+                f"{self._class.__qualname__} is detached, and a supervisor's child "
+                "ends with it: make the supervisor in a detached actor"
+            )
         if self._actor_options is None or self._picture is None:
             self._picture = _picture_of(self._class, self._options)
             self._pickled = dump_function(self._class)

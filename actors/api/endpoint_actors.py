@@ -2,21 +2,19 @@
 
     .remote(...) ──► lane of the actor ──► a task with a word on the actor (ActorWork)
 
-Calls leave in the order in which they were made: one whose arguments are not known yet
-holds back those behind it. A process has one *anchor* for each actor that it has
-handles on; while it lives, or a call is under way, the endpoint counts this client as
-one that wants the actor.
+A process has one *anchor* for each actor that it has handles on, see
+`endpoint_anchors`.
 """
 
 import pickle
 import threading
 import weakref
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, NoReturn, Protocol
 
-from actors.api import services
+from actors.api import endpoint_groups, services
+from actors.api.endpoint_anchors import EndpointAnchor, GroupAnchor
 from actors.api.item_reader import ItemReader, Reading
 from actors.api.services import ServiceAnchor
 from actors.errors import ConfigError, PendingCallsLimitExceeded
@@ -31,65 +29,10 @@ from actors.messages import (
     encode_one,
 )
 from actors.plans import GroupPlan, MadeGroup
-from actors.refs import ObjectRef, RefAstray, context, noted_refs
+from actors.refs import ObjectRef
 from actors.task_errors import ActorDiedError
 
-__all__ = ["EndpointActors", "EndpointAnchor", "Sending"]
-
-
-class EndpointAnchor(ObjectRef[None]):
-    """What all handles on an actor hold in this process."""
-
-    __slots__ = (
-        "_release",
-        "actor_id",
-        "error",
-        "lane",
-        "limit",
-        "pending",
-        "room",
-        "waits",
-    )
-
-    def __init__(
-        self,
-        actor_id: str,
-        limit: int,
-        waits: bool,
-        release: "Callable[[EndpointAnchor], None]",
-    ) -> None:
-        super().__init__()
-        self.actor_id = actor_id
-        # Calls of this process that may be unanswered, < 0: any number; and whether who
-        # makes more waits.
-        self.limit = limit
-        self.waits = waits
-        self.room = threading.Semaphore(limit) if limit >= 0 else None
-        self.pending: set[Future[Any]] = set()  # calls that are unanswered, if limited
-        self.lane = _Lane()
-        self.error: BaseException | None = None  # why it was never made
-        self._release = release
-
-    def __del__(self) -> None:
-        self._release(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        noted = noted_refs()
-        if noted is not None:
-            # Whoever sends these bytes keeps us until they have been read.
-            noted.append(self)
-        return _arrive, (self.actor_id, self.limit, self.waits)
-
-    def __repr__(self) -> str:
-        return f"ObjectRef(actor {self.actor_id})"
-
-
-def _arrive(actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
-    arrive = getattr(context().actors, "arrive", None)
-    if arrive is None:
-        raise RefAstray(f"Actor {actor_id} is an endpoint's, and this program is not")
-    anchor: EndpointAnchor = arrive(actor_id, limit, waits)
-    return anchor
+__all__ = ["EndpointActors", "Sending"]
 
 
 class Sending:
@@ -164,42 +107,15 @@ class _Runtime(Protocol):
     ) -> ObjectRef[Any]: ...
 
 
-class _Lane:
-    """Calls of one actor that have not left, in their order."""
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        # (what is waited for, what to do then)
-        self._waiting: deque[tuple[list[Future[Any]], Callable[[], None]]] = deque()
-
-    @property
-    def is_empty(self) -> bool:
-        return not self._waiting
-
-    def enter(self, missing: "list[Future[Any]]", leave: Callable[[], None]) -> None:
-        """Have something done once these futures are done, and all before it is."""
-        self._waiting.append((missing, leave))
-        for future in missing:
-            future.add_done_callback(lambda _: self._go_on())
-        self._go_on()
-
-    def _go_on(self) -> None:
-        with self._lock:
-            while self._waiting:
-                missing, leave = self._waiting[0]
-                if not all(future.done() for future in missing):
-                    return
-                # It stays the first until it has left: nobody shall overtake it.
-                leave()
-                self._waiting.popleft()
-
-
 class EndpointActors:
     """See `actors.refs.Actors`."""
 
     def __init__(self, runtime: _Runtime) -> None:
         self._runtime = runtime
         self._anchors: weakref.WeakValueDictionary[str, EndpointAnchor] = (
+            weakref.WeakValueDictionary()
+        )
+        self._groups: weakref.WeakValueDictionary[str, GroupAnchor] = (
             weakref.WeakValueDictionary()
         )
         self._lock = threading.Lock()  # around the making of anchors
@@ -239,20 +155,21 @@ class EndpointActors:
                 work, name, arguments, options, kept, reading
             )
 
-        future = self._send_in_turn(mine, send, args, kwargs, options)
+        future = self.send_in_turn(mine, send, args, kwargs, options)
         if mine.room is not None:
             mine.pending.add(future)
             future.add_done_callback(_Countdown(mine))
         return self._runtime.returned(future, options.num_returns, reader)
 
-    def _send_in_turn(
+    def send_in_turn(
         self,
-        anchor: EndpointAnchor,
+        anchor: EndpointAnchor | GroupAnchor,
         send: Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
         options: TaskOptions,
     ) -> "Future[Any]":
+        """Send something, behind all that waits to be sent to the same actor."""
         runtime = self._runtime
         missing = runtime.unknown_among(args, kwargs)
         if anchor.lane.is_empty and not missing and not options.own_retries:
@@ -289,12 +206,9 @@ class EndpointActors:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> tuple[ObjectRef[Any], bytes]:
-        if options.namespace == services.NAMESPACE:
-            raise ConfigError(
-                f"Namespace {services.NAMESPACE!r} is the endpoint's own: take another"
-            )
+        services.refuse_namespace(options.namespace)
         runtime = self._runtime
-        anchor = self._anchor(
+        anchor = self.new_anchor(
             runtime.new_actor_id(), options.max_pending_calls, options.waits_for_room
         )
         work = ActorWork(anchor.actor_id, "create", options)
@@ -305,7 +219,7 @@ class EndpointActors:
             kept = [anchor, held]
             return runtime.send_work(work, class_, arguments, named, kept)
 
-        future = self._send_in_turn(anchor, send, args, kwargs, named)
+        future = self.send_in_turn(anchor, send, args, kwargs, named)
         if options.name or Need.of(options).amounts:
             # It may be refused.
             found = future.result()
@@ -342,12 +256,12 @@ class EndpointActors:
             anchor = self._anchors.get(actor_id)
         if anchor is not None:
             return anchor
-        anchor = self._anchor(actor_id, limit, waits)
+        anchor = self.new_anchor(actor_id, limit, waits)
         # Also if the endpoint knows it: what it knows may be about to be taken back.
         self._settle(self._runtime.wish(ActorWork(actor_id, "hold")))
         return anchor
 
-    def _anchor(self, actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
+    def new_anchor(self, actor_id: str, limit: int, waits: bool) -> EndpointAnchor:
         with self._lock:
             anchor = EndpointAnchor(actor_id, limit, waits, self._released)
             self._anchors[actor_id] = anchor
@@ -370,16 +284,43 @@ class EndpointActors:
         return self._runtime.ref_on(future)
 
     def supervise(self, plan: GroupPlan) -> MadeGroup[ObjectRef[Any]]:
-        raise ConfigError(
-            "Supervisors run in the program that makes them: call actors.init() "
-            "without an address; actors of an endpoint have max_restarts"
-        )
+        return endpoint_groups.supervise(self._runtime, self, plan)
 
     def stop(self, anchor: ObjectRef[Any]) -> None:
-        raise TypeError(f"{anchor} is not of this runtime: it was made before init()")
+        if not isinstance(anchor, GroupAnchor):
+            raise _astray(anchor)
+        work = ActorWork(anchor.group_id, "stop")
+        self._tell(anchor, work, "Supervisor.stop")
+
+    def new_group_anchor(self, group_id: str) -> GroupAnchor:
+        """Make the anchor of a supervisor that this process did not know."""
+        with self._lock:
+            anchor = GroupAnchor(group_id, self._group_released)
+            self._groups[group_id] = anchor
+        return anchor
+
+    def arrive_group(self, group_id: str) -> GroupAnchor:
+        """Return the anchor of a supervisor that we have heard of."""
+        with self._lock:
+            anchor = self._groups.get(group_id)
+        if anchor is None:
+            anchor = self.new_group_anchor(group_id)
+            # As with an actor, see `arrive`.
+            self._settle(self._runtime.wish(ActorWork(group_id, "hold")))
+            endpoint_groups.watch(self._runtime, self, anchor)
+        return anchor
+
+    def _group_released(self, anchor: GroupAnchor) -> None:
+        if self._groups.get(anchor.group_id) in (None, anchor):
+            self._runtime.wish_only(ActorWork(anchor.group_id, "release"))
+
+    @staticmethod
+    def never_made(anchor: EndpointAnchor, future: "Future[Any]") -> None:
+        """Note for an actor's calls why it could not be made."""
+        _Unmade(anchor)(future)
 
     def _tell(
-        self, anchor: EndpointAnchor, work: ActorWork, name: str
+        self, anchor: EndpointAnchor | GroupAnchor, work: ActorWork, name: str
     ) -> "Future[Any]":
         options = TaskOptions(name=name)
 
@@ -387,7 +328,7 @@ class EndpointActors:
             # Watching keeps nobody alive.
             return self._runtime.send_work(work, b"", b"", options, None)
 
-        return self._send_in_turn(anchor, send, (), {}, options)
+        return self.send_in_turn(anchor, send, (), {}, options)
 
     def _settle(self, future: "Future[Any]") -> None:
         """In a task or an actor: wait until the endpoint knows that we have a handle.
@@ -437,8 +378,12 @@ def _checked(anchor: ObjectRef[Any]) -> EndpointAnchor:
     if isinstance(anchor, ServiceAnchor):
         _refuse_service(anchor)
     if not isinstance(anchor, EndpointAnchor):
-        raise TypeError(f"{anchor} is not of this runtime: it was made before init()")
+        raise _astray(anchor)
     return anchor
+
+
+def _astray(anchor: ObjectRef[Any]) -> TypeError:
+    return TypeError(f"{anchor} is not of this runtime: it was made before init()")
 
 
 def _refuse_service(anchor: ServiceAnchor) -> NoReturn:

@@ -21,6 +21,7 @@ __all__ = [
     "EndpointRef",
     "NotYetKnown",
     "PendingCall",
+    "RefPromise",
     "counted",
     "failed_ref",
     "future_of",
@@ -112,6 +113,10 @@ class RefPromise(Future[Any]):
             self.set_running_or_notify_cancel()
         else:
             give_up(self.source, grace, is_recursive=is_recursive)
+
+    def end_as(self, other: "Future[Any]") -> None:
+        """End as another future has ended; nothing if it was given up."""
+        _pass_on(other, self)
 
 
 def give_up(future: "Future[Any]", grace: float, *, is_recursive: bool) -> None:

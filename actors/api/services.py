@@ -31,6 +31,7 @@ __all__ = [
     "command_for",
     "picture_of",
     "read_answer",
+    "refuse_namespace",
     "refuse_unknown",
 ]
 
@@ -173,6 +174,18 @@ class ServiceAnchor(ObjectRef[None]):
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+
+def refuse_namespace(namespace: str) -> None:
+    """Refuse to make an actor where the endpoint's own ones are.
+
+    Raises:
+        ConfigError: it is that namespace.
+    """
+    if namespace == NAMESPACE:
+        raise ConfigError(
+            f"Namespace {NAMESPACE!r} is the endpoint's own: take another"
+        )
 
 
 def refuse_unknown(name: str, snapshot: Snapshot) -> None:

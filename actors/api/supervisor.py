@@ -33,7 +33,8 @@ class Child:
         args: of the constructor.
         kwargs: those by name.
         restart: "permanent": restarted however it ends; "transient": unless it ended
-            itself (`exit_actor`); "temporary": never.
+            itself (`exit_actor`); "temporary": never. One that has ended for good stays
+            so, also when those beside it start anew.
 
     Raises:
         ConfigError: something of it is wrong.
@@ -65,7 +66,11 @@ class Supervisor:
     Each child is started when the constructor of the one before has returned; all are
     stopped in reverse order. A handle on a child stays good when it is restarted; calls
     made meanwhile wait. `actors.watch(handle)` tells of each end of a child. The
-    children are stopped, too, when nobody uses the supervisor any more.
+    children are stopped, too, when nobody uses the supervisor any more; it may be given
+    to tasks and actors as a handle may.
+
+    On an endpoint the interchange runs it: it goes on when the interchange dies. When
+    a node is lost, that counts as one crash, however many children fell.
 
     Args:
         children: in the order of their start.

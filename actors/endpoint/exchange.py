@@ -100,6 +100,10 @@ _INFRASTRUCTURE = frozenset(
 )
 
 
+# What is wanted of actors that needs workers.
+_FOR_WORKERS = frozenset({"create", "call", "supervise"})
+
+
 class InterchangeSettings(msgspec.Struct, frozen=True):
     """What the interchange needs to know of its endpoint.
 
@@ -865,7 +869,7 @@ class Exchange(abc.ABC):
 
 def _split_orders(tasks: list[Task]) -> tuple[list[Task], list[Task]]:
     """Tell what the endpoint does by itself from what needs workers."""
-    orders = [t for t in tasks if t.actor and t.actor.verb not in ("create", "call")]
+    orders = [t for t in tasks if t.actor and t.actor.verb not in _FOR_WORKERS]
     return orders, [t for t in tasks if t not in orders] if orders else tasks
 
 

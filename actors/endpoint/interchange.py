@@ -290,7 +290,7 @@ class Interchange(Exchange):
         # One that an earlier interchange knew is known by its places only.
         manager.equip(hello.resources)
         self._note_surroundings(manager, hello, now, turn)
-        kept = self.roster.manager_admitted(manager, hello.actors, turn)
+        kept = self.roster.manager_admitted(manager, hello.actors, now, turn)
         self.roster.look_again()
         # What it says of an earlier try of a call is no word on the present one.
         calls = self.ledger.calls
@@ -495,7 +495,7 @@ class Interchange(Exchange):
                 if told is not None:
                     self._send(manager.peer, told, now, turn)
             case ActorsStarted(actors):
-                self.roster.started(actors, manager)
+                self.roster.started(actors, manager, now, turn)
                 self.place(now, turn)
             case ActorEnded():
                 self.roster.ended(message, manager, now, turn)

@@ -112,7 +112,7 @@ class _Order:
     def _restart(self, manager: ManagerEntry, now: float, turn: Turn) -> str:
         roster = self._interchange.roster
         hosted = [roster.actors[actor_id] for actor_id in sorted(manager.actors)]
-        lasting = [actor for actor in hosted if actor.life.may_restart]
+        lasting = [actor for actor in hosted if actor.may_restart]
         for actor in lasting:
             roster.note_ordered(actor, turn)
         order = RestartManager(_ORDERED)

@@ -23,6 +23,9 @@ from actors.logic.records import (
     ClientAdmitted,
     ClientForgotten,
     FleetSteered,
+    GroupAdmitted,
+    GroupEnded,
+    GroupsStand,
     IncarnationEnded,
     InterchangeRecord,
     ItemsKept,
@@ -135,6 +138,9 @@ class Restoration:
                 | RestartsOrdered()
                 | IncarnationEnded()
                 | ActorForgotten()
+                | GroupAdmitted()
+                | GroupsStand()
+                | GroupEnded()
             ):
                 self._exchange.roster.replay(record)
             case FleetSteered(held, retired, is_quiesced, bad_state):
@@ -152,9 +158,8 @@ class Restoration:
         for manager in fleet.managers.values():
             manager.idle_since = now
             manager.is_draining = manager.block_id in fleet.retired
-        for actor in exchange.roster.actors.values():
-            for client_id in actor.holders:
-                self._client(client_id)
+        for client_id in exchange.roster.those_who_hold():
+            self._client(client_id)
         exchange.roster.restored(now)
         exchange.streams.restored(ledger.entries)
         for stream in exchange.streams.streams.values():

@@ -14,8 +14,9 @@ in its backlog; once leased they are the exchange's business as any task is. Cal
 one caller are handed over in their order.
 
 An actor lives as long as a client has a handle on it, or until it is killed if it is
-detached. An incarnation that a manager took no notice of is placed again; one whose
-manager is lost has ended. A dead actor is remembered while somebody has a handle.
+detached; one that is supervised, as long as its supervisor wants (`roster_groups`). An
+incarnation that a manager took no notice of is placed again; one whose manager is lost
+has ended. A dead actor is remembered while somebody has a handle.
 """
 
 import itertools
@@ -26,7 +27,17 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Protocol
 
-from actors.endpoint.roster_entry import NOWHERE, Actor
+import msgspec
+
+from actors.endpoint.roster_entry import NOWHERE, Actor, Ending
+from actors.endpoint.roster_groups import (
+    LINGER,
+    PICKLE_PROTOCOL,
+    RosterGroups,
+    actors_in,
+    ids_in,
+    objection_to,
+)
 from actors.errors import MalformedFrame
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
@@ -65,6 +76,7 @@ from actors.messages import (
     ManagerId,
     Message,
     Needs,
+    NewGroup,
     Outcome,
     StartActors,
     Task,
@@ -72,19 +84,15 @@ from actors.messages import (
     TaskState,
 )
 from actors.messages import command as decode_command
+from actors.messages import new_group as decode_group
 
 __all__ = ["Endpoint", "Roster"]
 
-# As users' own payloads are.
-_PICKLE_PROTOCOL = 5
 # Chosen: no node has as many, and it is a number.
 _MOST_CPUS = 1_000_000
 # Calls that are at an actor's manager; the others wait here. Chosen: what keeps its
 # pipe filled.
 WINDOW = 1024
-# How long an actor without handles lives on: one may be under way, in a result that
-# nobody has opened. Chosen: a slow client's time to open it.
-LINGER = 2.0
 
 
 class Endpoint(Protocol):
@@ -130,6 +138,7 @@ class Roster:
         self._restarts: dict[Actor, None] = {}
         self._unwanted: dict[Actor, None] = {}  # will end unless somebody wants them
         self._is_looking = False  # there may be homes that were not there before
+        self.groups = RosterGroups(endpoint, self, chance)
 
     @property
     def is_eager(self) -> bool:
@@ -168,28 +177,35 @@ class Roster:
                 continue
             if task.task_id in client.unacknowledged:
                 continue
-            if work.verb in ("call", "watch"):
-                outcome = self._refusal(task, work, now)
-                if outcome is None:
-                    entered.append(task)
-                    entry = self._endpoint.ledger.enter_call(
-                        task, client.client_id, now
-                    )
-                    client.unfinished += 1
-                    self.queue(entry)
-                    continue
-            else:
-                outcome = self._do(task, work, client, now, turn)
-            self._endpoint.answer(outcome, client, now, turn)
+            outcome: Outcome | None
+            waiting = task
+            match work.verb:
+                case "call" | "watch":
+                    outcome = self._refusal(task, work, now)
+                case "supervise":
+                    outcome = self._supervise(task, work, client, now, turn)
+                    # What is in it is kept, and written down, by itself.
+                    waiting = msgspec.structs.replace(task, arguments=b"")
+                case _:
+                    outcome = self._do(task, work, client, now, turn)
+            if outcome is not None:
+                self._endpoint.answer(outcome, client, now, turn)
+                continue
+            entered.append(waiting)
+            entry = self._endpoint.ledger.enter_call(waiting, client.client_id, now)
+            client.unfinished += 1
+            self.queue(entry)
         if entered:
             at = now + self._endpoint.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, entered))
+        self.groups.settle(now, turn)
 
     def _do(
         self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
     ) -> Outcome:
         """Do what is answered at once."""
         actor = self.actors.get(work.actor_id)
+        group = self.groups.known.get(work.actor_id)
         match work.verb:
             case "create":
                 return self._create(task, work, client, now, turn)
@@ -209,6 +225,14 @@ class Roster:
                 self._kill(actor, now, turn)
             case "restart" if actor is not None and actor.manager_id:
                 self._end_process(actor, turn, is_killed=True)
+            case "hold" if group is not None:
+                self.groups.hold(group, client, turn)
+            case "release" if group is not None:
+                self.groups.release(group, client.client_id, now, turn)
+            case "stop" if group is not None:
+                self.groups.stop(group, now)
+                # To be written down before its answer, as all that is answered here.
+                self.groups.settle(now, turn)
         return self._done(task, None, now)
 
     def _command(self, task: Task, now: float, turn: Turn) -> Outcome:
@@ -226,19 +250,11 @@ class Roster:
         options = work.options
         if options is None:
             return self._failed(task, FailureKind.REFUSED, "no options", now)
-        if not 0 <= options.num_cpus <= _MOST_CPUS:
-            text = f"num_cpus {options.num_cpus} must be from 0 to {_MOST_CPUS}"
-            return self._failed(task, FailureKind.REFUSED, text, now)
-        if options.name:
-            namesake = self._names.get((options.namespace, options.name))
-            if namesake is not None and not namesake.is_doomed:
-                if options.get_if_exists:
-                    self._hold(namesake, client, turn)
-                    return self._introduced(task, namesake, now)
-                text = f"An actor named {options.name!r} exists in this namespace; "
-                text += "use get_actor(), or get_if_exists=True"
-                return self._failed(task, FailureKind.NAME_TAKEN, text, now)
-        failure = self._endpoint.impossible(options.class_name, Need.of(options))
+        namesake = self._namesake(options)
+        if namesake is not None and options.get_if_exists:
+            self._hold(namesake, client, turn)
+            return self._introduced(task, namesake, now)
+        failure = self._objection_to(options)
         if failure is not None:
             return self._failed_by(task.task_id, failure, b"", now)
         if work.actor_id not in self.actors:
@@ -246,19 +262,77 @@ class Roster:
                 work.actor_id, task.function, task.arguments, options
             )
             turn.records.append(record)
-            self._enter(record)
+            self.enter(record)
         actor = self.actors[work.actor_id]
         self._hold(actor, client, turn)
         self._seek_home(actor)
         return self._introduced(task, actor, now)
 
-    def _enter(self, record: ActorAdmitted) -> None:
+    def _namesake(self, options: ActorOptions) -> Actor | None:
+        """Return who has an actor's name, and will keep it."""
+        found = self._names.get((options.namespace, options.name))
+        return None if found is None or found.is_doomed else found
+
+    def _objection_to(self, options: ActorOptions) -> Failure | None:
+        """Say why an actor cannot be made; None: it can."""
+        if not 0 <= options.num_cpus <= _MOST_CPUS:
+            text = f"num_cpus {options.num_cpus} must be from 0 to {_MOST_CPUS}"
+            return Failure(FailureKind.REFUSED, text)
+        if options.name and self._namesake(options) is not None:
+            text = f"An actor named {options.name!r} exists in this namespace; "
+            text += "use get_actor(), or get_if_exists=True"
+            return Failure(FailureKind.NAME_TAKEN, text)
+        return self._endpoint.impossible(options.class_name, Need.of(options))
+
+    def _supervise(
+        self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
+    ) -> Outcome | None:
+        """Begin a group; the outcome says why not."""
+        try:
+            new = decode_group.decode(task.arguments)
+        except MalformedFrame as error:
+            return self._failed(task, FailureKind.REFUSED, str(error), now)
+        failure = self._objection_to_group(new, work.actor_id)
+        if failure is not None:
+            return self._failed_by(task.task_id, failure, b"", now)
+        self.groups.admit(new, client, now, turn)
+        for child in actors_in(new):
+            self._hold(self.actors[child.actor_id], client, turn)
+        return None
+
+    def _objection_to_group(self, new: NewGroup, group_id: str) -> Failure | None:
+        objection = objection_to(new)
+        ids = list(ids_in(new))
+        if new.group_id != group_id:
+            objection = f"supervisor {new.group_id} is not {group_id}"
+        elif group_id in self.groups.known:
+            return None  # and goes on
+        elif len(set(ids)) < len(ids) or any(each in self.actors for each in ids):
+            objection = f"an id in supervisor {group_id} is another's"
+        if objection:
+            return Failure(FailureKind.REFUSED, objection)
+        names: set[tuple[str, str]] = set()
+        for child in actors_in(new):
+            options = child.options
+            failure = self._objection_to(options)
+            if failure is not None:
+                return failure
+            key = options.namespace, options.name
+            if options.name and key in names:
+                text = f"Two actors of one supervisor are named {options.name!r}"
+                return Failure(FailureKind.NAME_TAKEN, text)
+            names.add(key)
+        return None
+
+    def enter(self, record: ActorAdmitted) -> None:
+        """Take an actor in that waits to begin."""
         actor = self.actors[record.actor_id] = Actor(
             record.actor_id,
             record.class_,
             record.arguments,
             record.options,
             self._chance,
+            is_supervised=record.is_supervised,
         )
         options = record.options
         if options.name:
@@ -279,7 +353,7 @@ class Roster:
         return self._done(task, (actor.actor_id, actor.options.picture), now)
 
     def _done(self, task: Task, value: object, now: float) -> Outcome:
-        payload = pickle.dumps(value, _PICKLE_PROTOCOL)
+        payload = pickle.dumps(value, PICKLE_PROTOCOL)
         at = now + self._endpoint.wall_offset
         return Outcome(task.task_id, 1, TaskState.SUCCESS, payload, None, at, at)
 
@@ -297,6 +371,8 @@ class Roster:
     def _refusal(self, task: Task, work: ActorWork, now: float) -> Outcome | None:
         """Say why a call, or a watch, need not wait; None: it has to."""
         actor = self.actors.get(work.actor_id)
+        if work.verb == "watch" and work.actor_id in self.groups.known:
+            return None
         if actor is None:
             text = f"Actor {work.actor_id} is dead and forgotten"
             failure = Failure(
@@ -316,6 +392,10 @@ class Roster:
         """Let a call wait, in the order of its coming; or a watch."""
         work = entry.task.actor
         assert work is not None
+        group = self.groups.known.get(work.actor_id)
+        if group is not None:
+            self.groups.queue(group, entry)
+            return
         actor = self._known(work.actor_id)
         entry.number = next(self._numbers)
         self._callable[actor] = None
@@ -348,11 +428,8 @@ class Roster:
         """Return an actor; one that a torn journal knows no more is dead."""
         actor = self.actors.get(actor_id)
         if actor is None:
-            nameless = ActorOptions("?")
-            actor = Actor(actor_id, b"", b"", nameless, self._chance)
+            actor = Actor.forgotten(actor_id, self._chance)
             self.actors[actor_id] = actor
-            actor.life.state = LifeState.DEAD
-            actor.message = "the endpoint has forgotten it"
             actor.free_at = -math.inf
             self._unwanted[actor] = None
         return actor
@@ -462,6 +539,8 @@ class Roster:
             or not manager.is_connected
             or actor.life.state is not LifeState.ALIVE
             or actor.is_doomed
+            or actor.is_killed
+            or actor.ending
             or actor.life.is_ordered
         ):
             # Whatever changes that says so.
@@ -510,7 +589,7 @@ class Roster:
     # Managers
 
     def manager_admitted(
-        self, manager: ManagerEntry, has: Iterable[Incarnation], turn: Turn
+        self, manager: ManagerEntry, has: Iterable[Incarnation], now: float, turn: Turn
     ) -> list[Incarnation]:
         """Compare what a manager has with what it should have.
 
@@ -524,27 +603,50 @@ class Roster:
             if (actor_id, actor.life.incarnation) in there:
                 kept.append(actor.incarnation)
                 self._callable[actor] = None
-                if actor.is_doomed or actor.is_released or actor.life.is_ordered:
+                is_asked = actor.is_released or actor.ending is Ending.ASKED
+                is_killed = actor.is_killed or actor.ending is Ending.KILLED
+                if is_asked or is_killed or actor.is_doomed or actor.life.is_ordered:
                     # What it was told before may not have reached it.
-                    is_killed = actor.is_doomed or not actor.is_released
+                    is_killed = is_killed or actor.is_doomed or not is_asked
                     self._end_process(actor, turn, is_killed=is_killed)
                 continue
             # It never heard of it: nothing has begun.
             self._move_out(actor, manager.idle_since)
+            if actor.ending:
+                actor.is_held_back = True
+                self.groups.fell(actor, now)
+                continue
+            actor.is_killed = False
             self._seek_home(actor)
+        self.groups.settle(now, turn)
         return kept
 
     def manager_lost(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
-        """End all incarnations that a manager had."""
+        """End all incarnations that a manager had.
+
+        To a supervisor the loss counts as one crash, however many fell.
+        """
         where = f"manager {manager.manager_id} on {manager.host or 'an unnamed host'}"
+        has_counted: set[object] = set()
         for actor_id in sorted(manager.actors):
             actor = self.actors[actor_id]
             ended = ActorEnded(
                 actor.incarnation, DeathReason.NODE_LOST.value, f"{where} was lost"
             )
-            self._ended(actor, ended, now, turn)
+            group = actor.group[0] if actor.may_restart and actor.group else None
+            is_counted = group not in has_counted
+            if group is not None and not (actor.ending or actor.life.is_ordered):
+                has_counted.add(group)
+            self._ended(actor, ended, now, turn, is_counted=is_counted)
+        self.groups.settle(now, turn)
 
-    def started(self, told: Iterable[Incarnation], manager: ManagerEntry) -> None:
+    def started(
+        self,
+        told: Iterable[Incarnation],
+        manager: ManagerEntry,
+        now: float,
+        turn: Turn,
+    ) -> None:
         """Note that actors were constructed."""
         for of in told:
             actor = self.actors.get(of.actor_id)
@@ -556,6 +658,9 @@ class Roster:
             ):
                 actor.life.constructed()
                 self._callable[actor] = None
+                if actor.group is not None:
+                    self.groups.constructed(actor, now)
+        self.groups.settle(now, turn)
 
     def ended(
         self, told: ActorEnded, manager: ManagerEntry, now: float, turn: Turn
@@ -568,27 +673,41 @@ class Roster:
             and actor.incarnation == told.of
         ):
             self._ended(actor, told, now, turn)
+            self.groups.settle(now, turn)
         self._endpoint.promise(manager.peer, AckEnded([told.of]), turn)
 
     # Lives
 
-    def _ended(self, actor: Actor, told: ActorEnded, now: float, turn: Turn) -> None:
+    def _ended(
+        self,
+        actor: Actor,
+        told: ActorEnded,
+        now: float,
+        turn: Turn,
+        *,
+        is_counted: bool = True,
+    ) -> None:
         life = actor.life
         number = life.incarnation
         self._move_out(actor, now)
         reason = _reason(told.reason)
         actor.message, actor.last_words = told.message, told.last_words
         actor.payload = told.payload
-        if actor.is_doomed:
+        if actor.is_doomed or actor.is_killed:
             reason = DeathReason.KILLED
             actor.message = "it was killed by actors.kill()"
+        elif actor.ending:
+            reason, actor.message = DeathReason.EXITED, "it has ended"
         elif actor.is_released:
             reason, actor.message = DeathReason.EXITED, "nobody wants it"
         elif life.is_ordered:
             reason, actor.message = DeathReason.RESTARTED, "an operator restarted it"
-        is_meant = reason is DeathReason.EXITED or actor.is_doomed
-        delay = life.ended(reason, now, is_meant=is_meant)
-        if life.reason is DeathReason.RESTARTS_EXCEEDED:
+        if actor.group is not None:
+            delay = self.groups.ended(actor, reason, now, is_counted=is_counted)
+        else:
+            is_meant = reason is DeathReason.EXITED or actor.is_doomed
+            delay = life.ended(reason, now, is_meant=is_meant)
+        if life.reason is DeathReason.RESTARTS_EXCEEDED and actor.group is None:
             actor.message += f"; it was restarted {life.restarts} times already"
         turn.records.append(self._end_record(actor))
         if delay is not None:
@@ -681,6 +800,13 @@ class Roster:
     def _kill(self, actor: Actor, now: float, turn: Turn) -> None:
         if actor.is_dead or actor.is_doomed:
             return
+        if actor.group is not None:
+            # Whether it comes back is its supervisor's business.
+            if actor.manager_id and not actor.is_killed:
+                actor.is_killed = True
+                turn.records.append(ActorDoomed(actor.actor_id))
+                self._end_process(actor, turn, is_killed=True)
+            return
         actor.is_doomed = True
         turn.records.append(ActorDoomed(actor.actor_id))
         if actor.manager_id:
@@ -702,11 +828,15 @@ class Roster:
         """Say why an operator cannot have an actor restarted; empty: it can be."""
         if actor.is_dead or actor.is_doomed or actor.is_released:
             return f"{actor.title} is dead, or about to end"
-        if not actor.life.may_restart:
+        if not actor.may_restart:
+            kind = "max_restarts 0" if actor.group is None else "restart='temporary'"
             return (
-                f"{actor.title} has max_restarts 0: whoever made it wants no other "
+                f"{actor.title} has {kind}: whoever made it wants no other "
                 "incarnation of it"
             )
+        is_restarting = actor.life.state is LifeState.RESTARTING
+        if is_restarting and actor.restart_at == math.inf:
+            return f"{actor.title} waits for its supervisor, and has no process"
         if actor.life.state is not LifeState.RESTARTING and not actor.manager_id:
             return f"{actor.title} waits for a manager, and has no process"
         return ""
@@ -767,7 +897,7 @@ class Roster:
             return
         if actor.is_dead:
             self._forget_if_unheld(actor, now, turn)
-        elif not actor.options.is_detached:
+        elif actor.group is None and not actor.options.is_detached:
             actor.free_at = now + LINGER
             self._unwanted[actor] = None
 
@@ -778,8 +908,11 @@ class Roster:
         """Forget all handles of a client."""
         for actor_id in sorted(client.held_actors):
             actor = self.actors.get(actor_id)
+            group = self.groups.known.get(actor_id)
             if actor is not None:
                 self._release(actor, client.client_id, now, turn)
+            elif group is not None:
+                self.groups.release(group, client.client_id, now, turn)
         client.held_actors.clear()
 
     # Time
@@ -789,6 +922,7 @@ class Roster:
         return min(
             min((actor.restart_at for actor in self._restarts), default=math.inf),
             min((actor.free_at for actor in self._unwanted), default=math.inf),
+            self.groups.wake_at,
         )
 
     def tick(self, now: float, turn: Turn) -> None:
@@ -808,6 +942,45 @@ class Roster:
                 self._end_process(actor, turn, is_killed=False)
             else:
                 self._die_homeless(actor, now, turn)
+        self.groups.settle(now, turn)
+
+    # What groups want; see `roster_groups.Home`
+
+    def begin(self, actor: Actor) -> None:
+        """Let a supervised actor begin an incarnation as soon as there is room."""
+        actor.is_held_back = False
+        if actor.life.state is LifeState.RESTARTING:
+            self._restarts.pop(actor, None)
+            actor.restart_at = math.inf
+            actor.life.started_again()
+        self._seek_home(actor)
+
+    def end(self, actor: Actor, turn: Turn, *, is_killed: bool) -> bool:
+        """End a supervised actor's process; false: it has none, and gets none."""
+        if actor.manager_id:
+            actor.ending = Ending.KILLED if is_killed else Ending.ASKED
+            self._end_process(actor, turn, is_killed=is_killed)
+            return True
+        actor.is_held_back = True
+        self._homeless.pop(actor, None)
+        # An operator's restart has to wait for the supervisor, too.
+        actor.restart_at = math.inf
+        return False
+
+    def give_up(
+        self, actor: Actor, reason: DeathReason, now: float, turn: Turn
+    ) -> None:
+        """Let a supervised actor without a process be dead."""
+        actor.life.ended_supervised(reason, may_return=False)
+        turn.records.append(self._end_record(actor))
+        self._bury(actor, now, turn)
+
+    def end_asking(
+        self, entry: Entry, outcome: Outcome, now: float, turn: Turn
+    ) -> None:
+        """End a task that waits for a group; nothing if it was cancelled."""
+        if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
+            self._endpoint.end_call(entry, outcome, now, turn)
 
     # What an earlier process left
 
@@ -815,7 +988,9 @@ class Roster:
         """Take the next record; one on an unknown actor has no effect."""
         if isinstance(record, ActorAdmitted):
             if record.actor_id not in self.actors:
-                self._enter(record)
+                self.enter(record)
+            return
+        if self.groups.replay(record):
             return
         actor_id = getattr(record, "actor_id", "")
         actor = self.actors.get(actor_id)
@@ -828,8 +1003,10 @@ class Roster:
             case ActorPlaced(_, number, manager_id) if number >= life.incarnation:
                 life.restore(number, life.reason, is_over=False, now=-math.inf)
                 actor.manager_id = manager_id
+                actor.is_killed = False
             case ActorDoomed():
-                actor.is_doomed = True
+                actor.is_killed = actor.is_supervised
+                actor.is_doomed = not actor.is_supervised
             case RestartsOrdered(_, incarnations):
                 life.ordered = set(incarnations)
             case IncarnationEnded() if record.incarnation >= life.incarnation:
@@ -841,15 +1018,18 @@ class Roster:
                 actor.manager_id = NOWHERE
                 actor.message, actor.last_words = record.message, record.last_words
                 actor.payload = record.payload
+                actor.is_killed = False
             case ActorForgotten():
-                del self.actors[actor_id]
-                key = (actor.options.namespace, actor.options.name)
-                if self._names.get(key) is actor:
-                    del self._names[key]
+                self._drop(actor)
 
     def restored(self, now: float) -> None:
         """Go on from the records; call it after the last one, before `queue`."""
-        for actor in self.actors.values():
+        self.groups.bind()
+        for actor in list(self.actors.values()):
+            if actor.is_supervised and actor.group is None and not actor.is_dead:
+                # Its supervisor was not written down: nobody was told of either.
+                self._drop(actor)
+                continue
             manager = self._endpoint.fleet.managers.get(actor.manager_id)
             actor.manager_id = NOWHERE
             if manager is not None:
@@ -860,18 +1040,34 @@ class Roster:
                     if self._names.get(key) is actor:
                         del self._names[key]
                 case LifeState.RESTARTING:
-                    actor.restart_at = now
+                    actor.restart_at = now if actor.group is None else math.inf
                     self._restarts[actor] = None
+                case _ if actor.group is not None:
+                    actor.is_held_back = manager is None
                 case _ if manager is None:
                     self._seek_home(actor)
             clients = self._endpoint.clients
             actor.holders = {c for c in actor.holders if not clients[c].is_leaving}
             for client_id in actor.holders:
                 clients[client_id].held_actors.add(actor.actor_id)
-            if not actor.holders and not actor.options.is_detached:
+            is_kept = actor.options.is_detached or (actor.group and not actor.is_dead)
+            if not actor.holders and not is_kept:
                 # A dead one, too: what it has left behind may go.
                 actor.free_at = now
                 self._unwanted[actor] = None
+        self.groups.restored(now)
+
+    def _drop(self, actor: Actor) -> None:
+        del self.actors[actor.actor_id]
+        key = (actor.options.namespace, actor.options.name)
+        if self._names.get(key) is actor:
+            del self._names[key]
+
+    def those_who_hold(self) -> Iterator[ClientId]:
+        """Give the clients that had handles, while records are replayed."""
+        for actor in self.actors.values():
+            yield from actor.holders
+        yield from self.groups.those_who_hold()
 
     def snapshot(self) -> Iterator[list[InterchangeRecord]]:
         """Give the records that stand for all before them, an actor at a time."""
@@ -880,17 +1076,24 @@ class Roster:
                 continue
             actor_id, number = actor.actor_id, actor.life.incarnation
             records: list[InterchangeRecord] = [
-                ActorAdmitted(actor_id, actor.class_, actor.arguments, actor.options),
+                ActorAdmitted(
+                    actor_id,
+                    actor.class_,
+                    actor.arguments,
+                    actor.options,
+                    actor.is_supervised,
+                ),
                 ActorHeld(actor_id, sorted(actor.holders)),
                 ActorPlaced(actor_id, number, actor.manager_id),
             ]
             if actor.life.ordered:
                 records.insert(2, _ordered_record(actor))
-            if actor.is_doomed:
+            if actor.is_doomed or actor.is_killed:
                 records.append(ActorDoomed(actor_id))
             if actor.life.state in (LifeState.RESTARTING, LifeState.DEAD):
                 records.append(self._end_record(actor))
             yield records
+        yield from self.groups.snapshot()
 
     def check(self) -> None:
         """Raise AssertionError if actors, homes and handles contradict each other."""
@@ -903,6 +1106,7 @@ class Roster:
             actor.life.check()
             assert homes.get(actor_id, "") == actor.manager_id, actor_id
             has_process = actor.life.state in (LifeState.STARTING, LifeState.ALIVE)
+            has_process = has_process and not actor.is_held_back
             assert bool(actor.manager_id) + (actor in self._homeless) == has_process
             assert (actor in self._restarts) == (
                 actor.life.state is LifeState.RESTARTING
@@ -916,6 +1120,7 @@ class Roster:
                 for entry in lane:
                     known = ledger.entries.get(entry.task.task_id)
                     assert known is None or not known.manager_id, entry.task.task_id
+        self.groups.check()
 
 
 def _ordered_record(actor: Actor) -> RestartsOrdered:

@@ -16,6 +16,8 @@ both died, nobody else would know that it may have begun.
                           ▲                  │
                           └──────────────────┘
 
+    GroupAdmitted ──► GroupsStand, again and again ──► GroupEnded ──► ActorForgotten
+
 Fields are only ever added, last, with defaults; a field's type never changes.
 """
 
@@ -26,6 +28,7 @@ from actors.messages import (
     ActorOptions,
     BlockId,
     ClientId,
+    GroupOptions,
     ManagerId,
     Outcome,
     Step,
@@ -39,9 +42,15 @@ __all__ = [
     "ActorForgotten",
     "ActorHeld",
     "ActorPlaced",
+    "ChildStands",
     "ClientAdmitted",
     "ClientForgotten",
     "FleetSteered",
+    "GroupAdmitted",
+    "GroupChild",
+    "GroupEnded",
+    "GroupStands",
+    "GroupsStand",
     "IncarnationEnded",
     "InterchangeRecord",
     "ItemsKept",
@@ -174,10 +183,11 @@ class ActorAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
     class_: bytes
     arguments: bytes
     options: ActorOptions
+    is_supervised: bool = False  # its restarts are a supervisor's business
 
 
 class ActorHeld(Record, frozen=True, array_like=True, tag=True, gc=False):
-    """Which clients have handles on an actor; the newest such record counts alone."""
+    """Which clients have handles on an actor, or a group; the newest record counts."""
 
     actor_id: str
     client_ids: list[ClientId]
@@ -192,7 +202,10 @@ class ActorPlaced(Record, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class ActorDoomed(Record, frozen=True, array_like=True, tag=True, gc=False):
-    """An actor was killed for good; its process may not know it yet."""
+    """An actor was killed; its process may not know it yet.
+
+    For good; of one that is supervised: this incarnation.
+    """
 
     actor_id: str
 
@@ -217,9 +230,69 @@ class IncarnationEnded(Record, frozen=True, array_like=True, tag=True, gc=False)
 
 
 class ActorForgotten(Record, frozen=True, array_like=True, tag=True, gc=False):
-    """An actor is dead, and nobody has a handle on it."""
+    """An actor is dead, or a group has ended, and nobody has a handle on it."""
 
     actor_id: str
+
+
+class GroupChild(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A child of a supervisor: an actor that is known, or a group."""
+
+    name: str
+    kind: str  # see `logic.restarts.RestartKind`
+    actor_id: str = ""
+    group: "GroupAdmitted | None" = None
+
+
+class GroupAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """A supervisor keeps these children, in the order of their start."""
+
+    group_id: str
+    options: GroupOptions
+    children: list[GroupChild]
+
+
+class ChildStands(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How a child stands with its supervisor; see `supervisor.ChildStanding`."""
+
+    name: str
+    state: str
+    restarts: int
+    is_killed: bool
+    incarnation: int  # of an actor: the one that the state is about
+
+
+class GroupStands(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How a supervisor stands; moments are seconds since 1970."""
+
+    group_id: str
+    is_live: bool  # it runs; else nothing of what follows counts
+    is_stopping: bool
+    reason: str
+    restart_at: float
+    delay: float  # seconds
+    crashes: list[float]
+    children: list[ChildStands]  # those that stood otherwise before
+    # Of the outermost one:
+    is_start_over: bool = False
+    culprit: str = ""  # actor that is to blame if not all come up; "": nobody
+
+
+class GroupsStand(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """How supervisors stand that have decided something together.
+
+    One record: none may be known without the others.
+    """
+
+    group_id: str  # of the outermost one
+    groups: list[GroupStands]
+
+
+class GroupEnded(Record, frozen=True, array_like=True, tag=True, gc=False):
+    """An outermost supervisor has ended, with all in it."""
+
+    group_id: str
+    reason: str  # for people; "": it was stopped
 
 
 InterchangeRecord = (
@@ -243,6 +316,9 @@ InterchangeRecord = (
     | RestartsOrdered
     | IncarnationEnded
     | ActorForgotten
+    | GroupAdmitted
+    | GroupsStand
+    | GroupEnded
 )
 
 encode_record = msgspec.msgpack.Encoder().encode

@@ -48,6 +48,10 @@ class ActorWork(Struct, frozen=True, array_like=True, gc=False):
     "kill"      for good
     "restart"   kill it, as if it had crashed
     "watch"     ends with what tells of the end of the present incarnation (`Died`)
+    "supervise" arguments: a `NewGroup` of the id. Ends when all in it are up together,
+                or never will be. The client has handles on the group and on all in it;
+                "hold", "release" and "watch" take a group's id, too
+    "stop"      end a group
     "command"   arguments: a `Command`; for the endpoint's own actors
     "suits"     of no actor: ends at once, with (kind, text) of the `Failure` of a task
                 that needs what this one does, if nothing here can ever run it
@@ -68,6 +72,8 @@ class ActorWork(Struct, frozen=True, array_like=True, gc=False):
         "watch",
         "command",
         "suits",
+        "supervise",
+        "stop",
     ]
     options: ActorOptions | None = None
 

@@ -30,6 +30,7 @@ from actors.messages.client import (
     UnknownTasks,
 )
 from actors.messages.event import Published, Relay
+from actors.messages.group import NewGroup
 from actors.messages.link import DoorAnswer, Goodbye, Heartbeat, Hello, Reregister
 from actors.messages.manager import (
     AckEnded,
@@ -129,6 +130,7 @@ __all__ = [
     "from_member",
     "from_worker",
     "hello",
+    "new_group",
     "provider_to_strategy",
     "published",
     "strategy_to_provider",
@@ -249,7 +251,7 @@ def encode_frame(messages: Sequence[Message]) -> bytes:
     return _encoder.encode(messages)
 
 
-def encode_one(message: Hello | DoorAnswer | Command) -> bytes:
+def encode_one(message: Hello | DoorAnswer | Command | NewGroup) -> bytes:
     """Encode one message that stands alone."""
     return _encoder.encode(message)
 
@@ -313,4 +315,5 @@ from_line: Decoder[list[Ran | Gave]] = Decoder(list[Ran | Gave])
 hello: Decoder[Hello] = Decoder(Hello)
 door_answer: Decoder[DoorAnswer] = Decoder(DoorAnswer)
 command: Decoder[Command] = Decoder(Command)
+new_group: Decoder[NewGroup] = Decoder(NewGroup)
 published: Decoder[list[Published]] = Decoder(list[Published])

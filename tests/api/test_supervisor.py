@@ -1,5 +1,6 @@
 """A user's supervisor starts, restarts and stops actors as OTP's would."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -10,8 +11,14 @@ import pytest
 
 import actors
 from actors import Child, DeathReason
-from actors.errors import ActorAlreadyExistsError, ConfigError, NoSuchActorError
+from actors.errors import (
+    ActorAlreadyExistsError,
+    ConfigError,
+    GetTimeoutError,
+    NoSuchActorError,
+)
 from actors.task_errors import ActorDiedError
+from tests.endpoints import RunningEndpoint
 from tests.leaks import no_leaks
 from tests.support import eventually
 
@@ -22,17 +29,29 @@ BACKOFF = (0.01, 0.02)
 PERIOD = 60.0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def runtime() -> Iterator[None]:
-    actors.init(num_workers=2)
-    yield
-    actors.shutdown()
+@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
+    if request.param == "embedded":
+        actors.init(num_workers=2)
+        yield request.param
+        actors.shutdown()
+        return
+    with RunningEndpoint() as endpoint:
+        actors.init(endpoint.folder)
+        yield request.param
+        actors.shutdown()
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
-    with no_leaks():
-        yield
+def nothing_is_left(runtime: str) -> Iterator[None]:
+    if runtime == "embedded":
+        with no_leaks():
+            yield
+        return
+    yield
+    # An error's traceback may hold handles.
+    gc.collect()
+    eventually(lambda: not actors.state.list_actors(), what="all actors to be gone")
 
 
 class Member:
@@ -247,6 +266,55 @@ def test_tasks_and_actors_can_supervise_and_children_end_with_them(log: Path) ->
     assert actors.get(supervise.remote(str(log))) == 1
 
 
+def test_a_supervisor_can_be_given_away_and_lives_as_long_as_somebody_has_it(
+    log: Path,
+) -> None:
+    @actors.remote
+    def use(supervisor: Any) -> Any:
+        return actors.get(supervisor["inner"]["b"].add.remote())
+
+    @actors.remote
+    def make(log: str) -> actors.Supervisor:
+        return actors.Supervisor(members(Path(log), "c")).start()
+
+    inner = actors.Supervisor(members(log, "b"))
+    with actors.Supervisor([*members(log, "a"), Child("inner", inner)]) as mine:
+        assert actors.get([use.remote(mine), use.remote(mine)]) in ([1, 2], [2, 1])
+    theirs = actors.get(make.remote(str(log)))
+    assert actors.get(theirs["c"].add.remote()) == 1
+    theirs.stop()
+    assert actors.get(theirs.watch()).reason == DeathReason.EXITED
+
+
+def test_constructors_get_the_values_of_refs(log: Path) -> None:
+    @actors.remote
+    def name(gate: str, name: str) -> str:
+        eventually(Path(gate).exists)
+        return name
+
+    @actors.remote
+    def fail() -> str:
+        raise ValueError("no name")
+
+    gate = log.with_name("gate")
+    child = Child("a", Member, (name.remote(str(gate), "x"), str(log)))
+    supervisor = actors.Supervisor([child, *members(log, "b")])
+    with pytest.raises(GetTimeoutError):
+        supervisor.start(timeout=0.1)
+    answers = [supervisor[each].add.remote() for each in "ab"]
+    gate.touch()
+    assert actors.get(answers) == [1, 1]
+    assert log.read_text() == "x b "
+    supervisor.stop()
+    broken = actors.Supervisor([*members(log), Child("d", Member, (fail.remote(), ""))])
+    with pytest.raises(ActorDiedError) as caught:
+        broken.start()
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(ActorDiedError):
+        actors.get(broken["a"].add.remote())
+    assert actors.get(broken.watch()).is_final
+
+
 def test_children_stop_when_nobody_uses_the_supervisor(log: Path) -> None:
     supervisor = actors.Supervisor(members(log)).start()
     died = actors.watch(supervisor["a"])
@@ -266,5 +334,8 @@ def test_wrong_use_is_told(log: Path) -> None:
     restarting = actors.remote(Member).options(max_restarts=3)
     with pytest.raises(ConfigError, match="leave both to its supervisor"):
         actors.Supervisor([Child("a", restarting)]).start()
+    detached = actors.remote(Member).options(name="d", lifetime="detached")
+    with pytest.raises(ConfigError, match="ends with it"):
+        actors.Supervisor([Child("a", detached)]).start()
     with pytest.raises(ConfigError, match="not started"):
         actors.Supervisor(members(log)).stop()

@@ -57,6 +57,65 @@ def test_an_actor_and_its_calls_outlive_the_interchange(
     assert actors.get(refs) == list(range(2, 302))
 
 
+def test_a_supervisor_goes_on_and_counts_on_though_the_interchange_dies(
+    running: RunningEndpoint,
+) -> None:
+    supervisor = actors.Supervisor(
+        [actors.Child(name, Counter) for name in "abc"],
+        restart_scope="rest_for_one",
+        max_restarts=3,
+        period=600.0,
+        backoff=(0.2, 0.2),
+    ).start(timeout=60)
+    handles = [supervisor[name] for name in "abc"]
+    assert actors.get([h.add.remote() for h in handles], timeout=60) == [1, 1, 1]
+    for killed in range(1, 4):
+        died = actors.watch(handles[1])
+        os.kill(actors.get(handles[1].pid.remote(), timeout=60), signal.SIGKILL)
+        if killed == 2:
+            # Else while its end is not known yet.
+            assert not actors.get(died, timeout=60).is_final
+        os.kill(running.pid("interchange"), signal.SIGKILL)
+        assert actors.get(died, timeout=60).incarnation == killed
+        answers = actors.get([h.add.remote() for h in handles[:2]], timeout=60)
+        assert answers == [1 + killed, 1], "the second begins anew"
+    os.kill(actors.get(handles[1].pid.remote(), timeout=60), signal.SIGKILL)
+    ended = actors.get(supervisor.watch(), timeout=60)
+    assert ended.reason is actors.DeathReason.RESTARTS_EXCEEDED
+    with pytest.raises(actors.ActorDiedError, match="more than 3 restarts"):
+        actors.get(handles[0].add.remote(), timeout=60)
+
+
+def test_a_program_that_leaves_takes_its_supervisors_along(
+    running: RunningEndpoint,
+) -> None:
+    class Boss:
+        """It lives on, and so does what it supervises."""
+
+        def __init__(self) -> None:
+            children = [actors.Child("a", Counter)]
+            self.supervisor = actors.Supervisor(children).start()
+
+        def child(self) -> Any:
+            return self.supervisor["a"]
+
+    boss: Any = actors.remote(Boss).options(name="boss", lifetime="detached").remote()
+    kept = actors.get(boss.child.remote(), timeout=60)
+    assert actors.get(kept.add.remote(), timeout=60) == 1
+    named = Counter.options(name="mine")
+    mine = actors.Supervisor([actors.Child("mine", named)]).start(timeout=60)
+    assert actors.get(mine["mine"].add.remote()) == 1
+    del kept, boss, mine
+    actors.shutdown()
+    actors.init(running.folder)
+    with pytest.raises(actors.NoSuchActorError):
+        eventually(lambda: actors.get_actor("mine") is None)
+    boss = actors.get_actor("boss")
+    kept = actors.get(boss.child.remote(), timeout=60)
+    assert actors.get(kept.add.remote(), timeout=60) == 2
+    actors.kill(boss)
+
+
 @actors.remote
 def count_slowly(count: int) -> Iterator[int]:
     for number in range(count):
