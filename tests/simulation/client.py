@@ -3,6 +3,8 @@
 from collections import defaultdict
 from typing import Any, Protocol
 
+import msgspec
+
 from actors.api.session import (
     BeBarred,
     CancelNow,
@@ -15,17 +17,23 @@ from actors.api.session import (
     TakeNow,
 )
 from actors.logic.item_streams import ALL_ITEMS
+from actors.logic.restarts import RestartKind
 from actors.logic.turn import Exit
 from actors.messages import (
     ActorOptions,
     ActorWork,
     FailureKind,
+    GroupOptions,
     Item,
     Needs,
+    NewActor,
+    NewChild,
+    NewGroup,
     Outcome,
     Task,
     TaskId,
     TaskState,
+    encode_one,
 )
 from tests.simulation.batch import FAILING, ITEMS, item_of
 from tests.simulation.network import Node, Surroundings
@@ -33,10 +41,14 @@ from tests.simulation.network import Node, Surroundings
 __all__ = ["ClientNode", "Stage"]
 
 
+KINDS: tuple[RestartKind, ...] = ("permanent", "permanent", "transient", "temporary")
+
+
 class Stage(Surroundings, Protocol):
     """What clients need of their world."""
 
     has_actors: bool
+    has_groups: bool
     slots: int
 
     def note(self, text: str) -> None: ...
@@ -98,6 +110,7 @@ class ClientNode(Node):
         self.cancelled: set[TaskId] = set()
         self.readers: dict[TaskId, Reader] = {}
         self.actors: list[str] = []  # on which it has handles
+        self.groups: list[str] = []
         self._made_actors = 0
         self._is_winding_up = False  # it makes no more calls, and drops its handles
         self._ranks: dict[TaskId, tuple[int, int]] = {}
@@ -157,6 +170,8 @@ class ClientNode(Node):
             may_fail = options.max_restarts >= 0
             creation = ActorWork(actor_id, "create", options)
             tasks.append(self._work(creation, may_fail=may_fail))
+        if self.world.has_groups and chance.random() < 0.4:
+            tasks += self._supervise()
         work = ActorWork(chance.choice(self.actors), "call")
         for _ in range(count):
             tasks.append(self._work(work, retries=chance.choice((0, 0, 1, 3))))
@@ -167,6 +182,48 @@ class ClientNode(Node):
             ended = ActorWork(work.actor_id, "kill" if is_final else "restart")
             tasks.append(self._work(ended))
         self.tell(SubmitNow(tasks))
+
+    def _supervise(self) -> list[Task]:
+        """Make a supervisor, or stop one."""
+        chance = self.world.chance
+        if self.groups and chance.random() < 0.3:
+            return [self._work(ActorWork(chance.choice(self.groups), "stop"))]
+        group_id = f"{self.name}-g{len(self.groups)}"
+        inner = self._group(f"{group_id}i")
+        group = self._group(group_id)
+        if chance.random() < 0.5:
+            group.children.insert(1, NewChild("inner", "permanent", group=inner))
+        self.groups.append(group_id)
+        # Also those that are not made, and are dead to who calls them.
+        for each in (*group.children, *inner.children):
+            if each.actor is not None:
+                self.actors.append(each.actor.actor_id)
+        work = self._work(ActorWork(group_id, "supervise"), may_fail=False)
+        work = msgspec.structs.replace(work, arguments=encode_one(group))
+        self._enter(work)
+        return [work, self._work(ActorWork(group_id, "watch"))]
+
+    def _group(self, group_id: str) -> NewGroup:
+        chance = self.world.chance
+        options = GroupOptions(
+            chance.choice(("one_for_one", "rest_for_one", "one_for_all")),
+            chance.choice((0, 1, 5)),
+            chance.choice((1.0, 10.0)),
+            chance.choice((0.1, 5.0)),
+            0.05,
+            1.0,
+        )
+        made = ActorOptions("Child", max_concurrency=1)
+        children = []
+        for number in range(chance.choice((1, 2, 3))):
+            actor_id = f"{group_id}-a{number}"
+            arguments = actor_id.encode()
+            if chance.random() < 0.03:
+                arguments = FAILING + arguments
+            kind = chance.choice(KINDS)
+            actor = NewActor(actor_id, b"class", arguments, made)
+            children.append(NewChild(f"a{number}", kind, actor))
+        return NewGroup(group_id, options, children)
 
     def _work(
         self, work: ActorWork, retries: int = 3, *, may_fail: bool = True
@@ -208,7 +265,7 @@ class ClientNode(Node):
             if not _is_watch(self.submitted[task_id])
         ]
         if self.actors and not unanswered:
-            gone, self.actors = self.actors, []
+            gone, self.actors = [*self.actors, *self.groups], []
             tasks = [self._work(ActorWork(a, "release")) for a in gone]
             self.tell(SubmitNow(tasks))
 

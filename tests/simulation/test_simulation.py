@@ -57,6 +57,7 @@ def run(
     kind: StrategyKind | None = None,
     barren: float = 0.0,
     has_actors: bool = False,
+    has_groups: bool = False,
     asks: bool = False,
     has_needs: bool = False,
     restarts: bool = False,
@@ -68,6 +69,7 @@ def run(
         kind=kind,
         barren=barren,
         has_actors=has_actors,
+        has_groups=has_groups,
         asks=asks,
         has_needs=has_needs,
         restarts=restarts,
@@ -144,6 +146,11 @@ def test_tasks_that_ask_for_something_have_one_result_and_never_too_much() -> No
 def test_operators_who_restart_managers_and_actors_lose_no_result() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
         run(seed, has_actors=True, restarts=True)
+
+
+def test_supervisors_and_what_they_keep_come_to_their_end() -> None:
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, has_actors=True, has_groups=True, restarts=seed % 2 == 1)
 
 
 @pytest.mark.parametrize("seed", ACTOR_REGRESSIONS)

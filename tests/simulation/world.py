@@ -100,6 +100,7 @@ class World:
         kind: of the strategy; None: one that the seed chooses.
         barren: share of the blocks from which no manager ever connects.
         has_actors: whether clients make actors and call them.
+        has_groups: whether they make supervisors, too.
         asks: whether tasks ask for processors and GPUs.
         has_needs: whether tasks ask for workers of a type and for time, and blocks end.
         restarts: whether operators restart managers and actors.
@@ -113,11 +114,13 @@ class World:
         kind: StrategyKind | None = None,
         barren: float = 0.0,
         has_actors: bool = False,
+        has_groups: bool = False,
         asks: bool = False,
         has_needs: bool = False,
         restarts: bool = False,
     ) -> None:
         self.has_actors = has_actors
+        self.has_groups = has_groups
         self._restarts = restarts
         # Apart, too: what tasks ask for, if they do.
         self._wishes = random.Random(seed) if asks else None
@@ -629,6 +632,7 @@ class World:
             if client.is_guest and client.machine.settings.client_id in center.clients:
                 left.append(f"{client.name} is not forgotten")
         left += [f"actor {actor_id} is known" for actor_id in center.roster.actors]
+        left += [f"group {each} is known" for each in center.roster.groups.known]
         left += [f"items of {task_id} are kept" for task_id in center.streams.streams]
         for member in center.fleet.managers.values():
             if member.is_busy:
