@@ -96,9 +96,6 @@ class _Runtime(Protocol):
     def unknown_among(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> "list[Future[Any]]": ...
-    def resolved(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
     def returned(
         self, future: "Future[Any]", returns: int, reader: ItemReader | None
     ) -> Any: ...
@@ -173,7 +170,7 @@ class EndpointActors:
         runtime = self._runtime
         missing = runtime.unknown_among(args, kwargs)
         if anchor.lane.is_empty and not missing and not options.own_retries:
-            sent = runtime.send_now(send, *runtime.resolved(args, kwargs))
+            sent = runtime.send_now(send, args, kwargs)
             if sent is not None:
                 return sent
         missing += runtime.unknown_inside(send, args, kwargs)

@@ -348,9 +348,18 @@ class OnEndpoint:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> "Future[Any] | None":
-        """Make a call at once; None: refs inside its arguments are not known."""
+        """Make a call at once; all refs among its arguments have ended.
+
+        Returns:
+            Its future; None: it cannot be made now, as one of them has failed, or as
+            refs inside its arguments are not known.
+        """
         try:
-            return send(args, kwargs)
+            ready = resolved(args, kwargs)
+        except BaseException:  # noqa: BLE001  the ref's own: the call will tell it
+            return None
+        try:
+            return send(*ready)
         except NotYetKnown:
             return None
 
@@ -361,13 +370,6 @@ class OnEndpoint:
         """Return the futures of refs among arguments that are not known."""
         refs = [v for v in (*args, *kwargs.values()) if isinstance(v, ObjectRef)]
         return [future for future in map(future_of, refs) if not future.done()]
-
-    @staticmethod
-    def resolved(
-        args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Put values, all of them known, in the place of refs."""
-        return resolved(args, kwargs)
 
     def returned(
         self, future: "Future[Any]", returns: int, reader: ItemReader | None

@@ -119,6 +119,17 @@ def test_calls_of_one_caller_run_in_their_order() -> None:
     ]
 
 
+def test_a_call_with_a_failed_argument_fails_as_that_did() -> None:
+    counter = Counter.remote()
+    failed = counter.fail.remote()
+    actors.wait([failed])
+    refs = [counter.add.remote(failed), counter.add.remote(by=failed)]
+    for ref in refs:
+        with pytest.raises(ValueError, match="no"):
+            actors.get(ref)
+    assert actors.get(counter.add.remote()) == 1
+
+
 def test_a_call_keeps_its_actor_alive() -> None:
     assert actors.get(Counter.remote(1).add.remote()) == 2
 

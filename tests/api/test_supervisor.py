@@ -306,13 +306,17 @@ def test_constructors_get_the_values_of_refs(log: Path) -> None:
     assert actors.get(answers) == [1, 1]
     assert log.read_text() == "x b "
     supervisor.stop()
-    broken = actors.Supervisor([*members(log), Child("d", Member, (fail.remote(), ""))])
-    with pytest.raises(ActorDiedError) as caught:
-        broken.start()
-    assert isinstance(caught.value.__cause__, ValueError)
-    with pytest.raises(ActorDiedError):
-        actors.get(broken["a"].add.remote())
-    assert actors.get(broken.watch()).is_final
+    failed = fail.remote()
+    for _ in range(2):
+        # While that is not known, and when it is.
+        last = Child("d", Member, (failed, ""))
+        broken = actors.Supervisor([*members(log), last])
+        with pytest.raises(ActorDiedError) as caught:
+            broken.start()
+        assert isinstance(caught.value.__cause__, ValueError)
+        with pytest.raises(ActorDiedError):
+            actors.get(broken["a"].add.remote())
+        assert actors.get(broken.watch()).is_final
 
 
 def test_children_stop_when_nobody_uses_the_supervisor(log: Path) -> None:
