@@ -15,8 +15,8 @@ from actors.messages import FailureKind
 from tests.simulation.world import World
 
 FIRST_SEED = int(os.environ.get("ACTORS_FIRST_SEED", "0"))
-# Chosen: a minute on one core with all tests below, and few enough for every test run.
-SEEDS = int(os.environ.get("ACTORS_SEEDS", "400"))
+# Chosen: a minute on one core with all tests below. CI runs as many again, on others.
+SEEDS = int(os.environ.get("ACTORS_SEEDS", "600"))
 # Small enough to see progress and to share among processes, large enough to cost
 # nothing by themselves.
 CHUNK = 50
