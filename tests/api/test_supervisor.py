@@ -36,7 +36,8 @@ def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
         yield request.param
         actors.shutdown()
         return
-    with RunningEndpoint() as endpoint:
+    # The grace that what an actor held has after that actor's end.
+    with RunningEndpoint(heartbeat={"reconnect_grace": 1.0}) as endpoint:
         actors.init(endpoint.folder)
         yield request.param
         actors.shutdown()
