@@ -22,4 +22,7 @@ for venv in "$@"; do
     [ -x "$root/$venv/bin/python" ] || "${PYTHON:-python3}" -m venv "$root/$venv"
     # shellcheck disable=SC2086
     "$root/$venv/bin/python" -m pip install -q numpy psutil $pkgs || echo "FAILED: $venv" >&2
+    # As pip does for what is installed otherwise: else each process compiles our tree.
+    [ "$venv" != actors ] ||
+        "$root/$venv/bin/python" -m compileall -q "$here/../../actors" "$here/../../providers"
 done
