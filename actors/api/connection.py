@@ -375,7 +375,8 @@ class Connection:
             reading: who reads what it yields; None: it has one result.
         """
         now = time.time()
-        task_id = task_id or self._next_task_id()
+        # As `_next_task_id` does.
+        task_id = task_id or TaskId(f"{self._prefix}{next(self._numbers)}")
         future = TaskFuture(task_id, now, self)
         is_alone = not self._futures
         if kept is not None:

@@ -18,7 +18,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["INLINE_BYTES", "Plan", "join", "load_inline", "parse", "plan"]
+__all__ = ["INLINE_BYTES", "PICKLE", "Plan", "join", "load_inline", "parse", "plan"]
 
 # Up to here a value travels in its message. Specified; a pipe takes no longer for it
 # than shared memory does.
@@ -32,7 +32,7 @@ _INDEX_ENTRY_BYTES = 16
 _ALIGNMENT = 64
 
 # Every pickle of protocol 2 and later begins so.
-_PICKLE = b"\x80"
+PICKLE = b"\x80"
 
 
 class Plan(NamedTuple):
@@ -109,7 +109,7 @@ def load_inline(data: bytes) -> Any:
     could where it comes from. In more than that they are read where they are, and are
     read-only, as in shared memory.
     """
-    if data.startswith(_PICKLE):
+    if data.startswith(PICKLE):
         return pickle.loads(data)
     pickled, buffers = parse(memoryview(data))
     if len(data) > INLINE_BYTES:
