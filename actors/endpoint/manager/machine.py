@@ -93,8 +93,8 @@ EXIT_AGAIN = 75
 # to restart an endpoint, shorter than an allocation that nobody uses.
 ABANDONED_AFTER = 3600.0
 # How long a manager that was asked to end may take to hand back what has not begun.
-# Chosen: more than the interchange and the workers need to answer on a busy machine with
-# a slow disk, less than any batch system leaves between SIGTERM and SIGKILL.
+# Chosen: more than the interchange and the workers need to answer on a busy machine
+# with a slow disk, less than any batch system leaves between SIGTERM and SIGKILL.
 QUIT_PATIENCE = 4.0
 
 
