@@ -27,7 +27,8 @@ class Bell:
     def __init__(self) -> None:
         self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_rung = False
-        self._lock = threading.Lock()
+        # The handler of a signal may ring while this very thread does.
+        self._lock = threading.RLock()
 
     def fileno(self) -> int:
         return self._fd
