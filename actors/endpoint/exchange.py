@@ -667,14 +667,18 @@ class Exchange(abc.ABC):
         self, outcomes: list[Outcome], manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
         by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
-        held = manager.leases
+        held, finish = manager.leases, self.ledger.finish
+        is_plain = manager.has_plain_leases_only
         freed: ManagerEntry | None = manager  # None: perhaps others, too
         for outcome in outcomes:
             entry = held.get(outcome.task_id)
             if entry is not None and outcome.state is _SUCCESS:
                 # As `_finish` would, which has more to ask.
-                manager.release(outcome.task_id, now)
-                ended = self.ledger.finish(entry, _SUCCESS, now, tried=outcome)
+                if is_plain:
+                    del held[outcome.task_id]
+                else:
+                    manager.release(outcome.task_id, now)
+                ended = finish(entry, _SUCCESS, now, tried=outcome)
                 by_client[entry.client_id].append(ended)
                 continue
             freed = None
@@ -686,6 +690,7 @@ class Exchange(abc.ABC):
         acks = AckFinished([Holding(o.task_id, o.attempt) for o in outcomes])
         self._promise(manager.peer, acks, turn)
         if by_client:
+            manager.note_idle(now)
             self.block_errors.note_worked(manager.block_id)
         for client_id, ended_now in by_client.items():
             # Forgotten, they are told again: the manager keeps them until the ack.

@@ -1,7 +1,7 @@
 """Those that wait: by priority, then in the order of their coming."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 __all__ = ["Backlog", "Waiter"]
@@ -50,6 +50,21 @@ class Backlog(Generic[AnyWaiter]):
     def append(self, waiter: AnyWaiter) -> None:
         """Let somebody, who does not wait yet, wait behind all of its priority."""
         self._lane(waiter).append(waiter)
+
+    def extend(self, waiters: Sequence[AnyWaiter]) -> None:
+        """Let some, who do not wait yet, wait in order behind all of their priority."""
+        if len({waiter.priority for waiter in waiters}) != 1:
+            for waiter in waiters:
+                self.append(waiter)
+            return
+        # The usual case: without a call for each.
+        first, *others = waiters
+        lane = self._lane(first)
+        lane.extend(waiters)
+        self._counts[first.priority] += len(others)
+        self._count += len(others)
+        for waiter in others:
+            waiter.is_waiting = True
 
     def push_front(self, waiter: AnyWaiter) -> None:
         """Let somebody, who does not wait yet, wait before all of its priority."""

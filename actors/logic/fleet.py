@@ -257,6 +257,11 @@ class ManagerEntry:
         freed = sum(layout.pop(worker_type) for worker_type in idle)
         return {**layout, "": layout.get("", 0) + freed}
 
+    @property
+    def has_plain_leases_only(self) -> bool:
+        """Whether a lease's end is of no consequence but for `note_idle`."""
+        return not (self.taken or self.typed)
+
     def note_idle(self, now: float) -> None:
         """Take note if it has nothing any more."""
         if not self.is_busy:

@@ -195,16 +195,22 @@ class Ledger:
         """
         at = now + self._wall_offset
         entries = self.entries
-        append = self.queue if self._must_draw() else self.backlog.append
-        before = len(entries)
+        entered: list[Entry] = []
+        enter = entered.append
+        has_needs = False
         for task in tasks:
             if task.task_id not in entries:
                 entry = Entry(task, client_id, at, task.priority)
                 entries[task.task_id] = entry
+                enter(entry)
                 if task.needs is not None:
-                    append = self.queue
-                append(entry)
-        return len(entries) - before
+                    has_needs = True
+        if has_needs or self._must_draw():
+            for entry in entered:
+                self.queue(entry)
+        else:
+            self.backlog.extend(entered)
+        return len(entered)
 
     def lease(
         self,

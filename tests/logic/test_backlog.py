@@ -90,6 +90,13 @@ class AgainstANaiveModel(RuleBasedStateMachine):
         self.model.append(waiter)
         self.model.sort(key=lambda waiter: -waiter.priority)
 
+    @rule(priorities=st.lists(PRIORITIES, max_size=4))
+    def extend(self, priorities: list[int]) -> None:
+        waiters = [Somebody(next(self.names), priority) for priority in priorities]
+        self.backlog.extend(waiters)
+        self.model += waiters
+        self.model.sort(key=lambda waiter: -waiter.priority)
+
     @rule(priority=PRIORITIES)
     def push_front(self, priority: int) -> None:
         waiter = Somebody(next(self.names), priority)

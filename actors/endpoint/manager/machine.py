@@ -10,6 +10,8 @@ the link; meanwhile the workers go on.
 
 import math
 import random
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -97,6 +99,8 @@ ABANDONED_AFTER = 3600.0
 # with a slow disk, less than any batch system leaves between SIGTERM and SIGKILL.
 QUIT_PATIENCE = 4.0
 
+_id_of: Callable[[Outcome], TaskId] = attrgetter("task_id")
+
 
 class Manager:
     """The machine; see the module's docstring."""
@@ -173,11 +177,13 @@ class Manager:
             case AckFinished(outcomes):
                 outbox, streams = self.outbox, bool(self.outflow)
                 for ack in outcomes:
-                    kept = outbox.get(ack.task_id)
-                    if kept is not None and kept.attempt == ack.attempt:
-                        del outbox[ack.task_id]
-                        if streams:
-                            self.outflow.end(ack.task_id, ack.attempt)
+                    kept = outbox.pop(ack.task_id, None)
+                    if kept is None:
+                        continue
+                    if kept.attempt != ack.attempt:
+                        outbox[ack.task_id] = kept
+                    elif streams:
+                        self.outflow.end(ack.task_id, ack.attempt)
             case ItemsTaken(marks):
                 self.outflow.taken(marks, turn.effects)
             case CancelTasks():
@@ -641,8 +647,7 @@ class Manager:
     def _finish(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
         if not outcomes:
             return
-        for outcome in outcomes:
-            self.outbox[outcome.task_id] = outcome
+        self.outbox.update(zip(map(_id_of, outcomes), outcomes, strict=True))
         self.membership.send(Finished(outcomes), now, turn)
         # The first short tasks show that more may be under way at once.
         if self.window > 2 * self.reports.window:
