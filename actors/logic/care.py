@@ -49,7 +49,7 @@ class CareSettings(msgspec.Struct, frozen=True):
         termination_grace: seconds for tasks to end by themselves when it is asked to.
         memory_limit_bytes: of one worker, with the processes that it starts.
         max_tasks_per_worker: then another one takes its place.
-        max_worker_growth_bytes: likewise, counted from its first measure.
+        max_worker_growth_bytes: likewise, counted from when it was up.
         places: of the workers; empty: nothing special.
         has_work_dirs: workers have folders, to be removed after them.
     """

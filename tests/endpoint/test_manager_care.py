@@ -269,6 +269,22 @@ def test_a_worker_that_grows_goes_once_its_successor_is_up() -> None:
     assert node.assigned[W2] == [1]
 
 
+def test_a_worker_is_measured_before_its_first_task_can_make_it_grow() -> None:
+    node = Node(max_worker_growth_bytes=10 * MIB)
+    node.died()
+    node.lease("t1")
+    node.spend(0.1)
+    assert not node.assigned
+    # While it comes up it takes less than when it is there.
+    node.measured(w2=MIB)
+    effects = node.up(W2).effects
+    kinds = [type(e) for e in effects if isinstance(e, MeasureWorkers | AssignTasks)]
+    assert kinds == [MeasureWorkers, AssignTasks]
+    node.measured(w2=20 * MIB)
+    assert not all_of(node.measured(w2=30 * MIB).effects, StartWorker)
+    assert all_of(node.measured(w2=31 * MIB).effects, StartWorker)
+
+
 def test_workers_are_measured_only_where_that_is_of_use() -> None:
     node = Node(memory_limit_bytes=MIB)
     looks = all_of(node.spend(1.9).effects, MeasureWorkers)

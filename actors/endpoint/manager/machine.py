@@ -242,6 +242,7 @@ class Manager:
                 self.reports.hurry(now)
             case WorkerStarted():
                 self.crew.started(message, turn.effects)
+                self.care.started(turn.effects)
                 self.reports.hurry(now)
                 self._assign(now, turn)
             case WorkerDied(worker_id) if worker_id in self.hosts.by_worker:

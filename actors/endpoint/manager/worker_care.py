@@ -109,6 +109,14 @@ class WorkerCare:
 
     # Memory
 
+    def started(self, effects: list[Effect]) -> None:
+        """Have a worker measured that is up, before it is given anything.
+
+        What its first task takes would else be no growth.
+        """
+        if self._limits.max_worker_growth_bytes:
+            effects.append(MeasureWorkers(of_all=True))
+
     def measured(
         self, usage: dict[WorkerId, WorkerUsage], now: float, effects: list[Effect]
     ) -> None:
@@ -123,8 +131,9 @@ class WorkerCare:
             if used is None or worker.is_killed:
                 continue
             rss_bytes = used.rss_bytes
-            worker.first_rss_bytes = worker.first_rss_bytes or rss_bytes
-            growth = rss_bytes - worker.first_rss_bytes
+            if worker.is_started and not worker.first_rss_bytes:
+                worker.first_rss_bytes = rss_bytes
+            growth = rss_bytes - (worker.first_rss_bytes or rss_bytes)
             if limits.memory_limit_bytes and rss_bytes > limits.memory_limit_bytes:
                 worker.over_bytes = rss_bytes
                 self._crew.kill(worker, effects)
