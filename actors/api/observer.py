@@ -118,7 +118,14 @@ class Observer:
     def __init__(
         self, hello: Hello, chance: random.Random, period: float = PERIOD
     ) -> None:
-        self.membership = Membership("interchange", lambda: hello, chance)
+        self.membership = Membership(
+            "interchange",
+            lambda: hello,
+            chance,
+            entered=self._entered,
+            left=self._left,
+            barred=self._barred,
+        )
         self.state = ConnectionState.CONNECTING
         self._polls: dict[str, Command] = {}  # {verb: what to ask}
         self._asked: dict[str, Command] = {}  # {request_id: poll under way}
@@ -139,10 +146,7 @@ class Observer:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take the interchange's word, an event, or a wish of the shell."""
         turn = Turn()
-        was_in = self.membership.is_in
-        is_done = self.membership.take(message, sender, now, turn)
-        self._note_connection(message, now, turn, was_in=was_in)
-        if is_done:
+        if self.membership.take(message, sender, now, turn):
             return turn
         match message:
             case Answer():
@@ -164,9 +168,7 @@ class Observer:
     def tick(self, now: float) -> Turn:
         """Knock, poll, give up orders that nobody answers, tell that we are away."""
         turn = Turn()
-        was_in = self.membership.is_in
         self.membership.tick(now, turn)
-        self._note_connection(None, now, turn, was_in=was_in)
         if self.membership.is_in and now >= self._poll_at:
             self._poll(now, turn)
         for request_id, (command, until) in list(self._orders.items()):
@@ -184,43 +186,35 @@ class Observer:
     def wake_at(self) -> float:
         if self._is_over:
             return math.inf
-        is_barred = self.membership.is_barred
-        away = math.inf if is_barred else self._remind_at
         return min(
             self.membership.wake_at,
-            self._poll_at if self.membership.is_in else away,
+            self._poll_at if self.membership.is_in else self._remind_at,
             min((until for _, until in self._orders.values()), default=math.inf),
         )
 
     # The connection
 
-    def _note_connection(
-        self, message: Any, now: float, turn: Turn, *, was_in: bool
-    ) -> None:
-        is_in = self.membership.is_in
-        if self.membership.is_barred:
-            state, reason = ConnectionState.REFUSED, self.membership.refusal
-        elif is_in and not was_in:
-            state, reason = ConnectionState.CONNECTED, ""
-        elif was_in and not is_in:
-            state = ConnectionState.LOST
-            reason = message.reason if isinstance(message, Goodbye) else ""
-        else:
-            return
-        if state is self.state:
-            return
+    def _entered(self, now: float, turn: Turn) -> None:
+        self._note_state(ConnectionState.CONNECTED, "", turn)
+        self._poll(now, turn)
+
+    def _left(self, reason: str, now: float, turn: Turn) -> None:
+        self._note_state(ConnectionState.LOST, reason, turn)
+        self._remind_at = now + _REMINDER_PERIOD
+        self._asked.clear()
+        self._pace = 0.0
+        orders, self._orders = self._orders, {}
+        for command, _ in orders.values():
+            text = "the connection was lost before an answer came"
+            turn.effects.append(Unanswered(command, text))
+
+    def _barred(self, reason: str, turn: Turn) -> None:
+        self._note_state(ConnectionState.REFUSED, reason, turn)
+        self._remind_at = math.inf
+
+    def _note_state(self, state: ConnectionState, reason: str, turn: Turn) -> None:
         self.state, self._reason = state, reason
         turn.effects.append(Changed(state, reason))
-        if state is ConnectionState.CONNECTED:
-            self._poll(now, turn)
-        else:
-            self._remind_at = now + _REMINDER_PERIOD
-            self._asked.clear()
-            self._pace = 0.0
-            orders, self._orders = self._orders, {}
-            for command, _ in orders.values():
-                text = "the connection was lost before an answer came"
-                turn.effects.append(Unanswered(command, text))
 
     # Polls
 

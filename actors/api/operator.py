@@ -59,7 +59,13 @@ class Inquiry:
         *,
         until_gone: bool = False,
     ) -> None:
-        self.membership = Membership("interchange", lambda: hello, chance)
+        self.membership = Membership(
+            "interchange",
+            lambda: hello,
+            chance,
+            entered=self._entered,
+            barred=self._barred,
+        )
         self.answer: Answer | None = None
         self.is_gone = False  # the interchange went after its answer
         self._command = command
@@ -74,13 +80,7 @@ class Inquiry:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take the interchange's word."""
         turn = Turn()
-        was_in = self.membership.is_in
-        is_done = self.membership.take(message, sender, now, turn)
-        if self.membership.is_in and not was_in and self.answer is None:
-            self.membership.send(self._command, now, turn)
-        if self.membership.is_barred:
-            self._end("refused", turn)
-        if is_done:
+        if self.membership.take(message, sender, now, turn):
             return turn
         match message:
             case Answer(request_id=self._command.request_id):
@@ -107,6 +107,13 @@ class Inquiry:
         if self._is_over:
             return math.inf
         return min(self._deadline, self.membership.wake_at)
+
+    def _entered(self, now: float, turn: Turn) -> None:
+        if self.answer is None:
+            self.membership.send(self._command, now, turn)
+
+    def _barred(self, _: str, turn: Turn) -> None:
+        self._end("refused", turn)
 
     def _end(self, reason: str, turn: Turn) -> None:
         if not self._is_over:

@@ -190,7 +190,14 @@ class Session:
         self, settings: SessionSettings, chance: random.Random, now: float
     ) -> None:
         self.settings = settings
-        self.membership = Membership("interchange", self._hello, chance)
+        self.membership = Membership(
+            "interchange",
+            self._hello,
+            chance,
+            entered=self._rejoin,
+            left=self._went_away,
+            barred=self._was_refused,
+        )
         self.outbox: dict[TaskId, Task] = {}  # not accepted, oldest first
         self.accepted: dict[TaskId, tuple[int, int]] = {}  # {id: (attempt, rank)}
         # {task not accepted: what it does already}
@@ -213,15 +220,7 @@ class Session:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take a message from the interchange or from the user."""
         turn = Turn()
-        was_in = self.membership.is_in
-        is_done = self.membership.take(message, sender, now, turn)
-        if self.membership.is_in and not was_in:
-            self._rejoin(now, turn)
-        elif was_in and not self.membership.is_in:
-            self._away_since = now
-        if self.membership.is_barred:
-            self._bar(self.membership.refusal, is_refusal=True, turn=turn)
-        if is_done:
+        if self.membership.take(message, sender, now, turn):
             return turn
         match message:
             case Results(outcomes):
@@ -316,6 +315,12 @@ class Session:
             settings.host,
             is_within=settings.is_within,
         )
+
+    def _went_away(self, _: str, now: float, __: Turn) -> None:
+        self._away_since = now
+
+    def _was_refused(self, reason: str, turn: Turn) -> None:
+        self._bar(reason, is_refusal=True, turn=turn)
 
     def _rejoin(self, now: float, turn: Turn) -> None:
         """Resume: ask after what was accepted, resend what was not."""

@@ -98,7 +98,9 @@ class Overseer:
             (*ACTORS, *dispensable), patience=patience, dispensable=dispensable
         )
         self.supervisor = Supervisor(settings, chance, now)
-        self.membership = Membership("interchange", lambda: hello, chance)
+        self.membership = Membership(
+            "interchange", lambda: hello, chance, entered=self._entered
+        )
         self._pulses = Liveness(tempo)
         self._is_ready = False
         self._untold: list[AnyEvent] = []  # until there is somebody to tell
@@ -111,14 +113,7 @@ class Overseer:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take a message from the shell or from the interchange."""
         turn = Turn()
-        was_in = self.membership.is_in
-        is_done = self.membership.take(message, sender, now, turn)
-        if self.membership.is_in and not was_in:
-            self._tell_restarts(now, turn)
-        if self.membership.is_in and not self._is_ready:
-            self._is_ready = True
-            turn.effects.append(Ready())
-        if is_done:
+        if self.membership.take(message, sender, now, turn):
             return turn
         match message:
             case StopEndpoint():
@@ -158,6 +153,12 @@ class Overseer:
         return min(
             self.supervisor.wake_at, self.membership.wake_at, self._pulses.wake_at()
         )
+
+    def _entered(self, now: float, turn: Turn) -> None:
+        self._tell_restarts(now, turn)
+        if not self._is_ready:
+            self._is_ready = True
+            turn.effects.append(Ready())
 
     def _note_life(self, message: Any, now: float) -> None:
         # Others have no loop that could show life, and the endpoint no need of them.

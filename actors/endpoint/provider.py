@@ -202,7 +202,9 @@ class Provider:
         self, settings: ProviderSettings, chance: random.Random, now: float
     ) -> None:
         self.settings = settings
-        self.interchange = Membership("interchange", self._hello, chance)
+        self.interchange = Membership(
+            "interchange", self._hello, chance, entered=self._tell_interchange
+        )
         self.blocks: dict[BlockId, _BlockEntry] = {}
         self._launch_ids: list[str] = []
         self._ended: list[BlockId] = []  # as far as they are kept, in order
@@ -270,11 +272,8 @@ class Provider:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take an order, the batch system's word, or the loop's."""
         turn = Turn()
-        was_in = self.interchange.is_in
         if self.interchange.take(message, sender, now, turn):
             return turn
-        if self.interchange.is_in and not was_in:
-            self._tell_interchange(now, turn)
         match message:
             case LaunchBlocks():
                 self._launch(message, now, turn)

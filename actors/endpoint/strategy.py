@@ -91,8 +91,12 @@ class Strategy:
         self, settings: StrategySettings, chance: random.Random, now: float
     ) -> None:
         self.settings = settings
-        self.interchange = Membership("interchange", self._hello, chance)
-        self.provider = Membership("provider", self._hello, chance)
+        self.interchange = Membership(
+            "interchange", self._hello, chance, entered=self._found_interchange
+        )
+        self.provider = Membership(
+            "provider", self._hello, chance, entered=self._found_provider
+        )
         self.outlook = Outlook(settings.bounds.max_idletime, now)
         self.last_decision = Decision("none", 0, "nothing is known yet")
         self._orders: dict[str, LaunchBlocks] = {}  # {launch_id: not yet reported}
@@ -121,21 +125,8 @@ class Strategy:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take a message from the interchange, the provider, or an event."""
         turn = Turn()
-        was_in = self.provider.is_in
-        was_heard = self.interchange.is_in
         is_done = self.interchange.take(message, sender, now, turn)
-        is_done = self.provider.take(message, sender, now, turn) or is_done
-        if self.provider.is_in and not was_in:
-            for order in self._orders.values():
-                self.provider.send(order, now, turn)
-        if self.interchange.is_in and not was_heard:
-            # The answer may have been lost with the link: decide anew.
-            self._asked.clear()
-            if self._untold:
-                events = [event for _, event in self._untold]
-                self.interchange.send(Relay(events), now, turn)
-                self._untold.clear()
-        if is_done:
+        if self.provider.take(message, sender, now, turn) or is_done:
             return turn
         match message:
             case Published(body=LoadReported() as load):
@@ -178,6 +169,18 @@ class Strategy:
         )
 
     # What is known
+
+    def _found_interchange(self, now: float, turn: Turn) -> None:
+        # The answer may have been lost with the link: decide anew.
+        self._asked.clear()
+        if self._untold:
+            events = [event for _, event in self._untold]
+            self.interchange.send(Relay(events), now, turn)
+            self._untold.clear()
+
+    def _found_provider(self, now: float, turn: Turn) -> None:
+        for order in self._orders.values():
+            self.provider.send(order, now, turn)
 
     def _hello(self) -> Hello:
         settings = self.settings

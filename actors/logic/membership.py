@@ -48,6 +48,10 @@ _AWAY, _KNOCKING = MembershipState.AWAY, MembershipState.KNOCKING
 _IN, _BARRED = MembershipState.IN, MembershipState.BARRED
 
 
+def _ignore(*_: object) -> None:
+    """Stand for a callback that an owner does not need."""
+
+
 class Membership:
     """One actor's membership behind one door.
 
@@ -57,10 +61,21 @@ class Membership:
         door: the door's name, which is also the peer's name.
         hello: makes the current `Hello`: what a manager holds changes.
         chance: for the jitter of the waits.
+        entered: called with the moment and the turn when we are in.
+        left: called with the interchange's reason, if it gave one, the moment and the
+            turn when we are no longer, and will knock again.
+        barred: called with the reason and the turn when we will never be.
     """
 
     def __init__(
-        self, door: str, hello: Callable[[], Hello], chance: random.Random
+        self,
+        door: str,
+        hello: Callable[[], Hello],
+        chance: random.Random,
+        *,
+        entered: Callable[[float, Turn], object] = _ignore,
+        left: Callable[[str, float, Turn], object] = _ignore,
+        barred: Callable[[str, Turn], object] = _ignore,
     ) -> None:
         self.door = door
         self.state = _AWAY
@@ -68,6 +83,7 @@ class Membership:
         self.max_frame_bytes = 0
         self.refusal = ""  # why we are barred
         self._hello = hello
+        self._entered, self._left, self._barred = entered, left, barred
         # The waits stay below the time that an interchange gives to the cut off.
         self._backoff = Backoff(chance, first=0.05, limit=5.0)
         self._liveness = Liveness(Tempo())
@@ -95,17 +111,17 @@ class Membership:
             return False
         match message:
             case Answered(door=self.door, answer=Welcome() as welcome):
-                self._enter(welcome, now)
+                self._enter(welcome, now, turn)
                 return False
             case Answered(door=self.door, answer=Refused() as refused):
-                self._refused(refused, now)
+                self._refused(refused, now, turn)
                 return not refused.is_final
             case LinkClosed(peer=self.door):
                 self._lose(now, turn, hang_up=False)
                 return False
-            case Goodbye() if sender == self.door:
+            case Goodbye(reason) if sender == self.door:
                 # Hanging up tells the other side that its last words were read.
-                self._lose(now, turn, hang_up=True)
+                self._lose(now, turn, hang_up=True, reason=reason)
                 return False
             case Reregister() if sender == self.door:
                 self._lose(now, turn, hang_up=True)
@@ -157,7 +173,7 @@ class Membership:
         self._knocked_at = now
         turn.effects.append(Knock(self.door, self._hello()))
 
-    def _enter(self, welcome: Welcome, now: float) -> None:
+    def _enter(self, welcome: Welcome, now: float, turn: Turn) -> None:
         self.state = _IN
         self.epoch = welcome.epoch
         self.max_frame_bytes = welcome.max_frame_bytes
@@ -167,16 +183,18 @@ class Membership:
             Tempo(welcome.heartbeat_period, welcome.heartbeat_threshold)
         )
         self._liveness.joined(self.door, now)
+        self._entered(now, turn)
 
-    def _refused(self, refused: Refused, now: float) -> None:
+    def _refused(self, refused: Refused, now: float, turn: Turn) -> None:
         if refused.is_final:
             self.state = _BARRED
             self.refusal = refused.reason
+            self._barred(refused.reason, turn)
         else:
             self.state = _AWAY
             self._next_knock = now + self._backoff.next()
 
-    def _lose(self, now: float, turn: Turn, *, hang_up: bool) -> None:
+    def _lose(self, now: float, turn: Turn, *, hang_up: bool, reason: str = "") -> None:
         if not self.is_in:
             return
         self.state = _AWAY
@@ -184,3 +202,4 @@ class Membership:
         self._next_knock = now + self._backoff.next()
         if hang_up:
             turn.effects.append(HangUp(self.door))
+        self._left(reason, now, turn)

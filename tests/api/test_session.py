@@ -356,6 +356,15 @@ def test_the_patience_begins_anew_with_each_loss(client: Client) -> None:
     assert not all_of(client.live(PATIENCE - 1).effects, BeBarred)
 
 
+def test_the_patience_begins_when_an_endpoint_falls_silent_too(client: Client) -> None:
+    client.live_beside(DOOR, 2 * PATIENCE)
+    client.accepted("t1")
+    turn = client.live(PATIENCE)
+    assert all_of(turn.effects, HangUp) == [HangUp(DOOR)]
+    assert not all_of(turn.effects, BeBarred)
+    assert all_of(client.live(PATIENCE).effects, BeBarred)
+
+
 def test_it_says_goodbye_and_ends(client: Client) -> None:
     client.submit("t1")
     client.accepted("t2")

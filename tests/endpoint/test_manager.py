@@ -216,6 +216,14 @@ def test_a_manager_that_nobody_wants_ends_itself() -> None:
     ]
 
 
+def test_an_interchange_that_falls_silent_is_waited_for_as_long(node: Node) -> None:
+    node.live_beside(DOOR, ABANDONED_AFTER)
+    turn = node.live(60.0)
+    assert all_of(turn.effects, HangUp) == [HangUp(DOOR)]
+    assert not all_of(turn.effects, Exit)
+    assert all_of(node.live(ABANDONED_AFTER).effects, Exit)
+
+
 def test_it_refuses_everybody_at_its_door(node: Node) -> None:
     admission, turn = node.ask(
         only(all_of(Node(is_in=False).live(6).effects, Knock)).hello

@@ -11,6 +11,7 @@ the link; meanwhile the workers go on.
 import math
 import random
 from collections.abc import Callable
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -109,7 +110,14 @@ class Manager:
         self, settings: ManagerSettings, chance: random.Random, now: float
     ) -> None:
         self.settings = settings
-        self.membership = Membership(DOOR, self._hello, chance)
+        self.membership = Membership(
+            DOOR,
+            self._hello,
+            chance,
+            entered=self._rejoin,
+            left=self._is_alone,
+            barred=partial(self._exit, 3),
+        )
         there = {each.name: each.amount for each in settings.resources}
         self.capacity = Capacity(there | {CPU: settings.slots})
         self.outbox: dict[TaskId, Outcome] = {}
@@ -151,15 +159,7 @@ class Manager:
     def handle(self, message: Any, sender: str, now: float) -> Turn:
         """Take a message from the interchange, the pool or the loop."""
         turn = Turn()
-        was_in = self.membership.is_in
-        is_done = self.membership.take(message, sender, now, turn)
-        if self.membership.is_in and not was_in:
-            self._rejoin(now, turn)
-        elif was_in and not self.membership.is_in:
-            self._alone_since = now
-        if self.membership.is_barred:
-            self._exit(3, self.membership.refusal, turn)
-        if is_done:
+        if self.membership.take(message, sender, now, turn):
             return turn
         match message:
             case Lease(tasks):
@@ -334,6 +334,9 @@ class Manager:
             tag=settings.tag,
             is_exclusive=settings.is_exclusive,
         )
+
+    def _is_alone(self, _: str, now: float, __: Turn) -> None:
+        self._alone_since = now
 
     def _rejoin(self, now: float, turn: Turn) -> None:
         # Before what is said of its calls.
