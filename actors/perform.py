@@ -2,13 +2,12 @@
 
 import os
 import pickle
-import signal
-import threading
-from collections.abc import Callable, Mapping
-from time import sleep, time
+from collections.abc import Mapping
+from time import time
 from typing import Protocol
 
 from actors.errors import PayloadTooLarge
+from actors.interrupts import Interruptible, Speaker
 from actors.messages import Call, Equip, Failure, FailureKind, Gave, Message, Ran, Run
 from actors.payload import (
     FunctionCache,
@@ -24,17 +23,12 @@ __all__ = [
     "Performer",
     "SimplePerformer",
     "failed",
-    "interrupt_main",
     "not_loadable",
     "too_large",
 ]
 
 # What fits into a frame with its other fields.
 MAX_RESULT_BYTES = MAX_FRAME_BYTES - 2**20
-
-# Seconds after which a signal is sent again that the main thread has not heard. Chosen:
-# the first is soon for whoever waits; that all are lost is next to impossible.
-_PAUSES = (0.1, 1.0, 10.0)
 
 _IMPORT_HINT = (
     "make it importable in the workers, e.g. by PYTHONPATH or worker_init of "
@@ -66,15 +60,14 @@ class Performer(Protocol):
         ...
 
 
-class SimplePerformer:
+class SimplePerformer(Interruptible):
     """Runs tasks that know nothing of refs."""
 
     needs_rest = False
 
-    def __init__(self) -> None:
+    def __init__(self, speaker: Speaker | None = None) -> None:
+        super().__init__(speaker)
         self._functions = FunctionCache()
-        self._running = 0  # seq of the task whose code runs now
-        self._interrupted: set[int] = set()  # tasks that were told to end
         self._equipment = Equipment()
 
     def perform(self, run: Run | Call) -> Ran | Gave:
@@ -116,12 +109,6 @@ class SimplePerformer:
         """Run what is not simple."""
         raise AssertionError(f"a simple worker was given {call!r} at {began_at}")
 
-    def _raise_if_interrupted(self) -> None:
-        running = self._running
-        if running and running in self._interrupted:
-            self._interrupted.discard(running)
-            raise KeyboardInterrupt("the task was cancelled, or its timeout is over")
-
     def hear(self, message: Message) -> None:
         """Take variables; drop the rest: it is for those who know refs."""
         if type(message) is Equip:
@@ -146,31 +133,6 @@ class Equipment:
                 os.environ[name] = value
         self._before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
-
-
-def interrupt_main(is_due: Callable[[], bool]) -> None:
-    """Have the main thread's handler of SIGINT run; from another thread.
-
-    A signal that comes when the interpreter has looked for signals, and before the call
-    for which it then leaves that thread blocks, would be heard after that call only. So
-    it is sent again as long as it is due, a few times.
-
-    Args:
-        is_due: whether the handler is still to do what it is called for.
-    """
-    main = threading.main_thread().ident
-    if main is None or not is_due():
-        return
-    signal.pthread_kill(main, signal.SIGINT)
-
-    def send_again() -> None:
-        for pause in _PAUSES:
-            sleep(pause)
-            if not is_due():
-                return
-            signal.pthread_kill(main, signal.SIGINT)
-
-    threading.Thread(target=send_again, name="actors-interrupt", daemon=True).start()
 
 
 def failed(seq: int, began_at: float, kind: FailureKind, error: BaseException) -> Ran:

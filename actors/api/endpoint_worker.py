@@ -1,18 +1,13 @@
 """What an endpoint's workers run: tasks that may call others on the same endpoint.
 
-A task that was cancelled, or whose time is over, gets a KeyboardInterrupt, by a signal,
-so that it ends a sleep, too. It is never raised while one of our own messages is being
-written: half a frame would be the end of the pipe.
+A task that was cancelled, or whose time is over, gets a KeyboardInterrupt.
 """
 
 import os
 import pickle
 import signal
 import socket
-import threading
-from collections import deque
 from time import time
-from types import FrameType
 
 from actors.api.item_sender import ItemSender
 from actors.api.long_waits import LongWaits
@@ -28,7 +23,7 @@ from actors.messages import (
     TaskWaits,
 )
 from actors.payload import load_arguments
-from actors.perform import SimplePerformer, failed, interrupt_main, not_loadable
+from actors.perform import SimplePerformer, failed, not_loadable
 from actors.worker import Progress, Worker
 from actors.workplace import find_workplace
 
@@ -36,8 +31,6 @@ __all__ = ["EndpointPerformer", "run_worker"]
 
 # What a message takes, roughly.
 _MESSAGE_BYTES = 16
-# How many cancelled tasks are remembered. Chosen: more than anybody asks for.
-_MAX_CANCELLED = 64
 
 
 class EndpointPerformer(SimplePerformer):
@@ -48,11 +41,7 @@ class EndpointPerformer(SimplePerformer):
     """
 
     def __init__(self, worker: Worker) -> None:
-        super().__init__()
-        self._worker = worker
-        self._main = threading.main_thread().ident
-        self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
-        self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
+        super().__init__(worker)
         self._items = ItemSender(self.say, self.waits)
         self.long_waits = LongWaits(self.say)
         self.within: Within | None = None  # how its tasks find their endpoint
@@ -81,19 +70,6 @@ class EndpointPerformer(SimplePerformer):
             return failed(seq, began_at, FailureKind.EXCEPTION, error)
         return Ran(seq, True, pickle.dumps(count), began_at, time())
 
-    def say(self, message: Message, message_bytes: int, *, now: bool) -> None:
-        """Send something; no interrupt comes in between."""
-        if threading.get_ident() != self._main:
-            self._worker.say(message, message_bytes, now=now)
-            return
-        self._own_code += 1
-        try:
-            self._worker.say(message, message_bytes, now=now)
-        finally:
-            self._own_code -= 1
-        if self._interrupted and not self._own_code:
-            self._raise_if_interrupted()
-
     def waits(self, is_waiting: bool) -> None:
         """Tell that the task that runs begins, or ends, to wait for others."""
         self.say(TaskWaits(is_waiting), _MESSAGE_BYTES, now=True)
@@ -103,11 +79,7 @@ class EndpointPerformer(SimplePerformer):
     def hear(self, message: Message) -> None:
         match message:
             case Interrupt(seq, is_recursive):
-                self._cancelled.append(seq)
-                self._interrupted.add(seq)
-                interrupt_main(
-                    lambda: self._running == seq and seq in self._interrupted
-                )
+                self.interrupt(seq)
                 if is_recursive and self.within is not None:
                     self.within.cancel_all()
             case Deadlocked():
@@ -118,11 +90,6 @@ class EndpointPerformer(SimplePerformer):
                 super().hear(message)
 
     # In the main thread
-
-    def on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """Be the handler of SIGINT."""
-        if not self._own_code:
-            self._raise_if_interrupted()
 
     def running_seq(self) -> int:
         """Return the number of the task that runs; 0: none does."""

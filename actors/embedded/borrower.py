@@ -4,9 +4,7 @@ Everything that a task wants goes to the hub over the worker's own pipe, between
 results; answers come over the control pipe, whose thread hands them to who waits. What
 is not waited for (calls, puts, refs let go) travels with the next thing that is.
 
-An `Interrupt` becomes a KeyboardInterrupt in the task, by a signal, so that it ends a
-sleep, too. It is never raised while one of our own messages is being written: half a
-frame would be the end of the pipe.
+An `Interrupt` becomes a KeyboardInterrupt in the task.
 """
 
 import itertools
@@ -20,7 +18,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from time import time
-from types import FrameType
 from typing import Any
 
 import msgspec
@@ -42,6 +39,7 @@ from actors.embedded.payloads import (
 from actors.embedded.straight_calls import StraightCalls
 from actors.embedded.tasks import refuse_worker_type
 from actors.errors import GetTimeoutError
+from actors.interrupts import Interruptible
 from actors.messages import (
     DYNAMIC,
     FUNCTION_MARK,
@@ -73,7 +71,7 @@ from actors.messages import (
     Yielded,
 )
 from actors.payload import FunctionCache, is_stateless, load_function
-from actors.perform import failed, interrupt_main, not_loadable
+from actors.perform import failed, not_loadable
 from actors.refs import (
     BorrowedRef,
     ObjectRef,
@@ -87,8 +85,6 @@ from actors.worker import Progress, Worker
 
 __all__ = ["CURRENT_SEQ", "Borrower", "run_borrower"]
 
-# How many cancelled tasks are remembered. Chosen: more than run at a time.
-_MAX_CANCELLED = 1024
 # Which call a thread or a coroutine of an actor runs; 0: none.
 CURRENT_SEQ: ContextVar[int] = ContextVar("CURRENT_SEQ", default=0)
 
@@ -110,7 +106,7 @@ class _Waiter:
         self.answer: Values | ReadyRefs | None = None
 
 
-class Borrower:
+class Borrower(Interruptible):
     """The context of a worker process, and what performs its tasks.
 
     Args:
@@ -118,6 +114,7 @@ class Borrower:
     """
 
     def __init__(self, worker: Worker) -> None:
+        super().__init__(worker)
         self._worker = worker
         self._functions = FunctionCache()
         self._defined: dict[bytes, Callable[..., Any]] = {}
@@ -134,15 +131,8 @@ class Borrower:
         )
         self._gone: deque[int] = deque()  # handles that died: any thread, any moment
         self._lock = threading.Lock()  # around _given and _refs
-        # Interrupts
         self.namespace = ""
         self._job_id = ""
-        self._main = threading.main_thread().ident
-        self._running = 0  # seq of the task whose code runs now
-        self._interrupted: set[int] = set()
-        # Of late: what `cancelled` looks at, when the exception was raised already.
-        self._cancelled: deque[int] = deque(maxlen=_MAX_CANCELLED)
-        self._own_code = 0  # > 0: the main thread is in ours, not to be interrupted
         self._straight = StraightCalls(worker, self)
         self.actors = BorrowedActors(self, self._straight)
 
@@ -367,17 +357,13 @@ class Borrower:
             size = _MESSAGE_BYTES * len(names)
             self.say(ReleaseStored(names), size, now=False)
 
-    # Interrupts
+    # What it hears
 
     def hear(self, message: Message) -> None:
         """Take what comes besides tasks; never block."""
         match message:
             case Interrupt(seq):
-                self._interrupted.add(seq)
-                self._cancelled.append(seq)
-                interrupt_main(
-                    lambda: self._running == seq and seq in self._interrupted
-                )
+                self.interrupt(seq)
             case Values(request) | ReadyRefs(request):
                 waiter = self._waiters.pop(request, None)
                 if waiter is not None:
@@ -419,45 +405,7 @@ class Borrower:
             if value.is_stored:
                 self._client.skip(_stored.decode(value.payload))
 
-    def on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
-        """Be the handler of SIGINT."""
-        if not self._own_code:
-            self._raise_if_interrupted()
-
-    def _raise_if_interrupted(self) -> None:
-        running = self._running
-        if running and running in self._interrupted:
-            self._interrupted.clear()
-            raise KeyboardInterrupt("the task was cancelled, or its timeout is over")
-
-    def say(self, message: Message, message_bytes: int, *, now: bool) -> None:
-        """Send something; no interrupt comes in between."""
-        if threading.get_ident() != self._main:
-            self._worker.say(message, message_bytes, now=now)
-            return
-        self.keep_off()
-        try:
-            self._worker.say(message, message_bytes, now=now)
-        finally:
-            self._own_code -= 1
-        if self._interrupted and not self._own_code:
-            self._raise_if_interrupted()
-
     # For `StraightCalls`
-
-    def is_in_main_thread(self) -> bool:
-        """Tell whether this is the thread that runs tasks."""
-        return threading.get_ident() == self._main
-
-    def keep_off(self) -> None:
-        """In the main thread: let no interrupt come in between what follows."""
-        self._own_code += 1
-
-    def let_in(self) -> None:
-        """Raise what was kept off, unless somebody else still keeps it off."""
-        self._own_code -= 1
-        if self._interrupted and not self._own_code:
-            self._raise_if_interrupted()
 
     def own(self, number: int) -> None:
         """Note that a ref is this process's alone: the owner does not know of it."""

@@ -70,6 +70,7 @@ class ActorHost(Borrower):
     """The context of an actor's process, and what performs its calls."""
 
     hosts_actor = True
+    why_interrupted = "the call was cancelled"
 
     def __init__(self, worker: Worker) -> None:
         super().__init__(worker)
@@ -146,13 +147,6 @@ class ActorHost(Borrower):
     def whereabouts(self) -> Whereabouts:
         """Return where the code that asks runs, and for whom."""
         return replace(super().whereabouts(), actor=self.become)
-
-    def _raise_if_interrupted(self) -> None:
-        running = self._running
-        if running and running in self._interrupted:
-            # Others may be meant that have not begun.
-            self._interrupted.discard(running)
-            raise KeyboardInterrupt("the call was cancelled")
 
     def _function(self, function: bytes) -> Callable[..., Any]:
         found = self._methods.get(function)
