@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 from actors.api import endpoint_groups, services
 from actors.api.endpoint_anchors import EndpointAnchor, GroupAnchor
-from actors.api.item_reader import ItemReader, Reading
+from actors.api.item_reader import ItemReader
 from actors.api.services import ServiceAnchor
 from actors.errors import ConfigError, PendingCallsLimitExceeded
 from actors.logic.actor_life import DeathReason
@@ -55,26 +55,13 @@ class Sending:
         self.kwargs = kwargs
 
 
-class _Runtime(Protocol):
+class _Runtime(endpoint_groups.WorkSender, Protocol):
     """What is needed of `OnEndpoint`."""
 
     is_within: bool
 
     @property
     def is_resolving(self) -> bool: ...
-    def new_actor_id(self) -> str: ...
-    def dump(
-        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[bytes, Sequence[ObjectRef[Any]]]: ...
-    def send_work(
-        self,
-        work: ActorWork,
-        function: bytes,
-        arguments: bytes,
-        options: TaskOptions,
-        kept: object,
-        reading: Reading | None = None,
-    ) -> "Future[Any]": ...
     def new_reader(self, returns: int) -> ItemReader | None: ...
     def await_room(
         self, room: threading.Semaphore, pending: "Sequence[Future[Any]]"

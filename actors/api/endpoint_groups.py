@@ -16,6 +16,7 @@ import msgspec
 from actors.api import services
 from actors.api.endpoint_anchors import EndpointAnchor, GroupAnchor
 from actors.api.endpoint_refs import RefPromise, known_ref, ref_on
+from actors.api.item_reader import Reading
 from actors.logic.actor_life import DeathReason, Died
 from actors.messages import (
     ActorWork,
@@ -29,7 +30,7 @@ from actors.plans import ActorPlan, ChildPlan, GroupPlan, MadeGroup
 from actors.refs import ObjectRef
 from actors.task_errors import ActorDiedError
 
-__all__ = ["supervise"]
+__all__ = ["WorkSender", "supervise"]
 
 _STARTING = TaskOptions(name="Supervisor.start")
 _WATCHING = TaskOptions(name="Supervisor.watch")
@@ -37,8 +38,8 @@ _WATCHING = TaskOptions(name="Supervisor.watch")
 Send = Callable[[tuple[Any, ...], dict[str, Any]], "Future[Any]"]
 
 
-class _Runtime(Protocol):
-    """What is needed of `OnEndpoint`."""
+class WorkSender(Protocol):
+    """What is needed of `OnEndpoint` to send what is for an actor."""
 
     def new_actor_id(self) -> str: ...
     def dump(
@@ -51,6 +52,7 @@ class _Runtime(Protocol):
         arguments: bytes,
         options: TaskOptions,
         kept: object,
+        reading: Reading | None = None,
     ) -> "Future[Any]": ...
 
 
@@ -114,7 +116,7 @@ class _Start:
 
     def __init__(
         self,
-        runtime: _Runtime,
+        runtime: WorkSender,
         actors: _Actors,
         planned: _Planned,
         anchor: GroupAnchor,
@@ -163,7 +165,7 @@ class _Start:
 
 
 def supervise(
-    runtime: _Runtime, actors: _Actors, plan: GroupPlan
+    runtime: WorkSender, actors: _Actors, plan: GroupPlan
 ) -> MadeGroup[ObjectRef[Any]]:
     """Make a supervisor; see `refs.Actors`.
 
@@ -215,7 +217,7 @@ class _End:
 
 
 def watch(
-    runtime: _Runtime,
+    runtime: WorkSender,
     actors: _Actors,
     anchor: GroupAnchor,
     started: "Future[Any] | None" = None,
@@ -234,7 +236,7 @@ def watch(
     anchor.task = promise
 
 
-def _planned(plan: GroupPlan, runtime: _Runtime, actors: _Actors) -> _Planned:
+def _planned(plan: GroupPlan, runtime: WorkSender, actors: _Actors) -> _Planned:
     planned = _Planned(plan, runtime.new_actor_id())
     for name, child in plan.children.items():
         if isinstance(child.what, GroupPlan):
@@ -249,7 +251,7 @@ def _planned(plan: GroupPlan, runtime: _Runtime, actors: _Actors) -> _Planned:
 
 
 def _dumped(
-    runtime: _Runtime,
+    runtime: WorkSender,
     children: "Sequence[tuple[ActorPlan, EndpointAnchor]]",
     values: Sequence[Any],
 ) -> tuple[dict[str, bytes], list[Any]]:
