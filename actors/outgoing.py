@@ -23,6 +23,8 @@ from actors.messages import (
     AckResults,
     Decoder,
     Message,
+    Output,
+    Printed,
     StatesChanged,
     encode_frame,
     load_of,
@@ -40,6 +42,8 @@ FRAME_BYTES = 1 << 19
 # one task's, or after a moment. Measured: a task alone costs three frames, and as many
 # wakings of processes, less, and is not held up by what was left to say of another.
 UNHURRIED = frozenset({Accepted, AckFinished, AckResults, StatesChanged})
+# These are worth no memory: they are dropped for who does not read.
+DISPENSABLE = frozenset({Printed, Output})
 COMPANY_PERIOD = 0.01
 # Where many tasks go at once, more follow soon. Measured: a millisecond saves a
 # twentieth of the time that all processes take for a task, and costs none.
@@ -81,6 +85,8 @@ class Outgoing:
         if type(message) in UNHURRIED:
             port.unhurried += parts
             self._let_wait(port, COMPANY_PERIOD)
+            return
+        if type(message) in DISPENSABLE and port.waits_to_send:
             return
         amount = load_of(message)
         if port.unhurried and amount != 1:

@@ -38,6 +38,7 @@ from actors.logic.workers import (
     WorkerEvent,
     WorkerSaid,
     WorkerStarted,
+    WorkerWrote,
 )
 from actors.messages import (
     INITIALIZER_SEQ,
@@ -56,6 +57,7 @@ from actors.messages import (
     Recalled,
     Run,
     WorkerId,
+    Wrote,
     encode_frame,
     from_worker,
 )
@@ -120,6 +122,8 @@ class _Worker(msgspec.Struct):
     fault: str = ""  # what the death's report should say besides its last output
     is_stopping: bool = False
     is_main_open: bool = True
+    is_actor: bool = False  # all that it writes is of one origin
+    tells_at_once: bool = False  # what an actor has written, before its results
     is_control_open: bool = True
     # For each recall not yet answered: what never left this process.
     taken_back: deque[list[int]] = msgspec.field(default_factory=deque)
@@ -179,6 +183,7 @@ class Pool:
         # Whoever was asked last had answered when we looked.
         self._is_answered_at_once = False
         self._oom_kills = read_oom_kills()  # when we looked last
+        self._is_output_watched = False
         self._is_closed = False
 
     def fileno(self) -> int:
@@ -206,6 +211,7 @@ class Pool:
         *,
         cores: Sequence[int] = (),
         variables: Mapping[str, str] | None = None,
+        is_actor: bool = False,
     ) -> None:
         """Make a worker; `WorkerStarted` follows, or `WorkerDied` if it cannot be.
 
@@ -216,6 +222,7 @@ class Pool:
             program: what it runs; default: as all the pool's workers.
             cores: that it may use; empty: all that this process may.
             variables: of its environment, beyond this process's.
+            is_actor: whether all that it runs is of one actor.
 
         Raises:
             ValueError: such a worker exists, or the name cannot be that of a file.
@@ -239,11 +246,14 @@ class Pool:
             worker = _Worker(
                 worker_id, main, main.fileno(), control, Progress(memory), log
             )
+            worker.is_actor = is_actor
             undo.pop_all()
         self._workers[worker_id] = worker
         for stream in (main, control):
             self._by_descriptor[stream.fileno()] = worker
             self._epoll.register(stream.fileno(), select.EPOLLIN)
+        if self._is_output_watched:
+            self._watch_log(worker)
         server.spawn(
             worker_id,
             their_main.detach(),
@@ -384,6 +394,66 @@ class Pool:
             if output:
                 yield worker.worker_id, worker.pid, output
 
+    def watch_output(self, *, is_wanted: bool) -> None:
+        """Tell what workers write from now on, by `WorkerWrote`, or do not any more.
+
+        Of logs in files only. What tasks have written is told before their results;
+        `look_at_output` tells it sooner.
+        """
+        if is_wanted == self._is_output_watched:
+            return
+        self._is_output_watched = is_wanted
+        for worker in self._workers.values():
+            if is_wanted:
+                self._watch_log(worker)
+            else:
+                worker.progress.watch_output(is_wanted=False)
+                worker.tells_at_once = False
+                worker.log.unwatch()
+
+    def _watch_log(self, worker: _Worker) -> None:
+        # In this order: who ends a task and does not say so has written all before.
+        worker.progress.watch_output(is_wanted=not worker.is_actor)
+        worker.tells_at_once = worker.is_actor
+        try:
+            worker.log.watch()
+        except OSError as error:
+            logger.warning("output of %s cannot be told: %s", worker.worker_id, error)
+
+    def look_at_output(self, running: Mapping[WorkerId, int]) -> None:
+        """Have the next `read` tell first what workers have written so far.
+
+        Args:
+            running: {worker: the task that runs there as far as the owner knows}. If
+                another one has begun since, its words shall not be taken for the
+                first one's: nothing is told until the first one's results are.
+        """
+        for worker_id, seq in running.items():
+            worker = self._workers.get(worker_id)
+            if worker is not None:
+                self._look_at(worker, seq)
+
+    def _look_at(self, worker: _Worker, seq: int) -> None:
+        log = worker.log
+        if not log.is_watched:
+            return
+        text, left_out = log.look()
+        # After that: what has begun by now had perhaps begun then.
+        if text and (worker.is_actor or worker.progress.read()[0] == seq):
+            self._tell_output(worker, seq, text, left_out)
+
+    def _tell_output(
+        self,
+        worker: _Worker,
+        seq: int,
+        text: bytes,
+        left_out: int,
+        *,
+        is_end: bool = False,
+    ) -> None:
+        worker.log.take(len(text) + left_out)
+        self._events.append(WorkerWrote(worker.worker_id, seq, text, left_out, is_end))
+
     def __enter__(self) -> "Pool":
         return self
 
@@ -512,6 +582,8 @@ class Pool:
     def _read_main(self, worker: _Worker) -> bool:
         """Read once; return whether there may be more."""
         batches = self._receive(worker)
+        if worker.tells_at_once and batches:
+            self._look_at(worker, 0)
         for messages in batches or ():
             self._take_results(worker, messages)
         return batches is not None
@@ -545,6 +617,10 @@ class Pool:
                 if results:
                     self._events.append(TasksRan(worker.worker_id, results))
                     results = []
+                if type(message) is Wrote:
+                    text, left_out = worker.log.look(message.end)
+                    self._tell_output(worker, message.seq, text, left_out, is_end=True)
+                    continue
                 if not (type(message) is Gave and message.seq == INITIALIZER_SEQ):
                     self._events.append(WorkerSaid(worker.worker_id, message))
             elif message.seq != INITIALIZER_SEQ:
@@ -623,6 +699,9 @@ class Pool:
             return  # reading its last word has buried it
         while worker.is_control_open and self._read_control(worker):
             pass
+        if worker.log.is_watched:
+            begun, last_words = worker.progress.read()[0], worker.log.look()
+            self._tell_output(worker, begun, *last_words, is_end=True)
         tail = worker.log.tail()
         if worker.fault:
             tail = f"{tail}\n{worker.fault}"[-TAIL_CHARACTERS:]

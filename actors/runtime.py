@@ -290,6 +290,10 @@ class Runtime:
         """Read a source no longer; call it before closing the source."""
         self._unwatch(source.fileno())
 
+    def read_now(self, source: Source) -> None:
+        """Read a source; callable from the shell, for what it has just asked for."""
+        self._read_source(source)
+
     def finish(self) -> None:
         """End the loop after this round; callable from the shell."""
         self._is_over = True

@@ -14,21 +14,24 @@ short ones cannot look after their results: an alarm lets the second thread send
 (A task that keeps the interpreter's lock inside C code delays even that.)
 
 Before a task runs, its number goes into memory that is shared with the pool: whatever
-happens to this process, the pool knows what had begun.
+happens to this process, the pool knows what had begun. There stands, too, whether
+somebody wants to know what tasks print: then a task that did is followed by `Wrote`.
 """
 
 import contextlib
+import logging
 import mmap
 import operator
 import os
 import select
 import socket
 import struct
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import time
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from actors.messages import (
     FIRST_DIRECT,
@@ -41,6 +44,7 @@ from actors.messages import (
     Recalled,
     Run,
     ToWorker,
+    Wrote,
     encode_frame,
     to_worker,
 )
@@ -49,6 +53,10 @@ from actors.pipe import FrameReader, send_frame
 from actors.process import Alarm
 
 __all__ = ["PROGRESS_BYTES", "Lines", "Progress", "Worker", "run_worker"]
+
+logger = logging.getLogger(__name__)
+
+_STDERR = 2
 
 # Exit code of a worker whose initializer failed; that of any failed Python program.
 _EXIT_INITIALIZER_FAILED = 1
@@ -78,7 +86,7 @@ _BRISK = 0.00005
 _REST_OF_FRAME_MILLISECONDS = 100
 _REST_OF_FRAME_WAITS = 10
 
-_PROGRESS = struct.Struct("=QdQ")
+_PROGRESS = struct.Struct("=QdQQ")
 PROGRESS_BYTES = _PROGRESS.size
 
 
@@ -94,7 +102,8 @@ class Progress:
         # Aligned stores of 8 bytes: a reader sees the old or the new number.
         self.seqs = memoryview(self._memory)[:8].cast("Q")
         self.moments = memoryview(self._memory)[8:16].cast("d")
-        self.directs = memoryview(self._memory)[16:].cast("Q")
+        self.directs = memoryview(self._memory)[16:24].cast("Q")
+        self.flags = memoryview(self._memory)[24:].cast("Q")
 
     def read(self) -> tuple[int, float]:
         """Return (seq of the task that began last or 0, when: seconds since 1970)."""
@@ -105,8 +114,13 @@ class Progress:
         """The last call that began of those that did not come from the owner."""
         return self.directs[0]
 
+    def watch_output(self, *, is_wanted: bool) -> None:
+        """Have the worker say, or not, when its log has grown."""
+        self.flags[0] = is_wanted
+
     def close(self) -> None:
         """Release the memory."""
+        self.flags.release()
         self.directs.release()
         self.seqs.release()
         self.moments.release()
@@ -141,6 +155,9 @@ class Worker:
         self._control = control
         self._seqs, self._moments = progress.seqs, progress.moments
         self._directs = progress.directs
+        self._is_log_watched = progress.flags
+        # What it had when we looked last, in bytes.
+        self._log_bytes = 0
         self._lines: Lines | None = None
         # The last task that was looked out for had come when we looked.
         self._comes_at_once = False
@@ -176,15 +193,27 @@ class Worker:
         """
         if performer is not None:
             self._performer = performer
-        performer = self._performer
-        perform = performer.perform
         threading.Thread(
             target=self._serve_control, name="actors-control", daemon=True
         ).start()
+        # Of our own: tasks may put something else in its place.
+        log = os.dup(_STDERR)
+        try:
+            return self._run_all(log)
+        finally:
+            os.close(log)
+
+    def _run_all(self, log: int) -> int:
+        performer = self._performer
+        perform = performer.perform
+        is_log_watched = self._is_log_watched
+        streams = sys.stdout, sys.stderr
         is_brisk = False  # tasks come alone, one soon after the other
         run = self._wait_and_take()
         while run is not None:
             result, seq = perform(run), run.seq
+            if is_log_watched[0]:
+                self._look_at_log(log, streams, seq)
             if seq == INITIALIZER_SEQ and _has_failed(result):
                 self.say(result, 0, now=True)  # type: ignore[arg-type]
                 return _EXIT_INITIALIZER_FAILED
@@ -268,6 +297,23 @@ class Worker:
         """Watch it no longer; call it before closing the descriptor."""
         self._watched.unregister(descriptor)
         del self._callbacks[descriptor]
+
+    def _look_at_log(self, log: int, streams: tuple[TextIO, TextIO], seq: int) -> None:
+        """Say before a task's result how long the log is, if the task wrote there."""
+        try:
+            # A line that it has begun is its own, not the next task's.
+            for stream in streams:
+                stream.flush()
+        except (OSError, ValueError) as error:
+            logger.debug("what task %s printed is lost: %s", seq, error)
+        log_bytes = os.lseek(log, 0, os.SEEK_END)
+        if log_bytes == self._log_bytes:
+            return
+        self._log_bytes = log_bytes
+        with self._lock:
+            if not self._results:
+                self._hold_until = time() + _HOLD
+            self._results.append(Wrote(seq, log_bytes))
 
     def _keep_and_take(self, result: Ran | Gave | None) -> Run | Call | None:
         """Keep a result and begin the next task: its turn, or None if there is none."""

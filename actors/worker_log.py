@@ -1,7 +1,8 @@
 """What a process wrote to its standard output and error: kept in a file or in memory.
 
 The process writes, at the end always; its owner reads. In memory nothing is left behind
-however anybody ends, and what has been read is dropped once it is much.
+however anybody ends, and what has been read is dropped once it is much. Of a file only
+what is written while it is watched is read, to tell it elsewhere.
 """
 
 import os
@@ -36,6 +37,7 @@ class WorkerLog:
         self._path = path
         self._read_bytes = 0
         self._memory = -1
+        self._watched = -1  # descriptor of a file that is watched
         if path is None:
             self._memory = os.memfd_create(f"actors-{name}", os.MFD_CLOEXEC)
 
@@ -73,8 +75,56 @@ class WorkerLog:
             self._read_bytes = 0
         return data
 
+    def watch(self) -> None:
+        """Read a file from its present end on; twice is once.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        if self._watched < 0 and self._path is not None:
+            self._watched = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._read_bytes = os.fstat(self._watched).st_size
+
+    def unwatch(self) -> None:
+        """Read the file no more; twice is once."""
+        if self._watched >= 0:
+            os.close(self._watched)
+            self._watched = -1
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether `watch` was called, and `unwatch` was not."""
+        return self._watched >= 0
+
+    def look(self, end: int | None = None) -> tuple[bytes, int]:
+        """Return what was written since `take`, and how much more there is.
+
+        Args:
+            end: of what counts, in bytes from the beginning; None: that of the file.
+
+        Returns:
+            At most a megabyte, and the bytes behind that which are not read; nothing
+            if the file is not watched.
+        """
+        if self._watched < 0:
+            return b"", 0
+        most = _MAX_READ_BYTES
+        if end is not None:
+            most = min(most, max(0, end - self._read_bytes))
+        text = os.pread(self._watched, most, self._read_bytes)
+        if len(text) < _MAX_READ_BYTES:
+            return text, 0
+        if end is None:
+            end = os.fstat(self._watched).st_size
+        return text, end - self._read_bytes - len(text)
+
+    def take(self, count: int) -> None:
+        """Pass over so many bytes: `look` has returned them, or they are too many."""
+        self._read_bytes += count
+
     def close(self) -> None:
         """Release the memory; twice is once. A file stays."""
+        self.unwatch()
         if self._memory >= 0:
             os.close(self._memory)
             self._memory = -1

@@ -358,6 +358,8 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "NextItem",
         "OfferLine",
         "OpenLines",
+        "Output",
+        "Printed",
         "PutValue",
         "Quiesce",
         "Ran",
@@ -392,6 +394,8 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Waits",
         "WaitsLong",
         "WatchActor",
+        "WatchOutput",
+        "Wrote",
         "Yielded",
     ]
     assert LoadReported.__struct_config__.tag == "load_reported"

@@ -23,6 +23,7 @@ from typing import Any
 
 from actors.api.addressing import Entrance, new_instance
 from actors.api.item_reader import ItemReader, Reading
+from actors.api.screen import Screen
 from actors.api.session import (
     KEY_MARK,
     BeBarred,
@@ -34,6 +35,7 @@ from actors.api.session import (
     Resumed,
     Session,
     SessionSettings,
+    Show,
     SubmitNow,
     TakeNow,
 )
@@ -221,6 +223,8 @@ class Connection:
         name: of the client, the same in later processes; "": it has none.
         resumes: take over what earlier processes of that name have left.
         is_within: whether this process is one of the endpoint's own workers.
+        log_to_driver: whether what its tasks and actors print appears on our standard
+            error.
 
     Raises:
         ConfigError: the process is a fork of one that uses an endpoint.
@@ -235,6 +239,7 @@ class Connection:
         name: str = "",
         resumes: bool = False,
         is_within: bool = False,
+        log_to_driver: bool = False,
     ) -> None:
         refuse_forks()
         self._entrance = entrance
@@ -274,7 +279,9 @@ class Connection:
             self._prefix if name else "",
             resumes,
             is_within,
+            log_to_driver,
         )
+        self._screen = Screen()
         chance = random.Random(secrets.randbits(64))
         self._session = Session(settings, chance, time.monotonic())
         self._runtime = Runtime(
@@ -593,6 +600,7 @@ class Connection:
             raise
         finally:
             self._runtime.close()
+            self._screen.close()
             text = "The connection to the endpoint is closed"
             self._fail(self._error or ActorsError(text))
             self._submissions.close()
@@ -614,6 +622,8 @@ class Connection:
                         self._kept.pop(outcome.task_id, None)
                 self._resolver = 0
                 self._leave_if_done()
+            case Show(pid, host, printed, left_out_bytes):
+                self._screen.show(pid, host, printed, left_out_bytes)
             case Receive(items):
                 self._receive(items)
             case Resumed(task_ids, is_all):

@@ -62,6 +62,8 @@ class EndpointExecutor(Executor):
             time may have it. If the process dies, the endpoint goes on with its tasks,
             and keeps their results as long as its `results.keep` says, for a later
             process of that name; it forgets them when the executor is shut down.
+        log_to_driver: whether what its tasks print appears on our standard error, as
+            that of a `ProcessPoolExecutor` does; it stands in the endpoint's logs, too.
         resume: with a name: take over what earlier processes have left; `resumed` gives
             the futures.
 
@@ -89,6 +91,7 @@ class EndpointExecutor(Executor):
         patience: float = PATIENCE,
         name: str = "",
         resume: bool = False,
+        log_to_driver: bool = True,
     ) -> None:
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
@@ -118,6 +121,7 @@ class EndpointExecutor(Executor):
             patience=patience,
             name=name,
             resumes=resume,
+            log_to_driver=log_to_driver,
         )
         self._name = name
         self._resumes = resume

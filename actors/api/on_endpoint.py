@@ -646,6 +646,8 @@ def connect(
     address: str | os.PathLike[str] | None,
     credentials: str | os.PathLike[str] | None,
     namespace: str = "",
+    *,
+    log_to_driver: bool = True,
 ) -> OnEndpoint:
     """Go to an endpoint; see `actors.init`.
 
@@ -654,7 +656,9 @@ def connect(
         ConfigError: the address, the endpoint's folder or the credentials are wrong.
     """
     entrance = find_entrance(address, "client", credentials=credentials)
-    connection = Connection(entrance, max_running=None, patience=PATIENCE)
+    connection = Connection(
+        entrance, max_running=None, patience=PATIENCE, log_to_driver=log_to_driver
+    )
     job_id = os.path.basename(entrance.name.rstrip("/"))
     return OnEndpoint(connection, namespace=namespace, job_id=job_id)
 

@@ -67,7 +67,8 @@ def init(
         resources: amounts of whatever else tasks may ask for.
         max_workers: processes that there may be while tasks wait for each other; 512
             unless told.
-        log_to_driver: whether what workers print appears on our standard error.
+        log_to_driver: whether what workers print for us appears on our standard error;
+            on an endpoint it stands in its logs, too.
         namespace: where `get_actor` looks, and named actors are made, unless told;
             default: the one that all programs share which name none.
         ignore_reinit_error: let a second call do nothing.
@@ -99,7 +100,10 @@ def init(
                 max_workers=max_workers,
             )
             module = importlib.import_module(_ON_ENDPOINT)
-            _have(module.connect(address, credentials, namespace))
+            made = module.connect(
+                address, credentials, namespace, log_to_driver=log_to_driver
+            )
+            _have(made)
             if dashboard:
                 words = [os.fspath(address or os.environ[ADDRESS_VARIABLE])]
                 if credentials is not None:

@@ -41,6 +41,7 @@ from actors.messages import (
     ItemsYielded,
     ListTasks,
     Outcome,
+    Output,
     Results,
     StatesChanged,
     Submit,
@@ -62,6 +63,7 @@ __all__ = [
     "Resumed",
     "Session",
     "SessionSettings",
+    "Show",
     "SubmitNow",
     "TakeNow",
 ]
@@ -88,6 +90,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
             others are left for who will resume them; "": there are no others.
         resumes: take over what earlier processes have left.
         is_within: it is one of the endpoint's own workers.
+        wants_output: it shows what its tasks and actors print.
     """
 
     client_id: ClientId
@@ -100,6 +103,7 @@ class SessionSettings(msgspec.Struct, frozen=True):
     own_prefix: str = ""
     resumes: bool = False
     is_within: bool = False
+    wants_output: bool = False
 
 
 # From the shell
@@ -176,6 +180,21 @@ class Progress(Effect, frozen=True):
     deltas: list[Delta]
 
 
+class Show(Effect, frozen=True):
+    """Workers have written this.
+
+    Args:
+        pid, host: of the worker.
+        text: whole lines.
+        left_out_bytes: not told, before the text.
+    """
+
+    pid: int
+    host: str
+    text: bytes
+    left_out_bytes: int
+
+
 class BeBarred(Effect, frozen=True):
     """There is no endpoint for us: it refuses us, or nobody answers any more."""
 
@@ -205,6 +224,7 @@ class Session:
         self._cancels: dict[TaskId, CancelNow] = {}  # of what has not ended yet
         self._cancel_later: list[tuple[float, CancelNow]] = []  # (moment, what)
         self._epoch = ""  # of the interchange that let us in last
+        self._output_end = 0  # of what it has told; see `Output`
         self._away_since = now
         self._is_barred = False
         self._last_words = ""  # why the endpoint left
@@ -248,6 +268,8 @@ class Session:
                 # What is not heard is asked for again, by the same items.
                 taken = ItemsTaken([ItemsMark(task_id, count)])
                 self.membership.send(taken, now, turn)
+            case Output():
+                self._show(message, turn)
             case UnknownTasks(task_ids):
                 self._give_up(
                     task_ids,
@@ -314,6 +336,7 @@ class Session:
             settings.pid,
             settings.host,
             is_within=settings.is_within,
+            wants_output=settings.wants_output,
         )
 
     def _went_away(self, _: str, now: float, __: Turn) -> None:
@@ -327,6 +350,8 @@ class Session:
         if self.accepted:
             # A new endpoint never knew them; the old one may have given us up.
             self.membership.send(ClaimTasks(list(self.accepted)), now, turn)
+        if self._epoch != self.membership.epoch:
+            self._output_end = 0  # another interchange counts anew
         self._epoch = self.membership.epoch
         self._last_words = ""
         if self._is_resuming:
@@ -402,6 +427,13 @@ class Session:
             turn.effects.append(Resolve(news))
         if acks:
             self.membership.send(AckResults(acks), now, turn)
+
+    def _show(self, output: Output, turn: Turn) -> None:
+        """Pass on what workers have written, and what of it is missing."""
+        left_out = output.end - len(output.text) - self._output_end
+        self._output_end = output.end
+        show = Show(output.pid, output.host, output.text, max(0, left_out))
+        turn.effects.append(show)
 
     def _resume(self, task_ids: list[TaskId], turn: Turn) -> None:
         """Take over what is unfinished, or whose outcome is under way."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-__all__ = ["Lines"]
+__all__ = ["Lines", "prefixed"]
 
 # A line that is longer is cut: who prints no ends of lines shall cost no more memory.
 _MAX_LINE_BYTES = 65_536
@@ -23,15 +23,23 @@ class Lines:
         elif rest:
             self._begun[pid] = rest
         for line in whole:
-            yield _line(pid, line)
+            yield prefixed(pid, line)
 
     def rest(self) -> Iterator[str]:
         """Give the lines that have no end yet, as there will be none."""
         begun, self._begun = self._begun, {}
         for pid, line in begun.items():
-            yield _line(pid, line)
+            yield prefixed(pid, line)
 
 
-def _line(pid: int, line: bytes) -> str:
+def prefixed(pid: int, line: bytes, host: str = "") -> str:
+    """Return a line for people to read, with its end.
+
+    Args:
+        pid: who has written it.
+        line: without its end.
+        host: where, if it is not here.
+    """
     text = line.decode("utf-8", "replace")
-    return f"(pid={pid}) {text}\n"
+    where = f", host={host}" if host else ""
+    return f"(pid={pid}{where}) {text}\n"

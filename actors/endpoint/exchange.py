@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from actors.endpoint.audience import Audience
 from actors.endpoint.item_flow import ItemFlow
 from actors.endpoint.objections import Objections
 from actors.endpoint.restoration import put_back_record
@@ -153,6 +154,7 @@ class Exchange(abc.ABC):
         self.items = ItemFlow(self, self.streams)
         # The delays of its actors' restarts need chance, and nobody else's knowledge.
         self.roster = Roster(self, random.Random(settings.epoch))
+        self.audience = Audience(self)
         self.waits = WaitTable(self.ledger, self.roster.actors)
         self.relayed = Relays()
         self.finished = 0  # since the start, whatever the end
@@ -495,6 +497,7 @@ class Exchange(abc.ABC):
         client.gone_at = min(client.gone_at, now)
         client.forget()
         self.items.forget(client.client_id, turn)
+        self.audience.forget(client.client_id, now, turn)
         if client.is_held_back:
             client.is_held_back = False
             self.ledger.let_go(client.client_id)

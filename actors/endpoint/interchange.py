@@ -71,6 +71,7 @@ from actors.messages import (
     MemberRefused,
     Message,
     Notice,
+    Printed,
     Quiesce,
     Relay,
     Report,
@@ -331,6 +332,7 @@ class Interchange(Exchange):
             at = now + self.settings.wall_offset
             turn.records.append(TasksLeased(manager_id, at, unrecorded))
         self._send(manager.peer, Adopted(adopted, kept), now, turn)
+        self.audience.manager_admitted(manager, now, turn)
         if manager.is_draining:
             # What it was told before may not have reached it.
             manager.is_stopping = False
@@ -375,6 +377,8 @@ class Interchange(Exchange):
         client.is_within = hello.is_within
         client.gone_at = math.inf
         client.is_leaving = False
+        if hello.wants_output:
+            self.audience.joined(client, now, turn)
         for stream in self.streams.of_client(client_id) if self.streams else ():
             if stream.payloads:
                 self._send(client.peer, ItemsYielded(stream.unread), now, turn)
@@ -409,7 +413,7 @@ class Interchange(Exchange):
     def _handle_local(self, message: Any, now: float, turn: Turn) -> None:
         match message:
             case LinkClosed(peer):
-                self._link_closed(peer, now)
+                self._link_closed(peer, now, turn)
             case JournalState():
                 self.journal = message
             case Quit(reason):
@@ -490,6 +494,8 @@ class Interchange(Exchange):
                         self._put_back(entry, manager, "handed back", now, turn)
                 self._stop_if_drained(manager, now, turn)
                 self.place(now, turn)
+            case Printed():
+                self.audience.printed(message, manager, now, turn)
             case Waits():
                 told = self.waits.told(message, manager.manager_id)
                 if told is not None:
@@ -764,11 +770,12 @@ class Interchange(Exchange):
         """Seconds since a member was heard."""
         return self._liveness.silence(peer, now)
 
-    def _link_closed(self, peer: str, now: float) -> None:
+    def _link_closed(self, peer: str, now: float, turn: Turn) -> None:
         self._liveness.closed(peer, now)
         kind, _, member_id = peer.partition(":")
         if kind == "client" and (client := self.clients.get(ClientId(member_id))):
             client.gone_at = min(client.gone_at, now)
+            self.audience.left(client.client_id, now, turn)
         if kind == "manager":
             manager = self.fleet.managers.get(ManagerId(member_id))
             if manager is not None:
@@ -789,6 +796,7 @@ class Interchange(Exchange):
             client = self.clients.get(ClientId(member_id))
             if client is not None:
                 client.gone_at = min(client.gone_at, now)
+                self.audience.left(client.client_id, now, turn)
         self._leave(peer, reason, turn, is_lost=True)
 
     def _leave(self, peer: str, reason: str, turn: Turn, *, is_lost: bool) -> None:
@@ -835,6 +843,7 @@ class Interchange(Exchange):
         self.fleet.check()
         self.roster.check()
         self.streams.check()
+        self.audience.check()
         leases = {
             task_id: manager_id
             for manager_id, manager in self.fleet.managers.items()

@@ -41,11 +41,13 @@ from actors.logic.workers import (
     EquipWorker,
     ExpectCalls,
     KillWorker,
+    LookAtOutput,
     RecallTasks,
     StartWorker,
     StopWorker,
     TellWorker,
     TerminateWorker,
+    WatchWorkers,
     WorkerDied,
 )
 from actors.messages import (
@@ -102,6 +104,7 @@ class ManagerShell(ActorShell):
         self._workplaces = workplaces
         self._pools: dict[str, Pool] = {}  # {type: its pool}
         self.runtime: Runtime | None = None  # whose sources the pools are
+        self._is_output_watched = False
 
     def perform(self, effect: Effect) -> None:
         match effect:
@@ -130,6 +133,16 @@ class ManagerShell(ActorShell):
                 self._release(worker_type)
             case RemoveWorkDirs(worker_id):
                 _remove(self._workplaces.root / worker_id)
+            case WatchWorkers(is_wanted):
+                self._is_output_watched = is_wanted
+                for pool in (self._pool, *self._pools.values()):
+                    pool.watch_output(is_wanted=is_wanted)
+            case LookAtOutput(running):
+                assert self.runtime is not None
+                for pool in (self._pool, *self._pools.values()):
+                    pool.look_at_output(running)
+                    # Else what is told of it could come after what came since.
+                    self.runtime.read_now(pool)
             case MeasureWorkers(of_all):
                 usage = {
                     worker_id: WorkerUsage(u.pid, u.rss_bytes, u.cpu_seconds)
@@ -163,7 +176,7 @@ class ManagerShell(ActorShell):
         try:
             pool = self._pool_of(order.worker_type)
             if become:
-                pool.start(worker_id, _HOST_PROGRAM)
+                pool.start(worker_id, _HOST_PROGRAM, is_actor=True)
                 pool.assign(worker_id, [become])
             else:
                 place = order.place
@@ -187,6 +200,7 @@ class ManagerShell(ActorShell):
         pool = self._pools.get(worker_type)
         if pool is None:
             pool = self._pools[worker_type] = self._open_pool(worker_type)
+            pool.watch_output(is_wanted=self._is_output_watched)
             assert self.runtime is not None
             self.runtime.add_source(pool)
         return pool

@@ -259,7 +259,11 @@ class Roster:
             return self._failed_by(task.task_id, failure, b"", now)
         if work.actor_id not in self.actors:
             record = ActorAdmitted(
-                work.actor_id, task.function, task.arguments, options
+                work.actor_id,
+                task.function,
+                task.arguments,
+                options,
+                client_id=client.client_id,
             )
             turn.records.append(record)
             self.enter(record)
@@ -333,6 +337,7 @@ class Roster:
             record.options,
             self._chance,
             is_supervised=record.is_supervised,
+            maker=record.client_id,
         )
         options = record.options
         if options.name:
@@ -1082,6 +1087,7 @@ class Roster:
                     actor.arguments,
                     actor.options,
                     actor.is_supervised,
+                    actor.maker or ClientId(""),
                 ),
                 ActorHeld(actor_id, sorted(actor.holders)),
                 ActorPlaced(actor_id, number, actor.manager_id),

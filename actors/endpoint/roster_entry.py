@@ -43,6 +43,7 @@ class Actor:
         "lanes",
         "last_words",
         "life",
+        "maker",
         "manager_id",
         "message",
         "need",
@@ -62,8 +63,10 @@ class Actor:
         chance: random.Random,
         *,
         is_supervised: bool = False,
+        maker: ClientId | None = None,
     ) -> None:
         self.actor_id = actor_id
+        self.maker = maker  # to whom it is told what it prints; None: to nobody
         self.class_ = class_
         self.arguments = arguments
         self.options = options

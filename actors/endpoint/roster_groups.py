@@ -163,19 +163,21 @@ class RosterGroups:
         """Begin a group that nothing objects to; one that is known goes on."""
         if new.group_id in self.known:
             return
-        admitted = self._admitted(new, turn)
+        admitted = self._admitted(new, client.client_id, turn)
         turn.records.append(admitted)
         group = self._make(admitted)
         self.known[group.group_id] = group
         self.hold(group, client, turn)
         self._groups.begin(group, now)
 
-    def _admitted(self, new: NewGroup, turn: Turn) -> GroupAdmitted:
+    def _admitted(
+        self, new: NewGroup, client_id: ClientId, turn: Turn
+    ) -> GroupAdmitted:
         """Take in all actors of a group."""
         children = []
         for child in new.children:
             if child.group is not None:
-                inner = self._admitted(child.group, turn)
+                inner = self._admitted(child.group, client_id, turn)
                 children.append(GroupChild(child.name, child.kind, group=inner))
             else:
                 actor = child.actor
@@ -186,6 +188,7 @@ class RosterGroups:
                     actor.arguments,
                     actor.options,
                     is_supervised=True,
+                    client_id=client_id,
                 )
                 turn.records.append(record)
                 self._home.enter(record)

@@ -184,6 +184,7 @@ class ActorAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
     arguments: bytes
     options: ActorOptions
     is_supervised: bool = False  # its restarts are a supervisor's business
+    client_id: ClientId = ClientId("")  # who made it
 
 
 class ActorHeld(Record, frozen=True, array_like=True, tag=True, gc=False):

@@ -31,6 +31,7 @@ __all__ = [
     "ExpectCalls",
     "InitializerFailed",
     "KillWorker",
+    "LookAtOutput",
     "RecallTasks",
     "StartWorker",
     "StopWorker",
@@ -38,10 +39,12 @@ __all__ = [
     "TasksRecalled",
     "TellWorker",
     "TerminateWorker",
+    "WatchWorkers",
     "WorkerDied",
     "WorkerEvent",
     "WorkerSaid",
     "WorkerStarted",
+    "WorkerWrote",
     "how_it_died",
 ]
 
@@ -86,6 +89,19 @@ class RecallTasks(Effect, frozen=True):
     worker_id: WorkerId
 
 
+class WatchWorkers(Effect, frozen=True):
+    """Tell what workers write from now on, by `WorkerWrote`, or do not any more."""
+
+    is_wanted: bool
+
+
+class LookAtOutput(Effect, frozen=True):
+    """Tell what workers have written, while what runs goes on."""
+
+    # {worker: the task that runs there as far as is known; of an actor's process: 0}
+    running: dict[WorkerId, int]
+
+
 class StopWorker(Effect, frozen=True):
     """End in order, after everything assigned has run; exit code 0."""
 
@@ -127,6 +143,19 @@ class WorkerSaid(msgspec.Struct, frozen=True):
     message: FromWorker
 
 
+class WorkerWrote(msgspec.Struct, frozen=True):
+    """A worker has written to its output; comes before the result of who did.
+
+    Only of workers whose output is watched, and never what two tasks have written.
+    """
+
+    worker_id: WorkerId
+    seq: int  # the task that has; of an actor's process: any
+    text: bytes  # in order, without a gap but for what was left out
+    left_out_bytes: int  # behind the text: too many to be read
+    is_end: bool  # the task, or the actor, writes nothing more
+
+
 class TasksRecalled(msgspec.Struct, frozen=True):
     """These have not begun and never will at this worker; perhaps none."""
 
@@ -164,6 +193,7 @@ WorkerEvent = (
     WorkerStarted
     | TasksRan
     | WorkerSaid
+    | WorkerWrote
     | TasksRecalled
     | InitializerFailed
     | WorkerDied

@@ -11,6 +11,7 @@ __all__ = [
     "ItemsTaken",
     "ItemsYielded",
     "ListTasks",
+    "Output",
     "Results",
     "StatesChanged",
     "Submit",
@@ -99,3 +100,17 @@ class CancelTasks(Message, frozen=True, array_like=True, tag=True, gc=False):
     # a worker at once, an actor's never.
     grace: float | None = None
     is_recursive: bool = False  # also what the task has called itself
+
+
+class Output(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """What the client's tasks and actors have written; it may get lost.
+
+    Sent to who said at the door that it wants it, and before the task's outcome.
+    """
+
+    pid: int  # of the worker
+    host: str
+    text: bytes  # whole lines
+    # Of all that was written for this process of the client so far, whether it was
+    # told or not, in bytes: what is missing between two of them was not told.
+    end: int

@@ -23,6 +23,7 @@ from actors.messages.client import (
     ItemsTaken,
     ItemsYielded,
     ListTasks,
+    Output,
     Results,
     StatesChanged,
     Submit,
@@ -44,12 +45,14 @@ from actors.messages.manager import (
     Finished,
     Lease,
     LeaseCalls,
+    Printed,
     Report,
     RestartManager,
     Returned,
     StartActors,
     Stop,
     Waits,
+    WatchOutput,
 )
 from actors.messages.request import (
     Abandon,
@@ -100,6 +103,7 @@ from actors.messages.worker import (
     Run,
     TaskWaits,
     WaitsLong,
+    Wrote,
     Yielded,
 )
 
@@ -156,6 +160,7 @@ ToClient = (
     | StatesChanged
     | TasksListed
     | UnknownTasks
+    | Output
     | Heartbeat
     | Reregister
     | Goodbye
@@ -168,6 +173,7 @@ FromManager = (
     | ActorsStarted
     | ActorEnded
     | Waits
+    | Printed
     | Heartbeat
     | Goodbye
 )
@@ -185,6 +191,7 @@ ToManager = (
     | Drain
     | RestartManager
     | Stop
+    | WatchOutput
     | Heartbeat
     | Reregister
     | Goodbye
@@ -242,6 +249,7 @@ FromWorker = (
     | WaitsLong
     | AdoptCall
     | Answered
+    | Wrote
 )
 _encoder = msgspec.msgpack.Encoder()
 

@@ -42,6 +42,7 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     resources: list[Amount] = []  # that a manager's node has besides processors
     tag: Annotated[str, msgspec.Meta(max_length=200)] = ""  # of a manager
     is_exclusive: bool = False  # a manager: it takes what asks for its tag, only
+    wants_output: bool = False  # a client: of its tasks and actors
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -19,6 +19,7 @@ __all__ = [
     "Lease",
     "LeaseCalls",
     "LeasedCall",
+    "Printed",
     "Report",
     "RestartManager",
     "Returned",
@@ -26,6 +27,7 @@ __all__ = [
     "Stop",
     "TypeSlots",
     "Waits",
+    "WatchOutput",
     "WorkerReport",
 ]
 
@@ -196,3 +198,22 @@ class Stop(Message, frozen=True, array_like=True, tag=True, gc=False):
     """End in order: exit code 0, nothing is lost."""
 
     reason: str
+
+
+class WatchOutput(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Tell what workers print from now on, or do not; at first nobody wants it."""
+
+    is_wanted: bool
+
+
+class Printed(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """What a task, or an actor, has written to its output; it may get lost.
+
+    It is told before the outcome of the task.
+    """
+
+    writer: str  # task, or actor
+    is_actor: bool
+    pid: int
+    text: bytes  # whole lines
+    left_out_bytes: int  # behind the text: it was too much, or could not be read

@@ -13,6 +13,7 @@ from actors.messages.client import (
     ClaimTasks,
     ItemsTaken,
     ItemsYielded,
+    Output,
     Results,
     StatesChanged,
     Submit,
@@ -25,6 +26,7 @@ from actors.messages.manager import (
     Lease,
     LeaseCalls,
     LeasedCall,
+    Printed,
     Returned,
     StartActors,
 )
@@ -108,6 +110,8 @@ _SIZES: dict[type[Message], Callable[[Any], list[int]]] = {
     Returned: _short_sizes,
     StatesChanged: _short_sizes,
 }
+# What workers have written: their senders see to it that it is not much.
+_TEXTS = (Printed, Output)
 # Those that carry work.
 _LOADS = frozenset({Submit, Lease, Finished, Results})
 # As many tasks at once are work for longer than a wait for company takes. Chosen.
@@ -136,7 +140,8 @@ def portions(message: Message, limit: int) -> list[tuple[Message, int]]:
     """
     sizes_of = _SIZES.get(type(message))
     if sizes_of is None:
-        return [(message, _ITEM_BYTES)]
+        text_bytes = len(message.text) if isinstance(message, _TEXTS) else 0
+        return [(message, text_bytes + _ITEM_BYTES)]
     items = _items_of(message)
     sizes = sizes_of(items)
     total = sum(sizes)

@@ -29,6 +29,7 @@ __all__ = [
     "TaskWaits",
     "Value",
     "WaitsLong",
+    "Wrote",
     "Yielded",
     "caller_of",
 ]
@@ -203,6 +204,13 @@ class WaitsLong(Message, frozen=True, array_like=True, tag=True, gc=False):
     number: int  # 1, 2, 3, ... per worker
     task_ids: list[TaskId]  # empty: it waits no more
     spare: int  # so many of them may never end
+
+
+class Wrote(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """A task has written to its output; comes before its result."""
+
+    seq: int
+    end: int  # of the log when the task ended, in bytes
 
 
 class TaskWaits(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -13,6 +13,7 @@ from actors.api.session import (
     Resolve,
     Session,
     SessionSettings,
+    Show,
     SubmitNow,
 )
 from actors.logic.turn import Answered, Exit, HangUp, Knock, LinkClosed, Turn
@@ -32,6 +33,7 @@ from actors.messages import (
     ItemsTaken,
     ItemsYielded,
     Outcome,
+    Output,
     Refused,
     Reregister,
     Results,
@@ -69,8 +71,17 @@ class Client(Talk):
 
     machine: Session
 
-    def __init__(self, *, is_in: bool = True) -> None:
-        settings = SessionSettings(ClientId("c1"), "i", TOKEN, PYTHON, "h", 7, PATIENCE)
+    def __init__(self, *, is_in: bool = True, wants_output: bool = False) -> None:
+        settings = SessionSettings(
+            ClientId("c1"),
+            "i",
+            TOKEN,
+            PYTHON,
+            "h",
+            7,
+            PATIENCE,
+            wants_output=wants_output,
+        )
         super().__init__(Session(settings, random.Random(0), 100.0))
         if is_in:
             self.enter()
@@ -388,3 +399,27 @@ def test_who_leaves_says_first_what_it_asked_of_actors(client: Client) -> None:
     assert [type(message) for _, message in turn.sends] == [Submit, Goodbye]
     assert submitted(turn) == [T2]
     assert all_of(turn.effects, Exit) == [Exit(0, "the client is done")]
+
+
+def test_what_workers_print_is_shown_with_what_is_missing_before_it() -> None:
+    client = Client(is_in=False, wants_output=True)
+    knock = only(all_of(client.wait(0.0).effects, Knock))
+    assert knock.hello.wants_output
+    client = Client()
+    shown = client.tell(Output(3, "h2", b"a\n", 2), DOOR).effects
+    assert shown == [Show(3, "h2", b"a\n", 0)]
+    shown = client.tell(Output(3, "h2", b"b\n", 14), DOOR).effects
+    assert shown == [Show(3, "h2", b"b\n", 10)]
+    shown = client.tell(Output(3, "h2", b"", 20), DOOR).effects
+    assert shown == [Show(3, "h2", b"", 6)]
+    client.come_back()
+    shown = client.tell(Output(3, "h2", b"c\n", 23), DOOR).effects
+    assert shown == [Show(3, "h2", b"c\n", 1)]
+
+
+def test_an_interchange_that_was_restarted_counts_output_anew() -> None:
+    client = Client()
+    client.tell(Output(3, "h2", b"a\n", 200), DOOR)
+    client.come_back("e2")
+    shown = client.tell(Output(3, "h2", b"b\n", 2), DOOR).effects
+    assert shown == [Show(3, "h2", b"b\n", 0)]

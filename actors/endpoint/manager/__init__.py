@@ -5,7 +5,8 @@ the `queues`; the `dealer` gives it to a worker of the `crew`, one of the right 
 the `worker_types`, within the limits of the `worker_care`; `endings` ends it early if
 somebody wishes so; `outcomes` says how it ended, `reports` how things are. Actors are
 the business of `actors.endpoint.hosts`, items of generators that of
-`actors.endpoint.outflow`, and who waits for whom is told by `long_waits`.
+`actors.endpoint.outflow`; who waits for whom is told by `long_waits`, what workers
+print by `printing`.
 """
 
 from actors.endpoint.manager.machine import ABANDONED_AFTER, EXIT_AGAIN, Manager

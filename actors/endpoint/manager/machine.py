@@ -27,6 +27,7 @@ from actors.endpoint.manager.outcomes import (
     Outcomes,
     took_too_long,
 )
+from actors.endpoint.manager.printing import Printing
 from actors.endpoint.manager.queues import Queues
 from actors.endpoint.manager.reports import Reports
 from actors.endpoint.manager.settings import ManagerSettings
@@ -47,6 +48,7 @@ from actors.logic.workers import (
     WorkerDied,
     WorkerSaid,
     WorkerStarted,
+    WorkerWrote,
 )
 from actors.messages import (
     PROTOCOL,
@@ -82,6 +84,7 @@ from actors.messages import (
     TaskWaits,
     Waits,
     WaitsLong,
+    WatchOutput,
     WorkerId,
     Yielded,
 )
@@ -131,6 +134,7 @@ class Manager:
         self._outcomes = Outcomes(settings, self.outflow)
         self._endings = Endings(self.crew, self._outcomes)
         self._waits = LongWaits(self.crew, self.hosts)
+        self.printing = Printing(self.crew, self.hosts)
         self.dealer = Dealer(
             settings,
             self.queues,
@@ -237,6 +241,11 @@ class Manager:
                 self.hosts.began(self.hosts.by_worker[worker_id], seq, now)
             case WorkerSaid(worker_id, ActorExits()):
                 self.hosts.exits(self.hosts.by_worker[worker_id], turn.effects)
+            case WorkerWrote():
+                for printed in self.printing.wrote(message, now):
+                    self.membership.send(printed, now, turn)
+            case WatchOutput(is_wanted):
+                self.printing.watch(now, turn.effects, is_wanted=is_wanted)
             case WorkerStarted(worker_id, pid) if worker_id in self.hosts.by_worker:
                 self.hosts.by_worker[worker_id].pid = pid
                 self.reports.hurry(now)
@@ -275,6 +284,7 @@ class Manager:
         if self.membership.is_in and self.reports.due_at <= now:
             self._report(now, turn)
         self.care.tick(now, turn.effects)
+        self.printing.tick(now, turn.effects)
         if self.care.is_idle_due(now):
             reason = self.care.why_leave_idle(now, is_busy=self._is_needed)
             self._leave(reason, now, turn)
@@ -291,6 +301,7 @@ class Manager:
             self.care.wake_at,
             self._endings.wake_at,
             self.hosts.wake_at,
+            self.printing.wake_at,
             self._quit_by,
             self.reports.due_at if is_in else self._alone_since + ABANDONED_AFTER,
         )
@@ -339,6 +350,8 @@ class Manager:
         self._alone_since = now
 
     def _rejoin(self, now: float, turn: Turn) -> None:
+        # Whoever lets us in says so if it is wanted.
+        self.printing.watch(now, turn.effects, is_wanted=False)
         # Before what is said of its calls.
         for ended in self.hosts.ended.values():
             self.membership.send(ended, now, turn)
@@ -546,6 +559,7 @@ class Manager:
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
         self._tell_wait(self._waits.end(death.worker_id), now, turn)
         worker = self.crew.died(death, now)
+        self.printing.died(death.worker_id)
         self.care.busy_at = now
         # Its next report tells what has become free.
         self.care.died(death.worker_id, turn.effects)
@@ -619,6 +633,7 @@ class Manager:
         self._tell_wait(self._waits.end(death.worker_id), now, turn)
         host = self.hosts.by_worker[death.worker_id]
         calls = self.hosts.died(death, self._payload_limit)
+        self.printing.died(death.worker_id)
         self.membership.send(
             self.hosts.ended[host.of.actor_id, host.of.number], now, turn
         )
