@@ -110,7 +110,7 @@ class ActorRequests:
                 # Its caller may have let go of the actor meanwhile.
                 call = self._adopted.get(ran.seq)
                 if call is not None:
-                    self._directory.answered(call.actor, ran)
+                    self._directory.calls.answered(call.actor, ran)
             case Supervise():
                 group = self._group(worker, message)
                 anchor = GroupAnchor(group)
@@ -223,7 +223,7 @@ class ActorRequests:
         )
         for promise in [returns] if isinstance(returns, Promise) else returns:
             promise.task = call
-        self._directory.accept(call)
+        self._directory.calls.accept(call)
         self._count(worker, call, asked.actor)
 
     # Lines, see `actors.embedded.lines`
@@ -298,7 +298,7 @@ class ActorRequests:
         )
         self._adopted[asked.number] = call
         self._hub.when_known(promise, lambda ref: self._adopted.pop(ref.number))
-        lives = self._directory.adopt(call, asked.number, asked.incarnation)
+        lives = self._directory.calls.adopt(call, asked.number, asked.incarnation)
         self._count(worker, call, asked.actor)
         host = actor.host
         if asked.is_cut and lives and host is not None and not host.is_killed:

@@ -180,6 +180,7 @@ class Embedded:
         self._hub.job_id = f"{socket.gethostname()}-{os.getpid()}"
         self._requests = Requests(self._hub)
         self._directory = Directory(self._hub, random.Random(), self.wake)
+        self._calls = self._directory.calls
         # Sockets of actors stand beside the objects: the folder is this user's alone,
         # and is removed with all in it, however this process ends.
         folder = self._store.folders.memory or self._store.folders.spill
@@ -294,7 +295,7 @@ class Embedded:
             if type(item) is Task:
                 hub.accept(item)
             elif type(item) is ActorCall:
-                self._directory.accept(item)
+                self._calls.accept(item)
             else:
                 item()  # type: ignore[operator]
 
@@ -303,7 +304,7 @@ class Embedded:
         if event.worker_id in hub.guests:
             if type(event) is TasksRan:
                 # The usual case: a match takes longer to find that out.
-                self._directory.ran(event.worker_id, event.results, now)
+                self._calls.ran(event.worker_id, event.results, now)
             else:
                 self._take_of_actor(event, now)
             return
@@ -332,16 +333,16 @@ class Embedded:
                 self._store.forget(worker_id)
 
     def _take_of_actor(self, event: WorkerEvent, now: float) -> None:
-        directory = self._directory
+        directory, calls = self._directory, self._calls
         match event:
             case WorkerSaid(worker_id, Gave() as gave):
-                directory.gave(worker_id, gave, now)
+                calls.gave(worker_id, gave, now)
             case WorkerSaid(worker_id, Yielded() as item):
-                directory.yielded(worker_id, item)
+                calls.yielded(worker_id, item)
             case WorkerSaid(worker_id, ActorExits()):
                 directory.exits(worker_id)
             case WorkerSaid(worker_id, Began(seq)):
-                directory.began(worker_id, seq, now)
+                calls.began(worker_id, seq, now)
             case WorkerSaid(worker_id, ReleaseStored(names)):
                 for name in names:
                     self._store.release(name, worker_id)
@@ -600,7 +601,7 @@ class Embedded:
             return
         try:
             if type(task) is ActorCall:
-                run = self._directory.send_alone(task)
+                run = self._calls.send_alone(task)
             else:
                 run = hub.send_alone(task, time.monotonic())
             if run is None:
@@ -615,7 +616,7 @@ class Embedded:
             if ran is None:
                 return
             if type(task) is ActorCall:
-                self._directory.ran_alone(task, ran, now)
+                self._calls.ran_alone(task, ran, now)
             else:
                 hub.ran(worker_id, [ran], now)
         except Exception as error:  # noqa: BLE001  logged there

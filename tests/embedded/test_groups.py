@@ -131,7 +131,7 @@ class World:
         process.is_up = True
         seq = process.calls.pop(0)
         ran = Ran(seq, True, NONE, self.now, self.now)
-        self.directory.ran(process.worker_id, [ran], self.now)
+        self.directory.calls.ran(process.worker_id, [ran], self.now)
         self.settle()
 
     def fail_to_construct(self, process: Process) -> None:
@@ -139,14 +139,14 @@ class World:
         failure = Failure(FailureKind.EXCEPTION, "ValueError: no")
         error = pickle.dumps(ValueError("no"))
         ran = Ran(seq, False, error, self.now, self.now, failure)
-        self.directory.ran(process.worker_id, [ran], self.now)
+        self.directory.calls.ran(process.worker_id, [ran], self.now)
         self.settle()
         assert process.is_killed
 
     def answer(self, process: Process) -> None:
         seq = process.calls.pop(0)
         ran = Ran(seq, True, NONE, self.now, self.now)
-        self.directory.ran(process.worker_id, [ran], self.now)
+        self.directory.calls.ran(process.worker_id, [ran], self.now)
         self.settle()
 
     def end(self, process: Process, code: int) -> None:
@@ -173,7 +173,7 @@ class World:
         ref: ObjectRef[Any] = ObjectRef()
         spec = CallSpec(b"@m", TaskOptions(retries=0), "m")
         ref.task = call = ActorCall(anchor.actor, anchor, "", spec, b"", ref)
-        self.directory.accept(call)
+        self.directory.calls.accept(call)
         self.refs.append(ref)
         self.settle()
 
