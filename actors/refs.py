@@ -35,6 +35,7 @@ __all__ = [
     "RefAstray",
     "Settled",
     "StoredOutcome",
+    "Waitable",
     "context",
     "known",
     "note_refs",
@@ -101,7 +102,13 @@ class Promise:
         self.number = 0
 
 
-class ObjectRef(Promise, Generic[T_co]):
+class Waitable:
+    """What can be waited for: a ref, or a generator of refs."""
+
+    __slots__ = ()
+
+
+class ObjectRef(Promise, Waitable, Generic[T_co]):
     """A handle on a value that may not exist yet.
 
     Give it to `get` and `wait`, as an argument to remote calls, await it, or turn it
@@ -170,21 +177,28 @@ class BorrowedRef(ObjectRef[T_co]):
         return f"ObjectRef({self.number})"
 
 
-class ObjectRefGenerator(Generic[T_co]):
+class ObjectRefGenerator(Waitable, Generic[T_co]):
     """The refs of what a remote generator yields, as it yields them.
 
-    Iterate with `for` or `async for`. The last ref is an exception's if it raised.
+    Iterate with `for` or `async for`, or `wait` for its next item. The last ref is an
+    exception's if it raised.
 
     Args:
         take: waits for the next ref; None: there are no more.
         call: what `Context.cancel` takes for a ref on the end of it all.
+        coming: returns what `Context.wait` takes for a ref that is known once the next
+            item is there, or it is known that there is none.
     """
 
     def __init__(
-        self, take: Callable[[], ObjectRef[T_co] | None], call: Promise
+        self,
+        take: Callable[[], ObjectRef[T_co] | None],
+        call: Promise,
+        coming: Callable[[], Any],
     ) -> None:
         self._take = take
         self.call = call
+        self.coming: Callable[[], ObjectRef[Any]] = coming
 
     def __iter__(self) -> Iterator[ObjectRef[T_co]]:
         return self

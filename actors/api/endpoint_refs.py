@@ -18,6 +18,7 @@ from actors.refs import ObjectRef, Promise, context, known, note_refs, noted_ref
 from actors.task_errors import TaskCancelledError
 
 __all__ = [
+    "ComingItem",
     "EndpointRef",
     "NotYetKnown",
     "PendingCall",
@@ -119,6 +120,17 @@ class RefPromise(Future[Any]):
         _pass_on(other, self)
 
 
+class ComingItem(Future[None]):
+    """A future that ends once a generator's next item is there, or its end."""
+
+    task_id: TaskId | None = None  # of the generator; None: it is still to be sent
+
+    def come(self) -> None:
+        """End it; twice is once."""
+        with contextlib.suppress(InvalidStateError):
+            self.set_result(None)
+
+
 def give_up(future: "Future[Any]", grace: float, *, is_recursive: bool) -> None:
     """Cancel a task, or what waits for one; one that runs is interrupted.
 
@@ -140,7 +152,9 @@ def task_of(future: "Future[Any]") -> TaskId | None:
         if future.source is None:
             return None
         future = future.source
-    return future.task_id if isinstance(future, TaskFuture) else None
+    if isinstance(future, TaskFuture | ComingItem):
+        return future.task_id
+    return None
 
 
 def _pass_on(

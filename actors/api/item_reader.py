@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Protocol
 
-from actors.api.endpoint_refs import failed_ref, known_ref, ref_on
+from actors.api.endpoint_refs import ComingItem, failed_ref, known_ref, ref_on
 from actors.errors import NotSerializable
 from actors.logic.item_streams import ALL_ITEMS
 from actors.messages import TaskId
@@ -63,6 +63,7 @@ class ItemReader:
         self._gap = ""  # what is missing before the next
         self._end: Future[Any] | None = None  # of the call, once it has ended
         self._is_over = False  # the last ref was given out
+        self._coming: ComingItem | None = None  # for who waits for the next, so far
 
     def __del__(self) -> None:
         if self._task_id and not (self._end and self._told == self._known):
@@ -78,6 +79,8 @@ class ItemReader:
         Returns:
             The index of the first item that it shall yield.
         """
+        if self._coming is not None:
+            self._coming.task_id = task_id
         if self._task_id:
             # All that the one before has yielded is here.
             self._home.take_items(self._task_id, ALL_ITEMS)
@@ -100,7 +103,10 @@ class ItemReader:
         with self._changed:
             self._end = future
             self._changed.notify_all()
+            coming = self._coming
         self._home.wake()
+        if coming is not None:
+            coming.come()
 
     def add(self, index: int, payload: bytes) -> int:
         """Take the next item; return how many the endpoint may forget.
@@ -117,12 +123,27 @@ class ItemReader:
             if index >= known and not self._gap:
                 self._payloads.append(payload)
             self._changed.notify_all()
-            return ALL_ITEMS if self._gap else self._told
+            told, coming = (ALL_ITEMS if self._gap else self._told), self._coming
+        if coming is not None:
+            coming.come()
+        return told
 
     @property
     def is_ready(self) -> bool:
         """Whether `take` need not wait."""
         return bool(self._payloads or self._gap or self._end is not None)
+
+    def coming(self) -> "Future[None]":
+        """Return what ends once `take` need not wait."""
+        with self._changed:
+            coming = self._coming
+            if coming is None or coming.done():
+                coming = self._coming = ComingItem()
+                coming.task_id = self.task_id
+            is_ready = self.is_ready
+        if is_ready:
+            coming.come()
+        return coming
 
     @property
     def task_id(self) -> TaskId | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 
 from actors.api.runtime import runtime
 from actors.errors import GetTimeoutError
-from actors.refs import ObjectRef, ObjectRefGenerator, known
+from actors.refs import ObjectRef, ObjectRefGenerator, Waitable, known
 
 __all__ = ["as_completed", "cancel", "cancelled", "get", "put", "wait"]
 
@@ -86,17 +86,48 @@ def _count_known(
                 return
 
 
+@overload
 def wait(
     refs: Sequence[ObjectRef[T]],
     *,
     num_returns: int = 1,
     timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]: ...
+
+
+@overload
+def wait(
+    refs: Sequence[ObjectRefGenerator[T]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRefGenerator[T]], list[ObjectRefGenerator[T]]]: ...
+
+
+@overload
+def wait(
+    refs: Sequence[Waitable],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[Any], list[Any]]: ...
+
+
+def wait(
+    refs: Sequence[Any],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
     fetch_local: bool = True,  # noqa: ARG001  Ray's; here values always are
-) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]:
+) -> tuple[list[Any], list[Any]]:
     """Wait until some values are known.
 
     Args:
-        refs: all different.
+        refs: all different; a generator among them counts as known once its next item
+            is there, or it has ended.
         num_returns: how many will do.
         timeout: seconds; None: for ever.
         fetch_local: Ray's, and without effect: values are here.
@@ -109,16 +140,16 @@ def wait(
         TypeError: `refs` is no list of refs.
         ValueError: a ref stands there twice, or `num_returns` is out of range.
     """
-    wanted = _checked(refs)
+    wanted = _awaitable(refs)
     if len(set(wanted)) != len(wanted):
         raise ValueError("wait() needs refs that are all different")
     if not 0 < num_returns <= len(wanted):
         if not wanted:
             return [], []
         raise ValueError(f"num_returns {num_returns} must be 1 to {len(wanted)}")
-    known = runtime().wait(wanted, num_returns, timeout)
-    ready: list[ObjectRef[T]] = []
-    others: list[ObjectRef[T]] = []
+    known = runtime().wait(_promises(wanted), num_returns, timeout)
+    ready: list[Any] = []
+    others: list[Any] = []
     for ref, is_known in zip(wanted, known, strict=True):
         (ready if is_known and len(ready) < num_returns else others).append(ref)
     return ready, others
@@ -183,27 +214,53 @@ def cancelled() -> bool:
     return ask is not None and ask()
 
 
+@overload
 def as_completed(
     refs: Iterable[ObjectRef[T]], *, timeout: float | None = None
-) -> Iterator[ObjectRef[T]]:
+) -> Iterator[ObjectRef[T]]: ...
+
+
+@overload
+def as_completed(
+    refs: Iterable[ObjectRefGenerator[T]], *, timeout: float | None = None
+) -> Iterator[ObjectRef[T]]: ...
+
+
+@overload
+def as_completed(
+    refs: Iterable[Waitable], *, timeout: float | None = None
+) -> Iterator[ObjectRef[Any]]: ...
+
+
+def as_completed(
+    refs: Iterable[Waitable], *, timeout: float | None = None
+) -> Iterator[ObjectRef[Any]]:
     """Give refs as their values become known.
 
     Args:
-        refs: each is given once, however often it stands there.
+        refs: each is given once, however often it stands there; in place of a generator
+            the refs that it yields, as it does.
         timeout: seconds from the first `next` until the last value.
 
     Raises:
         GetTimeoutError: not all are known in time.
     """
-    left = list(dict.fromkeys(_checked(list(refs))))
+    left: list[Any] = list(dict.fromkeys(_awaitable(list(refs))))
     deadline = None if timeout is None else time.monotonic() + timeout
     while left:
         rest = None if deadline is None else max(0.0, deadline - time.monotonic())
-        known = runtime().wait(left, 1, rest)
+        known = runtime().wait(_promises(left), 1, rest)
         if not any(known):
             raise GetTimeoutError(f"{len(left)} values are not known after {timeout} s")
-        yield from (ref for ref, is_known in zip(left, known, strict=True) if is_known)
-        left = [ref for ref, is_known in zip(left, known, strict=True) if not is_known]
+        asked, left = left, []
+        for ref, is_known in zip(asked, known, strict=True):
+            if not is_known:
+                left.append(ref)
+            elif isinstance(ref, ObjectRef):
+                yield ref
+            elif (item := next(ref, None)) is not None:
+                left.append(ref)
+                yield item
 
 
 def _checked(refs: object) -> list[ObjectRef[Any]]:
@@ -215,3 +272,18 @@ def _checked(refs: object) -> list[ObjectRef[Any]]:
         if not isinstance(ref, ObjectRef):
             raise TypeError(f"Expected ObjectRefs, not {type(ref).__name__}")
     return list(refs)
+
+
+def _awaitable(refs: object) -> list[Any]:
+    """Check what is waited for: refs, and generators."""
+    if isinstance(refs, list | tuple) and any(
+        isinstance(ref, ObjectRefGenerator) for ref in refs
+    ):
+        _checked([ref for ref in refs if not isinstance(ref, ObjectRefGenerator)])
+        return list(refs)
+    return _checked(refs)
+
+
+def _promises(refs: Sequence[Any]) -> list[ObjectRef[Any]]:
+    """Return what the runtime waits for in place of these."""
+    return [ref if isinstance(ref, ObjectRef) else ref.coming() for ref in refs]

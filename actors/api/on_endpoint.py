@@ -395,7 +395,11 @@ class OnEndpoint:
             return ref_on(then(future, lambda values: [known_ref(v) for v in values]))
         if reader is not None:
             reader.end_with(future)
-            return ObjectRefGenerator(partial(self._take, reader), ref_on(future))
+            return ObjectRefGenerator(
+                partial(self._take, reader),
+                ref_on(future),
+                lambda: ref_on(reader.coming()),
+            )
         refs = [
             ref_on(then(future, partial(item_of, index=index)))
             for index in range(returns)

@@ -521,7 +521,8 @@ class Borrower(Interruptible):
                 load_value(answer.values[0], self._load_stored)
             return self.take_ref(answer.values[0])
 
-        return ObjectRefGenerator(take, stream)
+        # Who waits for a stream waits for its next item: see `Requests`.
+        return ObjectRefGenerator(take, stream, lambda: stream)
 
     def take_ref(self, value: Value) -> ObjectRef[Any]:
         """Return the ref that was given to us in an answer."""

@@ -94,7 +94,7 @@ class Requests:
             case GetValues() | AwaitRefs():
                 asked = _Request(
                     message.request,
-                    [self.ref_of(worker, number) for number in message.numbers],
+                    [self._awaited(worker, number) for number in message.numbers],
                     message.count if isinstance(message, AwaitRefs) else 0,
                     blocks=message.blocks,
                     is_endless=message.is_endless,
@@ -118,6 +118,11 @@ class Requests:
             raise BrokenInvariant(f"{worker.worker_id} does not hold ref {number}")
         promise: Promise = entry[0]
         return promise
+
+    def _awaited(self, worker: HubWorker, number: int) -> Promise:
+        """Return what a worker waits for: of a generator, its next item."""
+        ref = self.ref_of(worker, number)
+        return ref.coming() if isinstance(ref, Stream) else ref
 
     def made(
         self, worker: HubWorker, number: int, ref: Promise | None = None

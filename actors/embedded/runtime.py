@@ -522,7 +522,7 @@ class Embedded:
             stream.task = task
             task.returns = stream
             self.enqueue(task)
-            return ObjectRefGenerator(lambda: self.next_item(stream), stream)
+            return self.generator_of(stream)
         refs: list[ObjectRef[Any]] = []
         for _ in range(task.spec.options.num_returns):
             ref: ObjectRef[Any] = ObjectRef()
@@ -689,7 +689,13 @@ class Embedded:
         for ref in refs:
             self._hub.when_known(ref, lambda _: callback())
 
-    def next_item(self, stream: Stream) -> ObjectRef[Any] | None:
+    def generator_of(self, stream: Stream) -> ObjectRefGenerator[Any]:
+        """Return what users read a stream by."""
+        return ObjectRefGenerator(
+            lambda: self._next_item(stream), stream, lambda: self.look(stream.coming)
+        )
+
+    def _next_item(self, stream: Stream) -> ObjectRef[Any] | None:
         def is_there() -> bool:
             return bool(stream.items) or stream.outcome is not None
 

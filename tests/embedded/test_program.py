@@ -401,7 +401,7 @@ def test_wait_refuses_what_makes_no_sense() -> None:
     with pytest.raises(ValueError, match="all different"):
         actors.wait([ref, ref])
     with pytest.raises(TypeError, match="list"):
-        actors.wait(ref)  # type: ignore[arg-type]
+        actors.wait(ref)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="num_returns 2 must be 1 to 1"):
         actors.wait([ref], num_returns=2)
     with pytest.raises(TypeError, match="not int"):

@@ -53,3 +53,9 @@ async def use() -> None:
     assert_type(others, list[ObjectRef[int]])
     for done in actors.as_completed([ref]):
         assert_type(done, ObjectRef[int])
+    for done in actors.as_completed([count.remote(3)]):
+        assert_type(done, ObjectRef[int])
+    numbers, _ = actors.wait([count.remote(3)])
+    assert_type(numbers, list[ObjectRefGenerator[int]])
+    some, _ = actors.wait([count.remote(3), ref])
+    assert_type(some, list[Any])

@@ -19,7 +19,7 @@ def misuse() -> None:
     refs: list[actors.ObjectRef[int]] = [name.remote("x")]  # type: ignore[list-item]
     actors.get(3)  # type: ignore[call-overload]
     actors.get([1, 2])  # type: ignore[arg-type]
-    actors.wait(add.remote(1))  # type: ignore[arg-type]
+    actors.wait(add.remote(1))  # type: ignore[call-overload]
     add.options(retires=3)  # type: ignore[call-overload]
     add.options(num_returns="many")  # type: ignore[call-overload]
     name.options(priority="high")  # type: ignore[call-overload]
