@@ -3,7 +3,7 @@
     actors.state.list_actors()
     actors.timeline("run.json")          # for Perfetto, or chrome://tracing
 
-On an endpoint they list what is there, of all programs; more is told by
+On an endpoint they list what is there, of all programs (objects: of this one); more by
 `actors.get_actor("interchange", namespace="endpoint")`, `actors status`, `actors tui`
 and `actors timeline`.
 """
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from actors.api.endpoint_objects import endpoint_objects
 from actors.api.endpoint_status import (
     endpoint_actors,
     endpoint_spans,
@@ -107,13 +108,17 @@ def list_workers(*, limit: int = _LIMIT) -> list[WorkerState]:
 def list_objects(*, limit: int = _LIMIT) -> list[ObjectState]:
     """Return the values that lie in shared memory; smaller ones do not.
 
+    On an endpoint values live with their programs: there it returns those that this
+    program, or task, has refs on, large ones first.
+
     Args:
         limit: rows at most.
 
     Raises:
-        ConfigError: this is a worker, or the program uses an endpoint: there values
-            live with their programs.
+        ConfigError: this is a worker of an embedded runtime.
     """
+    if _is_elsewhere():
+        return endpoint_objects()[:limit]
     here = _embedded()
     rows = here.look(here.list_stored)
     return [ObjectState(*row) for row in rows[:limit]]
@@ -233,7 +238,6 @@ def _embedded() -> Embedded:
     if not isinstance(current, Embedded):
         raise ConfigError(
             "Only the program itself can list what it has: in a task return what you "
-            "need; on an endpoint there are no objects to list, values live with the "
-            "programs"
+            "need"
         )
     return current

@@ -20,6 +20,7 @@ from actors.task_errors import TaskCancelledError
 __all__ = [
     "ComingItem",
     "EndpointRef",
+    "KnownValue",
     "NotYetKnown",
     "PendingCall",
     "RefPromise",
@@ -256,8 +257,11 @@ def _kept(index: int) -> ObjectRef[Any]:
     return refs[index]
 
 
-def snapshot(value: Any) -> Any:
+def snapshot(value: Any) -> tuple[Any, int]:
     """Copy a value, as if it had been sent somewhere; refs in it stay the same.
+
+    Returns:
+        The copy, and the bytes that it took.
 
     Raises:
         NotSerializable: it cannot be pickled.
@@ -270,7 +274,7 @@ def snapshot(value: Any) -> Any:
         note_refs(None)
     _copying.refs = refs
     try:
-        return load_result(payload)
+        return load_result(payload), len(payload)
     finally:
         del _copying.refs
 
@@ -293,9 +297,21 @@ def ref_on(future: "Future[Any]") -> ObjectRef[Any]:
     return ref
 
 
-def known_ref(value: Any) -> ObjectRef[Any]:
-    """Return a ref on a value that is here."""
-    future: Future[Any] = Future()
+class KnownValue(Future[Any]):
+    """A future of a value that was here at once."""
+
+    payload_bytes = -1  # that it took on its way here; -1: unknown
+
+
+def known_ref(value: Any, payload_bytes: int = -1) -> ObjectRef[Any]:
+    """Return a ref on a value that is here.
+
+    Args:
+        value: what it stands for.
+        payload_bytes: that it took on its way here; -1: unknown.
+    """
+    future = KnownValue()
+    future.payload_bytes = payload_bytes
     future.set_result(value)
     return ref_on(future)
 

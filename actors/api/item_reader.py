@@ -191,7 +191,7 @@ class ItemReader:
         if is_due:
             self._home.take_items(self._task_id, self._taken)
         try:
-            return known_ref(load_result(payload))
+            return known_ref(load_result(payload), len(payload))
         except NotSerializable as error:
             return failed_ref(error)
 

@@ -605,7 +605,7 @@ class OnEndpoint:
         Raises:
             NotSerializable: it cannot be pickled.
         """
-        return known_ref(snapshot(value))
+        return known_ref(*snapshot(value))
 
     def cancel(
         self,

@@ -58,6 +58,7 @@ class TaskFuture(Future[Any]):
     _is_watched = False
     _outcome: Outcome | None = None  # as the endpoint tells it
     _cancelled_at = 0.0
+    _large_bytes = 0  # of its payload, if that was too large to be kept
 
     task: Task | None = None  # to be sent
 
@@ -143,6 +144,13 @@ class TaskFuture(Future[Any]):
             yield Step(TaskState.CANCELLED, attempt, self._cancelled_at)
 
     @property
+    def payload_bytes(self) -> int:
+        """What its result took on its way here; -1: there is none."""
+        if self._outcome is None:
+            return -1
+        return self._large_bytes or len(self._outcome.payload)
+
+    @property
     def was_raised(self) -> bool:
         """Whether the task's own code raised what it failed with."""
         failure = self._outcome.failure if self._outcome else None
@@ -164,6 +172,7 @@ class TaskFuture(Future[Any]):
     def fulfil(self, result: Any, outcome: Outcome) -> bool:
         """End it with a result if nobody watches it; false: somebody does."""
         if len(outcome.payload) > _SMALL_BYTES:  # not to be kept beside the result
+            self._large_bytes = len(outcome.payload)
             outcome = msgspec.structs.replace(outcome, payload=b"")
         self._outcome = outcome
         with self._home.lock:

@@ -112,17 +112,23 @@ class WorkerState:
 
 @dataclass(frozen=True)
 class ObjectState:
-    """A value in shared memory.
+    """A value: in shared memory, or of a program on an endpoint.
 
     Args:
-        object_id: its segment.
-        object_size: bytes that it takes, rounded up.
+        object_id: its segment; on an endpoint named after its task, if it has one.
+        object_size: bytes that it takes, rounded up; on an endpoint those that it took
+            on its way here; -1: unknown.
         holders: {who keeps it: how often}; "owner": references in this program.
+        state: READY, FAILED, or PENDING.
+        where: "shared memory", "program" (in its memory), "endpoint" (it is being
+            made there), or "" (it waits for others).
     """
 
     object_id: str
     object_size: int
     holders: Mapping[str, int]
+    state: str = "READY"
+    where: str = "shared memory"
 
 
 @dataclass(frozen=True)

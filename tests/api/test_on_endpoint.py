@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import actors
+from actors import state
 from tests.endpoints import RunningEndpoint
 from tests.support import eventually
 from tests.system.tasks import deaf_at_first
@@ -41,6 +42,16 @@ def double(number: int) -> int:
 @actors.remote
 def add(first: int, second: int = 0) -> int:
     return first + second
+
+
+@actors.remote
+def zeros(count: int) -> bytes:
+    return bytes(count)
+
+
+@actors.remote
+def length(text: str) -> int:
+    return len(text)
 
 
 @actors.remote
@@ -411,3 +422,48 @@ def test_what_is_unknown_when_the_runtime_closes_fails(
     for ref in (refs[0], refs[2]):
         with pytest.raises(actors.RuntimeClosedError):
             actors.get(ref)
+
+
+def test_the_values_that_a_program_has_refs_on_can_be_listed(tmp_path: Path) -> None:
+    waiting = wait_for.remote(tmp_path / "go")
+    depends = length.remote(waiting)
+    large = zeros.remote(1 << 20)
+    put = actors.put(bytes(1 << 10))
+    failed = fail.remote("no")
+    parts = actors.remote(lambda: (7, 3)).options(num_returns=2).remote()
+    item = next(count_to.remote(1))
+    actors.wait([large, put, *parts, item], num_returns=5)
+    with pytest.raises(ValueError, match="no"):
+        actors.get(failed)
+
+    def rows() -> list[tuple[str, str, int]]:
+        return [(r.state, r.where, r.object_size) for r in state.list_objects()]
+
+    largest, *others = rows()
+    assert largest[:2] == ("READY", "program")
+    assert 1 << 20 <= largest[2] < (1 << 20) + 1000
+    assert 1 << 10 <= others[0][2] < (1 << 10) + 1000
+    assert ("FAILED", "program", -1) in others
+    assert ("PENDING", "endpoint", -1) in others
+    assert ("PENDING", "", -1) in others
+    assert len({r.object_id for r in state.list_objects()}) == len(others) + 1
+    assert all(r.holders == {"owner": 1} for r in state.list_objects())
+    assert state.list_objects(limit=1)[0].object_size == largest[2]
+    before = len(others) + 1
+    del large
+    assert len(rows()) == before - 1
+    (tmp_path / "go").touch()
+    assert actors.get(depends) == len(actors.get(waiting))
+
+
+def test_a_task_lists_its_own_values() -> None:
+    @actors.remote
+    def list_mine() -> list[tuple[str, int]]:
+        ref = actors.put("x" * 100)
+        rows = [(r.state, r.object_size) for r in state.list_objects()]
+        del ref
+        return rows
+
+    ((what, size),) = actors.get(list_mine.remote())
+    assert what == "READY"
+    assert size > 100
