@@ -293,6 +293,10 @@ class Groups(Generic[M]):
             self._note(group)
 
     def _tell(self, group: Group[M], message: object, now: float) -> None:
+        if isinstance(message, ChildEnded):
+            # What was to be done with it is void, as if all fall with one node.
+            name = message.name
+            group.todo = deque(e for e in group.todo if _name_in(e) != name)
         group.todo.extend(_machine(group).handle(message, "", now).effects)
         self._changed(group)
 
@@ -391,6 +395,10 @@ class Groups(Generic[M]):
                 is_down = state in (ChildState.STOPPED, ChildState.DONE)
                 if isinstance(child, Group):
                     assert (child in self.live) != is_down or child.todo, name
+
+
+def _name_in(effect: object) -> str:
+    return effect.name if isinstance(effect, StartChild | StopChild) else ""
 
 
 def _machine(group: Group[M]) -> Supervisor:

@@ -616,11 +616,11 @@ class Roster:
                     self._end_process(actor, turn, is_killed=is_killed)
                 continue
             # It never heard of it: nothing has begun.
-            self._move_out(actor, manager.idle_since)
             if actor.ending:
-                actor.is_held_back = True
+                self.take_back(actor, manager.idle_since)
                 self.groups.fell(actor, now)
                 continue
+            self._move_out(actor, manager.idle_since)
             actor.is_killed = False
             self._seek_home(actor)
         self.groups.settle(now, turn)
@@ -971,6 +971,11 @@ class Roster:
         # An operator's restart has to wait for the supervisor, too.
         actor.restart_at = math.inf
         return False
+
+    def take_back(self, actor: Actor, now: float) -> None:
+        """Let a supervised actor wait that was sent to who never heard of it."""
+        self._move_out(actor, now)
+        actor.is_held_back = True
 
     def give_up(
         self, actor: Actor, reason: DeathReason, now: float, turn: Turn

@@ -116,6 +116,9 @@ class Home(Protocol):
     def end(self, actor: Actor, turn: Turn, *, is_killed: bool) -> bool:
         """End an actor's process; false: it has none, and gets none."""
 
+    def take_back(self, actor: Actor, now: float) -> None:
+        """Let an actor wait that was sent to a manager which never heard of it."""
+
     def give_up(
         self, actor: Actor, reason: DeathReason, now: float, turn: Turn
     ) -> None:
@@ -568,6 +571,9 @@ class RosterGroups:
                 actor.ending = Ending.KILLED if is_killed else Ending.ASKED
             else:
                 self.fell(actor, now)
+        elif actor.manager_id and not is_over:
+            # It was known not to have begun when that was written down.
+            self._home.take_back(actor, now)
 
     def check(self) -> None:
         """Raise AssertionError if groups, actors and handles contradict each other."""

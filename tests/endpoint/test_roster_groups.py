@@ -434,6 +434,31 @@ def test_a_lost_node_counts_once_however_many_fall() -> None:
     assert world.told("watch").reason is DeathReason.RESTARTS_EXCEEDED
 
 
+def test_what_was_taken_back_before_it_arrived_stays_so_for_two_successors() -> None:
+    world = World()
+    world.supervise(group([actor("a"), actor("b")]))
+    world.work("release")
+    # "b" is sent to the manager in this turn, which nobody hears of.
+    world.torn = 0
+    world.construct(world.named("a"))
+    assert world.named("a").is_asked
+    world.restart()
+    world.obey()
+    assert not world.names()
+
+
+def test_a_transient_child_that_falls_with_its_siblings_is_started_again() -> None:
+    """It is to end for their sake when it has ended already: that is not by itself."""
+    world = World()
+    children = [actor("a"), actor("b", "transient")]
+    world.supervise(group(children, scope="one_for_all"))
+    world.construct_all()
+    world.admit_manager()
+    world.pass_time(2.0)
+    world.construct_all()
+    assert sorted(world.names()) == ["a", "b"]
+
+
 def test_an_operators_restart_is_no_crash_to_a_supervisor() -> None:
     world = World()
     children = [actor("a"), actor("b", "temporary")]
