@@ -644,7 +644,8 @@ class Interchange(Exchange):
             return
         held = self.retire(ending, now, turn, if_busy=True)
         for strategy in self.services("strategy"):
-            self._send(strategy, self.blocks_held(held), now, turn)
+            unasked = self.blocks_held(held, is_unasked=True)
+            self._send(strategy, unasked, now, turn)
         for block_id in held:
             text = f"block {block_id} drains: its time ends soon"
             turn.events.append(Notice("info", text))
@@ -699,13 +700,16 @@ class Interchange(Exchange):
             self.note_steering(turn)
             turn.events.append(Notice("error", f"Bad state: {bad_state.text}"))
 
-    def blocks_held(self, block_ids: list[BlockId]) -> BlocksHeld:
+    def blocks_held(
+        self, block_ids: list[BlockId], *, is_unasked: bool = False
+    ) -> BlocksHeld:
         """Tell the strategy how blocks that were just held are."""
         managers = {block_id: self.fleet.of_block(block_id) for block_id in block_ids}
         return BlocksHeld(
             block_ids,
             [b for b in block_ids if managers[b]],
             [b for b in block_ids if any(m.is_busy for m in managers[b])],
+            is_unasked,
         )
 
     def block_states(self) -> dict[BlockId, BlockState]:

@@ -505,7 +505,8 @@ class Steering:
             # Nobody there can drain, and nobody may join any more: the strategy has
             # what is left of the block cancelled.
             for strategy in interchange.services("strategy")[:1]:
-                interchange.send(strategy, BlocksHeld([block_id]), now, turn)
+                held = BlocksHeld([block_id], is_unasked=True)
+                interchange.send(strategy, held, now, turn)
 
     def _scale(self, blocks: int, now: float, turn: Turn) -> tuple[bool, str]:
         if blocks < 0:

@@ -417,7 +417,10 @@ class Strategy:
 
         It may hold blocks unasked: those that an operator drains, or whose end is near.
         """
-        if not answer.block_ids or not self._asked.isdisjoint(answer.block_ids):
+        if answer.is_unasked:
+            self._asked.difference_update(answer.block_ids)
+        else:
+            # Those that were asked about may have ended meanwhile.
             self._asked.clear()
         if self.outlook.tasks:
             # What came while the question was open has waited long enough.

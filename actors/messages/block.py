@@ -86,7 +86,7 @@ class RetireBlocks(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class BlocksHeld(Message, frozen=True, array_like=True, tag=True, gc=False):
-    """Answer to `RetireBlocks`: these take no task any more.
+    """Answer to `RetireBlocks`, or unasked: these take no task any more.
 
     Their managers drain and end by themselves; who has none may be cancelled at once.
     """
@@ -94,6 +94,7 @@ class BlocksHeld(Message, frozen=True, array_like=True, tag=True, gc=False):
     block_ids: list[BlockId]
     draining: list[BlockId] = []  # those of them that have managers
     busy: list[BlockId] = []  # those of them whose managers have tasks
+    is_unasked: bool = False  # an operator's wish, or their time ends soon
 
 
 class ScaleTo(Message, frozen=True, array_like=True, tag=True, gc=False):

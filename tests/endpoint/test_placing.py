@@ -169,7 +169,7 @@ def test_a_block_near_its_end_drains_by_itself() -> None:
     assert sent_to(turn, "manager:m1", Drain)
     block = BlockId("block-1")
     assert only(sent_to(turn, STRATEGY, BlocksHeld)) == BlocksHeld(
-        [block], [block], [block]
+        [block], [block], [block], is_unasked=True
     )
     assert only(all_of(turn.events, Notice)).text == (
         "block block-1 drains: its time ends soon"

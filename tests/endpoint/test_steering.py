@@ -175,7 +175,7 @@ def test_a_drained_block_without_managers_is_the_strategys_to_end(desk: Desk) ->
     desk.blocks(block_2=BlockState.PENDING)
     _, turn = desk.command("drain", "block-2")
     held = sent_to(turn, "strategy:strategy", BlocksHeld)
-    assert held == [BlocksHeld([BlockId("block-2")])]
+    assert held == [BlocksHeld([BlockId("block-2")], is_unasked=True)]
 
 
 # Quiesce

@@ -353,7 +353,8 @@ def test_a_block_that_the_interchange_holds_by_itself_leaves(desk: Desk) -> None
     desk.blocks((B1, BlockState.RUNNING))
     desk.load(leased=2, blocks={B1: (2, 0.0)})
     assert not orders(desk.live(0.1))
-    desk.tell(BlocksHeld([B1], [B1], [B1]), INTERCHANGE)
+    held = BlocksHeld([B1], [B1], [B1], is_unasked=True)
+    desk.tell(held, INTERCHANGE)
     assert only(orders(desk.live(0.1))).count == 1
     late = desk.stay(3 * DRAIN_TIMEOUT, leased=2, blocks={B1: (2, 0.0)})
     assert not sent_to(late, PROVIDER, CancelBlocks), "it is busy to its end"
@@ -361,8 +362,26 @@ def test_a_block_that_the_interchange_holds_by_itself_leaves(desk: Desk) -> None
 
 def test_an_open_question_stays_open_when_another_block_is_held(idle: Desk) -> None:
     asked(idle)
-    idle.tell(BlocksHeld([B3], [B3], [B3]), INTERCHANGE)
+    idle.tell(BlocksHeld([B3], [B3], [B3], is_unasked=True), INTERCHANGE)
     assert not retired(idle.stay(20))
+
+
+def test_a_block_that_is_held_while_it_is_asked_about_leaves_once(idle: Desk) -> None:
+    asked(idle)
+    idle.tell(BlocksHeld([B2], [B2], is_unasked=True), INTERCHANGE)
+    assert not retired(idle.stay(20)), "it is open whether the other one can leave"
+    idle.tell(BlocksHeld([]), INTERCHANGE)
+    assert only(retired(idle.stay(20, blocks={B1: (0, 9.0)}))).block_ids == [B1]
+
+
+def test_a_question_is_answered_also_if_the_held_block_has_ended_meanwhile(
+    idle: Desk,
+) -> None:
+    """Otherwise nothing would ever be decided again."""
+    asked(idle)
+    idle.blocks((B1, BlockState.RUNNING), (B2, BlockState.COMPLETED))
+    idle.tell(BlocksHeld([B2], [B2]), INTERCHANGE)
+    assert only(retired(idle.stay(20, blocks={B1: (0, 9.0)}))).block_ids == [B1]
 
 
 # Failures
