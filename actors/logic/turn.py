@@ -121,8 +121,9 @@ class Turn(msgspec.Struct):
     must_sync: bool = False
     # (peer, message), in order per peer. A peer without a link: dropped.
     sends: list[tuple[str, Message]] = msgspec.field(default_factory=list)
-    # As `sends`, behind those of this turn, but perhaps before the records are written:
-    # should we die in between, then whoever has told us, or is told, makes up for it.
+    # As `sends`, behind those of this turn, but perhaps long before the records are
+    # written, which wait for company then: should we die in between, then whoever has
+    # told us, or is told, makes up for it.
     eager: list[tuple[str, Message]] = msgspec.field(default_factory=list)
     # Sent once the records of this turn, and of all before it, are as safe as they must
     # be. In order among themselves per peer; others may overtake them. One that is for

@@ -21,6 +21,10 @@ __all__ = ["CenterWorld", "InterchangeNode", "open_journal"]
 _FOLDER = Path("/journal")
 # How long the disk may take to sync: less than a message, or much more.
 _SYNC_SECONDS = (0.0001, 0.001, 0.05)
+# Promises, and records on which nothing stands, wait for company so long at most.
+_COMPANY_SECONDS = 0.02
+# How often they do not wait at all.
+_HURRY_RATE = 0.5
 # How often, of all rounds, a snapshot is begun.
 _COMPACTION_RATE = 0.02
 
@@ -65,6 +69,7 @@ class InterchangeNode(Node):
         self._promises: list[tuple[str, Wire, Message]] = []
         self._awaited: list[tuple[str, Wire, Message]] = []
         self._sync: Callable[[], None] | None = None  # under way
+        self._is_putting_off = False  # what waits for company
         self._compaction: Compaction[InterchangeRecord] | None = None
         self._portions: Iterator[Sequence[InterchangeRecord]] = iter(())
 
@@ -85,9 +90,28 @@ class InterchangeNode(Node):
             self._promises.append((peer, self.links[peer], message))
 
     def finish_round(self) -> None:
-        if self._sync is None:
-            self._compact()
-        if not self._promises or self._sync is not None:
+        if not self._is_putting_off and (self._promises or self.has_unsaved):
+            chance = self.world.chance
+            if chance.random() < _HURRY_RATE:
+                self._sync_now()
+            else:
+                self._is_putting_off = True
+                delay = _COMPANY_SECONDS * chance.random()
+                self.world.heart.after(delay, lambda: self.happens(self._look_again))
+        if self._sync is None and self._compacts_now():
+            # What builds on a record must not be on the disk before it.
+            self.save_now()
+            if self.is_alive:
+                self._compact()
+
+    def _look_again(self) -> None:
+        self._is_putting_off = False
+        self._sync_now()
+
+    def _sync_now(self) -> None:
+        """Save all, and begin to sync it if promises stand on it."""
+        self.save_now()
+        if not self.is_alive or not self._promises or self._sync is not None:
             return
         self._awaited, self._promises = self._promises, []
         sync = self._sync = self._journal.begin_sync()
@@ -100,6 +124,9 @@ class InterchangeNode(Node):
 
     def settle(self) -> None:
         """Do as the runtime before it lets somebody in."""
+        self.save_now()
+        if not self.is_alive:
+            return
         if self._sync is not None:
             self._end(self._sync)
         self._awaited, self._promises = self._promises, []
@@ -119,15 +146,19 @@ class InterchangeNode(Node):
             if self.links.get(peer) is wire:
                 wire.send(self, message)
 
-    def _compact(self) -> None:
-        chance = self.world.chance
+    def _compacts_now(self) -> bool:
         if self._compaction is not None:
-            portion = next(self._portions, None)
-            if portion is None:
-                self._compaction.finish()
-                self._compaction = None
-            else:
-                self._compaction.add(portion)
-        elif chance.random() < _COMPACTION_RATE:
+            return True
+        return self.world.chance.random() < _COMPACTION_RATE
+
+    def _compact(self) -> None:
+        if self._compaction is None:
             self._compaction = self._journal.start_compaction()
             self._portions = iter(self.machine.snapshot())
+            return
+        portion = next(self._portions, None)
+        if portion is None:
+            self._compaction.finish()
+            self._compaction = None
+        else:
+            self._compaction.add(portion)

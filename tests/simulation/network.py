@@ -7,9 +7,10 @@ loses nothing as long as the link survives it, and tells nobody. Frames are enco
 decoded on the way as between real processes.
 
 A node works in rounds like the real loop: what arrived is handled, then the records of
-all turns are saved, then their messages sent, then their effects carried out. It may
-crash between any two of these, and it may be suspended: then nothing is handled until
-it wakes up, and then all of it in one round.
+all turns are saved, then their messages sent, then their effects carried out; records
+on which nothing stands are saved later. It may crash between any two of these, and it
+may be suspended: then nothing is handled until it wakes up, and then all of it in one
+round.
 """
 
 import heapq
@@ -85,6 +86,7 @@ class Node:
         self._suspended_until = -math.inf
         self._inbox: list[Callable[[], None]] = []
         self._turns: list[Turn] = []
+        self._unsaved: list[Any] = []  # records
         self._wakes_at = math.inf
 
     # Rounds
@@ -115,11 +117,12 @@ class Node:
     def complete(self) -> None:
         """Carry out what the turns so far ask for."""
         turns, self._turns = self._turns, []
-        # As the real loop: what is eager goes before the records if it is alone.
-        acts = [self._save_all, self._send_all]
-        if not any(turn.sends or turn.must_sync for turn in turns):
-            acts.reverse()
-        for act in (*acts, self._publish_all):
+        for turn in turns:
+            self._unsaved += turn.records
+        # As the real loop: what is eager goes long before the records if it is alone.
+        is_bound = any(t.sends or t.must_sync or t.events or t.effects for t in turns)
+        acts = [self._save_all] if is_bound else []
+        for act in (*acts, self._send_all, self._publish_all):
             if self.world.crashes_now(self):
                 return
             act(turns)
@@ -130,9 +133,18 @@ class Node:
                 self.do(effect)
         self.finish_round()
 
-    def _save_all(self, turns: list[Turn]) -> None:
-        for turn in turns:
-            self.save(turn.records)
+    def _save_all(self, _turns: list[Turn]) -> None:
+        self.save_now()
+
+    def save_now(self) -> None:
+        """Save the records that wait."""
+        records, self._unsaved = self._unsaved, []
+        self.save(records)
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether records wait to be saved."""
+        return bool(self._unsaved)
 
     def _send_all(self, turns: list[Turn]) -> None:
         for turn in turns:
@@ -190,7 +202,7 @@ class Node:
     # What a shell does
 
     def save(self, records: list[Any]) -> None:
-        """Write the records of one turn."""
+        """Write the records of some turns."""
 
     def promise(self, peer: str, message: Message) -> None:
         """Send once the records are safe."""
