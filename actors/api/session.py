@@ -307,8 +307,10 @@ class Session:
 
     @property
     def wake_at(self) -> float:
-        moments = [moment for moment, _ in self._cancel_later]
-        return min(self.membership.wake_at, self._give_up_at(), *moments)
+        at = min(self.membership.wake_at, self._give_up_at())
+        if self._cancel_later:
+            at = min(at, *(moment for moment, _ in self._cancel_later))
+        return at
 
     def _give_up_at(self) -> float:
         if self.membership.is_in or self._is_barred:

@@ -924,11 +924,12 @@ class Roster:
 
     @property
     def wake_at(self) -> float:
-        return min(
-            min((actor.restart_at for actor in self._restarts), default=math.inf),
-            min((actor.free_at for actor in self._unwanted), default=math.inf),
-            self.groups.wake_at,
-        )
+        at = self.groups.wake_at
+        if self._restarts:
+            at = min(at, *(actor.restart_at for actor in self._restarts))
+        if self._unwanted:
+            at = min(at, *(actor.free_at for actor in self._unwanted))
+        return at
 
     def tick(self, now: float, turn: Turn) -> None:
         """Restart those whose time has come, end those whom nobody wants."""

@@ -157,11 +157,10 @@ class Membership:
     @property
     def wake_at(self) -> float:
         if self.state is _IN:
-            confirm_by = self._knocked_at + KNOCK_TIMEOUT
-            return min(
-                self._liveness.wake_at(),
-                math.inf if self._is_confirmed else confirm_by,
-            )
+            at = self._liveness.wake_at()
+            if self._is_confirmed:
+                return at
+            return min(at, self._knocked_at + KNOCK_TIMEOUT)
         if self.state is _AWAY:
             return self._next_knock
         if self.state is _KNOCKING:

@@ -328,12 +328,16 @@ class Crew:
 
     def _recall_at(self) -> float:
         """When the followers of a stuck head should be recalled, if ever."""
-        if self._queues or not any(
-            w.is_started and not w.backlog and not w.is_killed
-            for w in self.workers.values()
+        if self._queues:
+            return math.inf
+        workers = self.workers.values()
+        at = recall_at(workers)
+        # Seldom more is to be asked.
+        if at < math.inf and not any(
+            w.is_started and not w.backlog and not w.is_killed for w in workers
         ):
             return math.inf
-        return recall_at(self.workers.values())
+        return at
 
     # Retirement
 
@@ -368,8 +372,8 @@ class Crew:
     @property
     def wake_at(self) -> float:
         """When `tick` is wanted next; infinity: only messages matter."""
-        due = min(self._starts_due, default=math.inf)
-        return min(due, self._recall_at(), self._spares_at)
+        at = min(self._recall_at(), self._spares_at)
+        return min(at, *self._starts_due) if self._starts_due else at
 
     def tick(self, now: float, effects: list[Effect]) -> None:
         """Start who is lacking, recall what is stuck, and stop who is too many."""

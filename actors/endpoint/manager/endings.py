@@ -243,7 +243,7 @@ class Endings:
     @property
     def wake_at(self) -> float:
         """When `tick` is wanted next; infinity: only messages matter."""
-        at = min(self._kill_at.values(), default=math.inf)
+        at = min(self._kill_at.values()) if self._kill_at else math.inf
         return min(at, self._timeout_at()) if self.has_timeouts else at
 
     def _timeout_at(self) -> float:

@@ -185,7 +185,9 @@ class WorkerTypes:
                 ),
                 default=math.inf,
             )
-        return min([at, *self._retry_at.values(), *self._release_at.values()])
+        if self._retry_at or self._release_at:
+            at = min([at, *self._retry_at.values(), *self._release_at.values()])
+        return at
 
     def tick(self, now: float, effects: list[Effect]) -> bool:
         """Give up what does not start, and stop what nobody wants.
