@@ -215,7 +215,7 @@ class Pool:
     ) -> None:
         """Make a worker; `WorkerStarted` follows, or `WorkerDied` if it cannot be.
 
-        Tasks may be assigned at once.
+        Tasks may be assigned at once; results of these may come before `WorkerStarted`.
 
         Args:
             worker_id: also the name of its log file; never used before in this pool.

@@ -31,7 +31,7 @@ from tests.system.test_malformed import expect_answer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-CYCLES = int(os.environ.get("ACTORS_TEST_CYCLES", "2000"))
+CYCLES = int(os.environ.get("ACTORS_TEST_CYCLES", "1000"))
 AT_A_TIME = 8  # as most of a visit is waiting
 # What these may add, however many they are: those who never dial are waited for some
 # time, circles of objects wait for the collector, and memory is given back in pages.
