@@ -11,7 +11,7 @@ All messages to one peer that one round of the loop brings forth travel in one f
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,10 +26,11 @@ from actors.messages import (
     Output,
     Printed,
     StatesChanged,
-    encode_frame,
+    encode_inline,
     load_of,
     portions,
 )
+from actors.store.links import SharedDecoder
 from actors.transport import Link
 
 __all__ = ["UNHURRIED", "Outgoing", "Port"]
@@ -55,7 +56,7 @@ class Port(msgspec.Struct, eq=False):
 
     peer: str
     link: Link
-    decoder: Decoder[Any]
+    decoder: Decoder[Any] | SharedDecoder[Any]
     opened_at: float
     outgoing: deque[tuple[Message, int]] = msgspec.field(default_factory=deque)
     outgoing_bytes: int = 0
@@ -64,6 +65,8 @@ class Port(msgspec.Struct, eq=False):
     waits_to_send: bool = False  # for room in the link's queue
     moved_at: float = math.inf  # when it last took a frame, while it waits to send
     malformed: int = 0  # frames that have come
+    sees_memory: bool = False  # the peer sees the same shared memory as we
+    encode: Callable[[Sequence[Message]], bytes] = encode_inline
 
 
 class Outgoing:
@@ -155,7 +158,7 @@ class Outgoing:
     @staticmethod
     def _next_frame(port: Port) -> bytes:
         if port.outgoing_bytes <= FRAME_BYTES:
-            frame = encode_frame([message for message, _ in port.outgoing])
+            frame = port.encode([message for message, _ in port.outgoing])
             port.outgoing.clear()
             port.outgoing_bytes = 0
             return frame
@@ -169,4 +172,4 @@ class Outgoing:
             messages.append(message)
             total += size
         port.outgoing_bytes -= total
-        return encode_frame(messages)
+        return port.encode(messages)

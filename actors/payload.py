@@ -10,7 +10,8 @@ Rules:
 3. What cannot be pickled is `NotSerializable` here and now, naming the argument and the
    offending part; the error is an instance of the original error's class, too.
 4. Large buffers of arguments and results stand beside the pickle, and are read where
-   they are (`store.layout`): arrays in what is over 64 KiB are read-only.
+   they are (`store.layout`): arrays in what is over 64 KiB are read-only. Who dumps
+   says where that is written: into bytes, or into shared memory (`store.links`).
 5. An exception is tried out (pickled *and* unpickled) where it was raised. One that
    does not survive is replaced by one of its own or its nearest base class that does,
    with the same text, and as much of arguments, attributes and notes as can travel.
@@ -30,8 +31,9 @@ from typing import Any
 import cloudpickle
 
 from actors.errors import NotSerializable
-from actors.store.layout import PICKLE, load_inline
-from actors.store.parts import dump_whole
+from actors.store.layout import PICKLE
+from actors.store.links import load_inline
+from actors.store.parts import Parts, dump_whole, join_parts
 from actors.unpicklable import (
     as_not_serializable,
     describe_dump_error,
@@ -139,10 +141,14 @@ class CallDumper:
     It keeps the last function that went by reference: nothing that could be freed
     otherwise, as its module holds it, too. Functions that go by value are pickled each
     time, as what they refer to may have changed. Any thread may use it.
+
+    Args:
+        write: see `dump_arguments`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[Parts], bytes] = join_parts) -> None:
         self._last: tuple[object, bytes] = (None, b"")
+        self._write = write
 
     def dump(
         self,
@@ -151,7 +157,8 @@ class CallDumper:
         kwargs: Mapping[str, Any],
     ) -> tuple[bytes, bytes]:
         """Pickle a call, as `dump_call` does."""
-        return self.dump_function(function), dump_arguments(function, args, kwargs)
+        arguments = dump_arguments(function, args, kwargs, self._write)
+        return self.dump_function(function), arguments
 
     def dump_function(self, function: Callable[..., Any]) -> bytes:
         """Pickle a function, as the module's `dump_function` does."""
@@ -207,9 +214,18 @@ def dump_function(function: Callable[..., Any]) -> bytes:
 
 
 def dump_arguments(
-    function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    function: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    write: Callable[[Parts], bytes] = join_parts,
 ) -> bytes:
     """Pickle the arguments of a call.
+
+    Args:
+        function: that is called.
+        args: by position.
+        kwargs: by name.
+        write: puts what is over 64 KiB in one place.
 
     Raises:
         NotSerializable: names the argument by position (1 is the first) or name, and
@@ -231,7 +247,7 @@ def dump_arguments(
             args if type(args) is tuple else tuple(args),
             kwargs if type(kwargs) is dict else dict(kwargs),
         )
-        return dump_whole(call, modules_by_value, args)
+        return dump_whole(call, modules_by_value, args, write)
     except Exception as error:
         raise describe_bad_arguments(function, args, kwargs, error) from error
 
@@ -354,8 +370,17 @@ def is_stateless(function: Callable[..., Any]) -> bool:
 # Results
 
 
-def dump_result(value: object, what: str = "Result") -> bytes:
-    """Pickle a result, or what stands there for people.
+def dump_result(
+    value: object,
+    what: str = "Result",
+    write: Callable[[Parts], bytes] = join_parts,
+) -> bytes:
+    """Pickle a result.
+
+    Args:
+        value: the result.
+        what: stands there for people.
+        write: see `dump_arguments`.
 
     Raises:
         NotSerializable: names the part of it that cannot be pickled.
@@ -365,7 +390,7 @@ def dump_result(value: object, what: str = "Result") -> bytes:
     try:
         if type(value) in _PLAIN:
             return pickle.dumps(value, _PROTOCOL)
-        return dump_whole(value, modules_by_value)
+        return dump_whole(value, modules_by_value, write=write)
     except Exception as error:
         raise describe_bad_result(what, value, error) from error
 

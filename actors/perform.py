@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from actors.payload import (
     load_arguments,
 )
 from actors.pipe import MAX_FRAME_BYTES
+from actors.store.parts import Parts, join_parts
 from actors.unpicklable import as_not_serializable, describe_load_error
 
 __all__ = [
@@ -61,12 +62,22 @@ class Performer(Protocol):
 
 
 class SimplePerformer(Interruptible):
-    """Runs tasks that know nothing of refs."""
+    """Runs tasks that know nothing of refs.
+
+    Args:
+        speaker: see `Interruptible`.
+        write: puts what is large of a result in one place.
+    """
 
     needs_rest = False
 
-    def __init__(self, speaker: Speaker | None = None) -> None:
+    def __init__(
+        self,
+        speaker: Speaker | None = None,
+        write: Callable[[Parts], bytes] = join_parts,
+    ) -> None:
         super().__init__(speaker)
+        self._write = write
         self._functions = FunctionCache()
         self._equipment = Equipment()
 
@@ -98,7 +109,7 @@ class SimplePerformer(Interruptible):
             return failed(run.seq, began_at, FailureKind.EXCEPTION, error)
         ended_at = time()
         try:
-            payload = dump_result(value)
+            payload = dump_result(value, write=self._write)
         except BaseException as error:  # noqa: BLE001  the user's code
             return failed(run.seq, began_at, FailureKind.NOT_SERIALIZABLE, error)
         if len(payload) > MAX_RESULT_BYTES:

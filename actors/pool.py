@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import msgspec
 
@@ -59,6 +60,7 @@ from actors.messages import (
     WorkerId,
     Wrote,
     encode_frame,
+    encode_inline,
     from_worker,
 )
 from actors.pipe import MAX_FRAME_BYTES, FrameReader, FrameWriter
@@ -68,6 +70,7 @@ from actors.process import (
     read_oom_kills,
     read_usage,
 )
+from actors.store.links import Links, SharedDecoder
 from actors.worker import PROGRESS_BYTES, Progress
 from actors.worker_log import TAIL_CHARACTERS, WorkerLog
 
@@ -143,6 +146,8 @@ class Pool:
         make_server: makes a fork server, given a descriptor for its log and the
             program; None: one as this process.
         server_name: of the fork server's log, without its ending.
+        links: where large payloads are, if workers see the same memory; None: they are
+            sent.
     """
 
     def __init__(
@@ -155,7 +160,14 @@ class Pool:
         starts_as_copy: bool = False,
         make_server: Callable[[int, str], ForkServer] | None = None,
         server_name: str = "forkserver",
+        links: Links | None = None,
     ) -> None:
+        self._links = links
+        self._encode = encode_inline
+        self._decode: Callable[[Any], list[FromWorker]] = from_worker.decode
+        if links is not None:
+            self._encode = encode_frame
+            self._decode = SharedDecoder(from_worker.decode, links.take_over).decode
         if log_dir is not None:
             log_dir.mkdir(parents=True, exist_ok=True)
         self._log_dir = log_dir
@@ -296,10 +308,10 @@ class Pool:
                 # The usual case of one who waits for it, without any bookkeeping.
                 run = runs[0]
                 if type(run) is Run and len(run.arguments) < _MAX_BYTES_PER_FRAME:
-                    worker.writer.write(worker.main, encode_frame(runs), runs)
+                    worker.writer.write(worker.main, self._encode(runs), runs)
                     runs = ()
             for batch in _batches(runs):
-                worker.writer.write(worker.main, encode_frame(batch), batch)
+                worker.writer.write(worker.main, self._encode(batch), batch)
         except OSError:
             # It is dead or dying; its end is told when everything has been read.
             return
@@ -592,7 +604,8 @@ class Pool:
         """Read once; None: there is nothing, or there is an end of it."""
         try:
             frames = worker.reader.receive(worker.main)
-            return [from_worker.decode(frame) for frame in frames]  # type: ignore[arg-type]
+            decode = self._decode
+            return [decode(frame) for frame in frames]
         except BlockingIOError:
             return None
         except EOFError:
@@ -702,6 +715,9 @@ class Pool:
         if worker.log.is_watched:
             begun, last_words = worker.progress.read()[0], worker.log.look()
             self._tell_output(worker, begun, *last_words, is_end=True)
+        if self._links is not None:
+            # What it has written and not told of.
+            self._links.sweep()
         tail = worker.log.tail()
         if worker.fault:
             tail = f"{tail}\n{worker.fault}"[-TAIL_CHARACTERS:]

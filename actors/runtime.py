@@ -51,6 +51,7 @@ from actors.messages import (
     door_answer,
     encode_events,
     encode_frame,
+    encode_marked,
     encode_one,
     hello,
     published,
@@ -58,6 +59,7 @@ from actors.messages import (
 from actors.missing_doors import MissingDoors
 from actors.nng import NOBODY_LISTENS
 from actors.outgoing import UNHURRIED, Outgoing, Port
+from actors.store.links import Links, SenderGone, SharedDecoder
 from actors.transport import (
     Door,
     Knock,
@@ -234,6 +236,8 @@ class Runtime:
         sources: further sources; their messages come with sender "".
         recorder: saves the records; None: there must be none.
         meanwhile: called now and then while all stands still for a full disk.
+        links: where large payloads are, for peers that see the same memory; None:
+            they travel in messages.
     """
 
     def __init__(
@@ -246,7 +250,9 @@ class Runtime:
         sources: Iterable[Source] = (),
         recorder: Recorder | None = None,
         meanwhile: Callable[[], object] | None = None,
+        links: Links | None = None,
     ) -> None:
+        self._links = links
         self._machine = machine
         self._shell = shell
         self._serving = serving
@@ -638,6 +644,7 @@ class Runtime:
             self._tell(LinkClosed(admission.peer))
             return Refused(f"there is no room for a link: {error}", is_final=False)
         port = self._add_port(admission.peer, link, serving.decoder(newcomer), now)
+        self._share(port, newcomer.memory)
         self._undialed.append(port)
         self._turns.append(turn)
         return Welcome(
@@ -646,6 +653,7 @@ class Runtime:
             serving.tempo.period,
             serving.tempo.threshold,
             serving.max_frame_bytes,
+            self._memory,
         )
 
     def _publish(self, events: list[AnyEvent]) -> None:
@@ -666,7 +674,7 @@ class Runtime:
         url = how.address.door(how.actor)
         if self._missing.add(door, url, newcomer, time.monotonic()):
             return
-        frame = encode_one(newcomer)
+        frame = encode_one(msgspec.structs.replace(newcomer, memory=self._memory))
         relay = self._relay(how.address, how.security)
         knock = Knock(url, relay, frame, HELLO_BYTES)
         self._knocks[door] = knock
@@ -700,7 +708,8 @@ class Runtime:
                 how.max_frame_bytes,
                 self._signals[0],
             )
-            self._add_port(door, link, how.decoder, time.monotonic())
+            port = self._add_port(door, link, how.decoder, time.monotonic())
+            self._share(port, answer.memory)
         self._tell(Answered(door, answer))
 
     def trouble(self, door: str) -> str:
@@ -740,6 +749,23 @@ class Runtime:
         self._watch(link.fileno(), lambda: self._read_link(port))
         return port
 
+    @property
+    def _memory(self) -> str:
+        """The shared memory that we see; "": none."""
+        return self._links.place if self._links is not None else ""
+
+    def _share(self, port: Port, memory: str) -> None:
+        """Exchange references to large payloads with a peer that sees as much."""
+        if self._links is not None and memory and memory == self._memory:
+            port.sees_memory = True
+            port.encode = encode_marked
+            port.decoder = SharedDecoder(port.decoder.decode, self._links.take)
+
+    def sees_memory(self, peer: str) -> bool | None:
+        """Tell whether a peer sees the same shared memory; None: there is no link."""
+        port = self._ports.get(peer)
+        return None if port is None else port.sees_memory
+
     def _drop(self, port: Port) -> None:
         """Close a port without a word to the machine."""
         self._unwatch(port.link.fileno())
@@ -753,6 +779,9 @@ class Runtime:
 
     def _closed(self, port: Port) -> None:
         self._drop(port)
+        if port.sees_memory and self._links is not None:
+            # It may have been killed.
+            self._links.sweep_soon()
         self._tell(LinkClosed(port.peer))
 
     def _read_signal(self) -> None:
@@ -774,6 +803,11 @@ class Runtime:
                 return False
             try:
                 messages = decode(frame)
+            except SenderGone as error:
+                # As if its end had been seen before this came; nothing after it counts.
+                logger.warning("%s: %s", port.peer, error)
+                self._closed(port)
+                return False
             except MalformedFrame as error:
                 self._malformed(port, error)
                 continue

@@ -46,6 +46,7 @@ from actors.messages import (
     ToWorker,
     Wrote,
     encode_frame,
+    encode_marked,
     to_worker,
 )
 from actors.perform import Performer, SimplePerformer
@@ -352,12 +353,12 @@ class Worker:
                     self._alarm.clear()
                     self._is_alarm_set = False
             if results:
-                send_frame(self._main, encode_frame(results))
+                send_frame(self._main, encode_marked(results))
 
     def _send(self, results: list[Message]) -> None:
         """Send results before which there is nothing to say."""
         with self._send_lock:
-            send_frame(self._main, encode_frame(results))
+            send_frame(self._main, encode_marked(results))
 
     def _wait_and_take(self, *, has_come: bool = False) -> Run | Call | None:
         """Wait for tasks and begin the first; None: the owner has closed the pipe."""

@@ -69,6 +69,8 @@ from actors.messages import (
 from actors.nng import refuse_forks
 from actors.payload import CallDumper, load_result
 from actors.runtime import Runtime
+from actors.store.links import Links
+from actors.store.parts import Parts, join_parts
 from actors.task_errors import (
     BadStateError,
     ManagerLost,
@@ -252,7 +254,8 @@ class Connection:
         self._resumed: dict[str, TaskFuture] = {}  # {key, or id if it has none: future}
         self._is_resumed = threading.Event()
         self._numbers = itertools.count(1)
-        self._dumper = CallDumper()
+        self._links = Links()
+        self._dumper = CallDumper(self.write)
         self.lock = threading.Lock()  # see TaskFuture
         self._futures: dict[TaskId, TaskFuture] = {}  # unfinished
         # {generator: who reads its items}
@@ -289,6 +292,7 @@ class Connection:
             self,
             dialing={"interchange": entrance.dialing},
             sources=[self._inbox, self._submissions, self._wishes],
+            links=self._links,
         )
         self._helm = Helm(self)
         self._is_quick = True  # the last result that somebody waited for came soon
@@ -315,6 +319,14 @@ class Connection:
             future.set_exception(error)
             return future
         return self.send(function_bytes, arguments, options)
+
+    def write(self, parts: Parts) -> bytes:
+        """Put large arguments where the endpoint takes them."""
+        sees_memory = self._runtime.sees_memory("interchange")
+        if sees_memory is None:
+            # It has not let us in yet, or is away.
+            sees_memory = self._entrance.dialing.address.is_local
+        return self._links.write(parts) if sees_memory else join_parts(parts)
 
     def submit_keyed(
         self,
@@ -606,6 +618,7 @@ class Connection:
             self._submissions.close()
             self._wishes.close()
             self._inbox.close()
+            self._links.close_when_unused()
 
     def perform(self, effect: Effect) -> None:
         match effect:

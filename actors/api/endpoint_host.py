@@ -1,7 +1,7 @@
 """What runs inside the process of an actor on an endpoint.
 
-It is as the embedded one's, but for how values travel: pickled in one piece, as those
-of tasks on an endpoint; and a generator does not go far ahead of its reader.
+It is as the embedded one's, but for how values travel: as those of tasks on an
+endpoint; and a generator does not go far ahead of its reader.
 """
 
 import inspect
@@ -29,6 +29,7 @@ from actors.messages import (
 )
 from actors.payload import dump_result
 from actors.perform import MAX_RESULT_BYTES, failed, too_large
+from actors.store.links import worker_write
 from actors.worker import Progress, Worker
 
 __all__ = ["EndpointHost", "run_host"]
@@ -41,7 +42,8 @@ class EndpointHost(ActorHost):
         super().__init__(worker)
         # {seq: what its asynchronous generator has given so far}, if it does not stream
         self._given_items: dict[int, list[Any]] = {}
-        self._items = ItemSender(self.say, lambda _: None)
+        self._write = worker_write()
+        self._items = ItemSender(self.say, lambda _: None, self._write)
         self.long_waits = LongWaits(self.say)
         self._counts: dict[int, int] = {}  # {seq: how many items it has yielded}
         self.within: Within | None = None  # how its calls find their endpoint
@@ -65,7 +67,7 @@ class EndpointHost(ActorHost):
             return failed(seq, began_at, FailureKind.EXCEPTION, error)
         ended_at = time()
         try:
-            payload = dump_result(value)
+            payload = dump_result(value, write=self._write)
         except BaseException as error:  # noqa: BLE001  the user's code
             return failed(seq, began_at, FailureKind.NOT_SERIALIZABLE, error)
         if len(payload) > MAX_RESULT_BYTES:

@@ -24,6 +24,7 @@ from actors.messages import (
 )
 from actors.payload import load_arguments
 from actors.perform import SimplePerformer, failed, not_loadable
+from actors.store.links import worker_write
 from actors.worker import Progress, Worker
 from actors.workplace import find_workplace
 
@@ -41,8 +42,8 @@ class EndpointPerformer(SimplePerformer):
     """
 
     def __init__(self, worker: Worker) -> None:
-        super().__init__(worker)
-        self._items = ItemSender(self.say, self.waits)
+        super().__init__(worker, worker_write())
+        self._items = ItemSender(self.say, self.waits, self._write)
         self.long_waits = LongWaits(self.say)
         self.within: Within | None = None  # how its tasks find their endpoint
 

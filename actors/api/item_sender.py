@@ -19,6 +19,7 @@ from actors.logic.item_streams import ALL_ITEMS
 from actors.messages import Message, Value, Yielded
 from actors.payload import describe_bad_result, dump_result
 from actors.perform import MAX_RESULT_BYTES
+from actors.store.parts import Parts, join_parts
 
 __all__ = ["ItemSender"]
 
@@ -54,10 +55,17 @@ class ItemSender:
         say: to the owner.
         waits: told when a generator of the main thread begins (true) or ends (false)
             to wait for its reader.
+        write: puts what is large of an item in one place.
     """
 
-    def __init__(self, say: _Say, waits: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        say: _Say,
+        waits: Callable[[bool], None],
+        write: Callable[[Parts], bytes] = join_parts,
+    ) -> None:
         self._say = say
+        self._write = write
         self._waits = waits
         self._streams: dict[int, _Stream] = {}  # {seq: those that go on}
         # Those that nobody wants any more, told before they have begun.
@@ -106,7 +114,7 @@ class ItemSender:
             return
         what = f"Item {index}"
         try:
-            payload = dump_result(item)
+            payload = dump_result(item, write=self._write)
         except NotSerializable as error:
             cause = error.__cause__ or error
             assert isinstance(cause, Exception)

@@ -259,9 +259,8 @@ class OnEndpoint:
         """Return the id of an actor that is about to be made."""
         return self._connection.new_actor_id()
 
-    @staticmethod
     def dump(
-        function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[bytes, Sequence[ObjectRef[Any]]]:
         """Pickle the arguments of a call.
 
@@ -275,7 +274,7 @@ class OnEndpoint:
         held: list[ObjectRef[Any]] = []
         note_refs(held)
         try:
-            arguments = dump_arguments(function, args, kwargs)
+            arguments = dump_arguments(function, args, kwargs, self._connection.write)
         finally:
             note_refs(None)
         unknown = [ref for ref in held if isinstance(ref, EndpointRef)]

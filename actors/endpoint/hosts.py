@@ -66,6 +66,7 @@ class Host(msgspec.Struct):
     is_killed: bool = False  # as it was told
     why_killed: str = ""  # by us, as one of its calls went on and on
     next_seq: int = _CONSTRUCTION_SEQ + 1
+    arguments: bytes = b""  # of its constructor: they lie here until it has run
     failure: Ran | None = None  # what its constructor raised
     # {seq: call}: at the process
     calls: dict[int, LeasedCall] = msgspec.field(default_factory=dict)
@@ -135,6 +136,7 @@ class Hosts:
             become = HostActor(
                 actor.of.actor_id, actor.of.number, actor.class_, options, environment
             )
+            host.arguments = actor.arguments
             construct = Run(_CONSTRUCTION_SEQ, _CONSTRUCTOR, actor.arguments)
             effects.append(StartWorker(worker_id, become))
             effects.append(AssignTasks(worker_id, [construct]))
@@ -319,6 +321,7 @@ class Hosts:
         is_constructed = False
         for ran in results:
             if ran.seq == _CONSTRUCTION_SEQ:
+                host.arguments = b""
                 if ran.is_success:
                     host.is_alive = is_constructed = True
                 else:

@@ -10,12 +10,18 @@ from actors.config import WorkerTypeConfig, container_words
 from actors.environment import FOLDER_FIELD, Environment, HousedForkServer
 from actors.forkserver import ForkServer
 from actors.pool import Pool
+from actors.store.links import Links
 
 __all__ = ["environment_of", "find_python", "open_pool"]
 
 
 def open_pool(
-    name: str, type_: WorkerTypeConfig, endpoint_dir: Path, logs: Path, program: str
+    name: str,
+    type_: WorkerTypeConfig,
+    endpoint_dir: Path,
+    logs: Path,
+    program: str,
+    links: Links,
 ) -> Pool:
     """Make the pool of a type; what starts its workers begins with the first of them.
 
@@ -25,6 +31,7 @@ def open_pool(
         endpoint_dir: of the endpoint, for tasks that call others of it.
         logs: folder of the workers' logs.
         program: what they run.
+        links: where large payloads are; containers do not see it.
 
     Raises:
         FileNotFoundError: the virtual environment is not there.
@@ -39,6 +46,7 @@ def open_pool(
         program=program,
         make_server=make_server,
         server_name=f"forkserver-{name}",
+        links=links if environment.is_here else None,
     )
 
 

@@ -16,6 +16,7 @@ from actors.logic.placement import PlacementRules
 from actors.logic.records import InterchangeRecord, decode_record, encode_record
 from actors.messages import from_member
 from actors.runtime import Runtime, Serving
+from actors.store.links import Links
 
 __all__ = ["run"]
 
@@ -75,6 +76,9 @@ def run(around: Surroundings, pulse: Pulse) -> int:
         if machine.fleet.is_quiesced:
             logger.warning("is quiesced since before: `actors resume` undoes it")
         recorder = JournalRecorder(journal, machine.snapshot, tells=True)
+        links = Links()
+        # What an earlier one has left.
+        links.sweep()
         try:
             runtime = Runtime(
                 machine,
@@ -83,7 +87,9 @@ def run(around: Surroundings, pulse: Pulse) -> int:
                 sources=[shell.inbox],
                 recorder=recorder,
                 meanwhile=pulse.beat,
+                links=links,
             )
             return run_actor(shell, runtime, pulse)
         finally:
             recorder.close()
+            links.close()

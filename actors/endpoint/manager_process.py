@@ -61,6 +61,7 @@ from actors.messages import (
 from actors.pool import Pool
 from actors.process import read_usage
 from actors.runtime import Runtime
+from actors.store.links import MEMORY_VARIABLE, Links
 from actors.whereabouts import NODE_VARIABLE
 from actors.workplace import WorkplaceSettings, make_work_root
 
@@ -285,16 +286,19 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
     # Its workers, and no others, find their endpoint by it: see `actors.api.within`.
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
     os.environ[NODE_VARIABLE] = manager_id
+    links = Links()
+    os.environ[MEMORY_VARIABLE] = links.place
     logs = around.paths.blocks / block_id / "workers"
     try:
         workplaces = Workplaces(around.config.workers)
     except OSError as error:
         raise ConfigError(f"[workers] work_root cannot be used: {error}") from error
     with (
+        contextlib.closing(links),
         contextlib.closing(workplaces),
-        Pool(logs, program=_WORKER_PROGRAM, starts_as_copy=True) as pool,
+        Pool(logs, program=_WORKER_PROGRAM, starts_as_copy=True, links=links) as pool,
     ):
-        open_pool = partial(_open_pool, around, logs)
+        open_pool = partial(_open_pool, around, logs, links)
         shell = ManagerShell(Inbox(), pool, open_pool, workplaces)
         machine = Manager(settings, random.Random(manager_id), time.monotonic())
         runtime = Runtime(
@@ -302,6 +306,7 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
             shell,
             dialing={"interchange": around.dialing(to_member["manager"])},
             sources=[shell.inbox, pool],
+            links=links,
         )
         shell.runtime = runtime
         if status is not None and status.is_here:
@@ -353,7 +358,9 @@ def _gpu_names() -> tuple[str, ...]:
     return tuple(name.strip() for name in names.split(",") if name.strip())
 
 
-def _open_pool(around: Surroundings, logs: Path, worker_type: str) -> Pool:
+def _open_pool(
+    around: Surroundings, logs: Path, links: Links, worker_type: str
+) -> Pool:
     # Most managers need none of it.
     housing = importlib.import_module("actors.endpoint.housing")
     pool: Pool = housing.open_pool(
@@ -362,6 +369,7 @@ def _open_pool(around: Surroundings, logs: Path, worker_type: str) -> Pool:
         around.paths.folder,
         logs,
         _WORKER_PROGRAM,
+        links,
     )
     return pool
 

@@ -46,6 +46,7 @@ from actors.logic.turn import Effect
 from actors.messages import to_member
 from actors.process import ProcessIdentity, ProcessWatch, become_subreaper
 from actors.runtime import Runtime
+from actors.store import sweep
 from actors.supervisor import (
     AllStopped,
     ChildEnded,
@@ -105,6 +106,8 @@ def run_endpoint(
                 return _Root(around, status, command, ready, spares).run()
             finally:
                 _clean_sockets(paths)
+                # What those have left that were killed.
+                sweep()
 
 
 @contextlib.contextmanager

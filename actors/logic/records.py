@@ -34,6 +34,7 @@ from actors.messages import (
     Step,
     Task,
     TaskId,
+    as_content,
 )
 
 __all__ = [
@@ -322,5 +323,6 @@ InterchangeRecord = (
     | GroupEnded
 )
 
-encode_record = msgspec.msgpack.Encoder().encode
+# What is large lies in memory: what outlives a host's power must have its content.
+encode_record = msgspec.msgpack.Encoder(enc_hook=as_content).encode
 decode_record = msgspec.msgpack.Decoder(InterchangeRecord).decode

@@ -14,16 +14,17 @@ structs. New fields go last, with a default; a field's type never changes.
     manager  -> worker        ToWorker         worker      -> manager    FromWorker
 
 Before a link there is a door: `Hello` is answered with `Welcome` or `Refused`.
-Payloads (function, arguments, result) are bytes that only clients and workers open.
+Payloads (function, arguments, result) are bytes that only clients and workers open, or
+stand for such bytes in shared memory, see `large`.
 
 Moments in messages are seconds since 1970 by the sender's clock, for people to read;
 no decision compares two machines' clocks.
 
 What stands where: `task`, `actor` and `group` (what is spoken of), `link` (the door,
 and what anybody says), `client`, `manager`, `block`, `steering` (said on their links),
-`event` (published), `worker` and `request` (said on a worker's pipe), `frame` (what may
-come which way, and its bytes), `size` (what is too large is cut). All of it is imported
-from here.
+`event` (published), `worker` and `request` (said on a worker's pipe), `large` (payloads
+in shared memory), `frame` (what may come which way, and its bytes), `size` (what is too
+large is cut). All of it is imported from here.
 """
 
 from actors.messages.actor import *
@@ -33,6 +34,7 @@ from actors.messages.client import *
 from actors.messages.event import *
 from actors.messages.frame import *
 from actors.messages.group import *
+from actors.messages.large import *
 from actors.messages.link import *
 from actors.messages.manager import *
 from actors.messages.request import *

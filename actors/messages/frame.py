@@ -32,6 +32,7 @@ from actors.messages.client import (
 )
 from actors.messages.event import Published, Relay
 from actors.messages.group import NewGroup
+from actors.messages.large import FRAME_MARK, Large
 from actors.messages.link import DoorAnswer, Goodbye, Heartbeat, Hello, Reregister
 from actors.messages.manager import (
     AckEnded,
@@ -125,10 +126,13 @@ __all__ = [
     "ToStrategy",
     "ToSupervisor",
     "ToWorker",
+    "as_content",
     "command",
     "door_answer",
     "encode_events",
     "encode_frame",
+    "encode_inline",
+    "encode_marked",
     "encode_one",
     "from_line",
     "from_member",
@@ -251,12 +255,44 @@ FromWorker = (
     | Answered
     | Wrote
 )
+
+
+def _refer(payload: object) -> bytes:
+    """Write a large payload as the reference to it."""
+    if not isinstance(payload, Large):
+        raise NotImplementedError(f"{type(payload).__name__} cannot travel")
+    return payload.reference
+
+
+def as_content(payload: object) -> bytes | memoryview:
+    """Write a large payload as what it stands for."""
+    if not isinstance(payload, Large):
+        raise NotImplementedError(f"{type(payload).__name__} cannot travel")
+    return payload.content
+
+
 _encoder = msgspec.msgpack.Encoder()
+_referring = msgspec.msgpack.Encoder(enc_hook=_refer)
+_inlining = msgspec.msgpack.Encoder(enc_hook=as_content)
 
 
 def encode_frame(messages: Sequence[Message]) -> bytes:
-    """Encode messages, in order, as one frame."""
-    return _encoder.encode(messages)
+    """Encode messages, in order, as one frame; large payloads as references."""
+    return _referring.encode(messages)
+
+
+def encode_marked(messages: Sequence[Message]) -> bytes:
+    """As `encode_frame`, and mark the frame if there are references in it."""
+    try:
+        return _encoder.encode(messages)
+    except TypeError:
+        # There is one: no cost where there is none.
+        return FRAME_MARK + _referring.encode(messages)
+
+
+def encode_inline(messages: Sequence[Message]) -> bytes:
+    """Encode messages, in order, as one frame, with all that they stand for."""
+    return _inlining.encode(messages)
 
 
 def encode_one(message: Hello | DoorAnswer | Command | NewGroup) -> bytes:

@@ -43,6 +43,7 @@ class Hello(Message, frozen=True, array_like=True, tag=True, gc=False):
     tag: Annotated[str, msgspec.Meta(max_length=200)] = ""  # of a manager
     is_exclusive: bool = False  # a manager: it takes what asks for its tag, only
     wants_output: bool = False  # a client: of its tasks and actors
+    memory: str = ""  # the shared memory that it sees, see `store.links`; "": none
 
 
 class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):
@@ -53,6 +54,7 @@ class Welcome(Message, frozen=True, array_like=True, tag=True, gc=False):
     heartbeat_period: float
     heartbeat_threshold: float
     max_frame_bytes: int
+    memory: str = ""  # as of `Hello`: if both are the same, payloads may lie there
 
 
 class Refused(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -7,7 +7,7 @@
 Where to read: `parts` pickles, `layout` has the bytes of a segment, `segments` writes
 them into files, `mapping` reads them, `client` is what every process has, `owner` what
 the one process has that decides when memory is freed, `session` the folders, and how
-they go when their owner is dead.
+they go when their owner is dead. On an endpoint there is no owner: see `links`.
 
 Files
 -----
@@ -41,7 +41,8 @@ all of it up. The first time takes 35 ms or more, for the pages are fresh.
 """
 
 from actors.store.client import StoreClient
-from actors.store.layout import INLINE_BYTES, load_inline
+from actors.store.layout import INLINE_BYTES
+from actors.store.links import load_inline
 from actors.store.owner import OWNER, Store
 from actors.store.parts import Parts, dump_parts
 from actors.store.segments import Stored

@@ -15,7 +15,7 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 
-__all__ = ["ReadMappings"]
+__all__ = ["MappedFiles", "ReadMappings"]
 
 # From <sys/mman.h>.
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -118,8 +118,43 @@ class ReadMappings:
         on_end()
 
 
+class MappedFiles:
+    """Mappings of files that nobody writes to, each for as long as it is looked at.
+
+    Any thread may use it, finalizers do.
+    """
+
+    def __init__(self) -> None:
+        self._addresses: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._addresses)
+
+    def map(self, path: str, extent: int) -> memoryview:
+        """Show the beginning of a file.
+
+        Args:
+            path: where it is; it may be removed afterwards.
+            extent: as of `ReadMappings.map`.
+
+        Raises:
+            OSError: as of `ReadMappings.map`.
+        """
+        address = _map(path, extent)
+        self._addresses.add(address)
+        content = (ctypes.c_char * extent).from_address(address)
+        end = weakref.finalize(content, self._end, address, extent)
+        end.atexit = False
+        return memoryview(content).cast("B").toreadonly()
+
+    def _end(self, address: int, extent: int) -> None:
+        # In this order: the system may give the address away again at once.
+        self._addresses.discard(address)
+        _munmap(address, extent)
+
+
 def _map(path: str, extent: int) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         address = _mmap(None, extent, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
     finally:

@@ -15,7 +15,7 @@ import cloudpickle
 
 from actors.store.layout import INLINE_BYTES, join, plan
 
-__all__ = ["Parts", "dump_parts", "dump_whole"]
+__all__ = ["Parts", "dump_parts", "dump_whole", "join_parts"]
 
 # Smaller buffers are copied into the pickle: one outside it costs some 2 µs in all, as
 # much as copying this. Chosen: a page.
@@ -134,21 +134,29 @@ def _finish(pieces: list[_Piece], buffers: list[memoryview]) -> bytes | Parts:
     return join(plan(pieces, buffers))
 
 
+def join_parts(parts: Parts) -> bytes:
+    """Put a large value into one, for `load_inline`; its buffers are copied once."""
+    if not parts.buffers:
+        return b"".join(parts.pickled)
+    return join(plan(parts.pickled, parts.buffers))
+
+
 def dump_whole(
     value: Any,
     modules_by_value: Callable[[], Iterable[bytes]],
     glance: Iterable[Any] | None = None,
+    write: Callable[[Parts], bytes] = join_parts,
 ) -> bytes:
     """Pickle as `dump_parts` does, whatever it takes, for `load_inline`.
 
-    Large buffers are copied once.
+    Args:
+        value: see there.
+        modules_by_value: see there.
+        glance: see there.
+        write: makes what is large one piece.
     """
     dumped = dump_parts(value, modules_by_value, glance)
-    if not isinstance(dumped, Parts):
-        return dumped
-    if not dumped.buffers:
-        return b"".join(dumped.pickled)
-    return join(plan(dumped.pickled, dumped.buffers))
+    return write(dumped) if isinstance(dumped, Parts) else dumped
 
 
 def _dump_into_pieces(

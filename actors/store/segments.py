@@ -38,6 +38,7 @@ __all__ = [
     "capacity_of",
     "discard_file",
     "extent_of",
+    "make_file",
     "path_of",
     "segment_of",
 ]
@@ -266,26 +267,39 @@ class SegmentFiles:
 
     def _make(self, folder: str, planned: Plan, capacity: int) -> str:
         name = f"{capacity}-{self._holder}-{next(self._made)}.{next(self._written)}"
-        path = os.path.join(folder, self._holder, name)
-        descriptor = os.open(
-            path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE
-        )
-        try:
-            for offset, piece in planned.pieces:
-                _write_all(descriptor, piece, offset)
-            if capacity > planned.byte_count:
-                # Filling it again through a mapping must not need memory that may then
-                # not be there: the process would be killed by SIGBUS.
-                os.posix_fallocate(
-                    descriptor, planned.byte_count, capacity - planned.byte_count
-                )
-            # A gap before an aligned buffer is less than a page that is written to.
-        except BaseException:
-            os.close(descriptor)
-            discard_file(path)
-            raise
-        os.close(descriptor)
+        make_file(os.path.join(folder, self._holder, name), planned, capacity)
         return name
+
+
+def make_file(path: str, planned: Plan, capacity: int) -> None:
+    """Write a value to a file that there was not, and that may be filled again.
+
+    Args:
+        path: of the file.
+        planned: what to write.
+        capacity: how many bytes it shall be able to take without needing more memory.
+
+    Raises:
+        OSError: there is no room for it, or no such folder; then there is no file.
+    """
+    descriptor = os.open(
+        path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE
+    )
+    try:
+        for offset, piece in planned.pieces:
+            _write_all(descriptor, piece, offset)
+        if capacity > planned.byte_count:
+            # Filling it again through a mapping must not need memory that may then
+            # not be there: the process would be killed by SIGBUS.
+            os.posix_fallocate(
+                descriptor, planned.byte_count, capacity - planned.byte_count
+            )
+        # A gap before an aligned buffer is less than a page that is written to.
+    except BaseException:
+        os.close(descriptor)
+        discard_file(path)
+        raise
+    os.close(descriptor)
 
 
 def _copy(

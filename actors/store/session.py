@@ -25,7 +25,7 @@ import msgspec
 from actors.errors import ObjectStoreFullError
 from actors.store.forks import at_fork
 
-__all__ = ["FREE", "MEMORY_ROOT", "Session", "StoreFolders", "sweep"]
+__all__ = ["FREE", "MEMORY_ROOT", "Session", "StoreFolders", "machine_name", "sweep"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,17 +66,21 @@ class Session:
 
     Args:
         memory_root: where to make the folder in shared memory.
-        spill_root: where to make the spill folder.
+        spill_root: where to make the spill folder; "": there shall be none.
+        has_free: whether there shall be a folder for free segments.
 
     Raises:
         ObjectStoreFullError: no folder could be made in either place.
     """
 
-    def __init__(self, memory_root: str, spill_root: str) -> None:
+    def __init__(
+        self, memory_root: str, spill_root: str, *, has_free: bool = True
+    ) -> None:
         self._locks: list[int] = []
+        self._has_free = has_free
         reasons: list[str] = []
         memory = self._make(memory_root, reasons)
-        spill = self._make(spill_root, reasons)
+        spill = self._make(spill_root, reasons) if spill_root else ""
         self.folders = StoreFolders(memory, spill)
         if not self._locks:
             raise ObjectStoreFullError(
@@ -87,7 +91,7 @@ class Session:
 
     def _make(self, root: str, reasons: list[str]) -> str:
         try:
-            folder, descriptor = _make_locked(root)
+            folder, descriptor = _make_locked(root, has_free=self._has_free)
         except OSError as error:
             logger.warning("No objects in %s: %s", root, error)
             reasons.append(f"{root}: {error.strerror}")
@@ -119,7 +123,7 @@ def _prefix() -> str:
     return f"actors-objects-{os.geteuid()}-"
 
 
-def _make_locked(root: str) -> tuple[str, int]:
+def _make_locked(root: str, *, has_free: bool) -> tuple[str, int]:
     for _ in range(_MAX_TRIES):
         folder = os.path.join(root, _prefix() + os.urandom(_RANDOM_BYTES).hex())
         os.mkdir(folder, _FOLDER_MODE)
@@ -127,8 +131,9 @@ def _make_locked(root: str) -> tuple[str, int]:
             descriptor = _try_lock(folder, os.O_CREAT)
             if descriptor is not None:
                 try:
-                    os.write(descriptor, " ".join(_machine()).encode())
-                    os.mkdir(os.path.join(folder, FREE), _FOLDER_MODE)
+                    os.write(descriptor, " ".join(machine_name()).encode())
+                    if has_free:
+                        os.mkdir(os.path.join(folder, FREE), _FOLDER_MODE)
                 except BaseException:
                     os.close(descriptor)
                     raise
@@ -139,7 +144,7 @@ def _make_locked(root: str) -> tuple[str, int]:
     raise OSError(f"{_MAX_TRIES} new folders in {root} were swept at once")
 
 
-def _machine() -> tuple[str, str]:
+def machine_name() -> tuple[str, str]:
     """Name this boot of this machine, and the machine."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip(), os.uname().nodename
@@ -233,10 +238,10 @@ def _sweep_folder(folder: str) -> bool:
         owner = os.pread(descriptor, _MAX_MACHINE_BYTES, 0).decode(errors="replace")
         # The boot alone would miss what was left before a restart, the name alone what
         # a container left on this machine.
-        if owner and not set(owner.split()) & set(_machine()):
+        if owner and not set(owner.split()) & set(machine_name()):
             return False
         _remove(folder)
     finally:
         os.close(descriptor)
-    logger.info("Removed the objects of a dead owner: %s", folder)
+    logger.debug("Removed the objects of a dead owner: %s", folder)
     return True
