@@ -29,8 +29,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.embedded.actor_calls import ActorCall
-from actors.embedded.actor_requests import ACTOR_REQUESTS, ActorRequests, line_path
-from actors.embedded.directory import Directory, StartHost
+from actors.embedded.directory import Directory
 from actors.embedded.driver_actors import DriverActors
 from actors.embedded.hub import Hub
 from actors.embedded.outcomes import load_all
@@ -42,49 +41,21 @@ from actors.embedded.payloads import (
     dump_value,
 )
 from actors.embedded.pictures import ProgramState, picture_of_program
-from actors.embedded.requests import Requests
+from actors.embedded.shell import Shell
 from actors.embedded.streams import Stream
 from actors.embedded.tasks import CallSpec, Task, refuse_worker_type
+from actors.embedded.waiters import Waiters, is_known
 from actors.embedded.window import open_window
-from actors.embedded.workers import (
-    AdoptStored,
-    PinStored,
-    SendTasks,
-    UnpinStored,
-)
-from actors.errors import ConfigError, GetTimeoutError, ObjectLostError, PayloadTooLarge
+from actors.errors import ConfigError, GetTimeoutError, PayloadTooLarge
 from actors.helm import Helm
 from actors.logic.resources import CPU, Capacity, Need
-from actors.logic.turn import Effect
-from actors.logic.workers import (
-    InitializerFailed,
-    KillWorker,
-    RecallTasks,
-    StartWorker,
-    StopWorker,
-    TasksRan,
-    TasksRecalled,
-    TellWorker,
-    WorkerDied,
-    WorkerEvent,
-    WorkerSaid,
-    WorkerStarted,
-)
 from actors.messages import (
     STREAMING,
-    ActorExits,
-    Began,
     Failure,
-    FromWorker,
-    Gave,
-    ReleaseStored,
     TaskOptions,
     Value,
-    WorkerId,
-    Yielded,
 )
 from actors.pool import Pool
-from actors.process import read_oom_kills
 from actors.refs import (
     ObjectRef,
     ObjectRefGenerator,
@@ -92,7 +63,7 @@ from actors.refs import (
     Settled,
     StoredOutcome,
 )
-from actors.store import OWNER, Store, Stored
+from actors.store import Store, Stored
 from actors.task_errors import RuntimeClosedError
 from actors.whereabouts import Whereabouts
 
@@ -104,7 +75,6 @@ logger = logging.getLogger(__name__)
 
 # What workers run, see `forkserver.Program`.
 _PROGRAM = "actors.embedded.borrower:run_borrower"
-_HOST_PROGRAM = "actors.embedded.host:run_host"
 
 # So many tasks are put into the inbox before a round is run for them. Measured, no-op
 # tasks a second: 32: 90,000; 64: 108,000; 128: 122,000; 256: 151,000; 512: not more.
@@ -178,18 +148,17 @@ class Embedded:
         )
         self.namespace = self._hub.namespace = namespace
         self._hub.job_id = f"{socket.gethostname()}-{os.getpid()}"
-        self._requests = Requests(self._hub)
         self._directory = Directory(self._hub, random.Random(), self.wake)
         self._calls = self._directory.calls
         # Sockets of actors stand beside the objects: the folder is this user's alone,
         # and is removed with all in it, however this process ends.
         folder = self._store.folders.memory or self._store.folders.spill
-        self._lines_folder = folder if len(folder) <= MAX_LINES_FOLDER else ""
-        self._actor_requests = ActorRequests(
-            self._directory, self._requests, self._lines_folder
-        )
+        lines_folder = folder if len(folder) <= MAX_LINES_FOLDER else ""
         self.actors = DriverActors(self, self._directory)
         self._pool = pool or Pool(None, program=_PROGRAM)
+        self._shell = Shell(
+            self._hub, self._directory, self._pool, self._store, lines_folder
+        )
         self._inbox: deque[Task | Callable[[], object]] = deque()
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_rung = False
@@ -200,7 +169,6 @@ class Embedded:
         self._is_prompt = False  # what was sent alone was answered within a moment
         self._is_brisk = False  # what is waited for comes within a moment, of late
         self._busy_at = math.inf  # when a task was seen under way last
-        self._oom_kills = read_oom_kills()
         self.is_over = False
         self._is_closed = False
         self._nudged_at = -math.inf  # when a call last ran a round, or had one run
@@ -209,12 +177,13 @@ class Embedded:
         self._closing_reason = ""
         self._is_left = False  # nothing more will be asked
         self._helm = Helm(self)
+        self._waiters = Waiters(self, self._hub, self._helm)
         self._thread = threading.Thread(
             target=self._serve, name="actors-hub", daemon=True
         )
         self._began_at = time.monotonic()
         self._hub.start(self._began_at)
-        self._carry_out()
+        self._shell.carry_out()
         self._thread.start()
         self._window = open_window(self.picture)
 
@@ -263,7 +232,7 @@ class Embedded:
             hub.place(now)
             self._directory.place(now)
             if hub.effects:
-                self._carry_out()
+                self._shell.carry_out()
         wake_at = min(hub.wake_at, self._directory.wake_at)
         if longest > 0:
             until = min(wake_at, self._look_at)
@@ -271,17 +240,17 @@ class Embedded:
         events = self._pool.read(longest, BRISK if self._is_brisk else 0)
         asked_at, now = now, time.monotonic()
         self._is_brisk = now - asked_at < BRISK and len(hub.unended) <= FEW_TASKS
+        take = self._shell.take
         for event in events:
-            self._take(event, now)
+            take(event, now)
         if wake_at <= now:
             hub.tick(now)
         hub.place(now)
         self._directory.place(now)
         if hub.effects:
-            self._carry_out()
-        while hub.parcels.released:
-            handle = hub.parcels.released.popleft()
-            self._store.release(_stored.decode(handle).name, OWNER)
+            self._shell.carry_out()
+        if hub.parcels.released:
+            self._shell.release()
         self._store.collect()
         if self._look_at <= now:
             self._look_around(now)
@@ -298,125 +267,6 @@ class Embedded:
                 self._calls.accept(item)
             else:
                 item()  # type: ignore[operator]
-
-    def _take(self, event: WorkerEvent, now: float) -> None:
-        hub = self._hub
-        if event.worker_id in hub.guests:
-            if type(event) is TasksRan:
-                # The usual case: a match takes longer to find that out.
-                self._calls.ran(event.worker_id, event.results, now)
-            else:
-                self._take_of_actor(event, now)
-            return
-        match event:
-            case TasksRan(worker_id, results):
-                hub.ran(worker_id, results, now)
-            case WorkerSaid(worker_id, Gave() as gave):
-                hub.gave(worker_id, gave, now)
-            case WorkerSaid(worker_id, Yielded() as item):
-                hub.yielded(worker_id, item)
-            case WorkerSaid(worker_id, ReleaseStored(names)):
-                for name in names:
-                    self._store.release(name, worker_id)
-            case WorkerSaid(worker_id, message):
-                self._say_to_hub(worker_id, message)
-            case TasksRecalled(worker_id, seqs):
-                hub.recalled(worker_id, seqs, now)
-            case WorkerStarted(worker_id, pid):
-                hub.started(worker_id, pid)
-            case InitializerFailed(worker_id, failure):
-                logger.error("the initializer failed: %s", failure.message)
-                hub.give_up(failure)
-            case WorkerDied(worker_id):
-                hub.died(event, now, no_memory=self._has_memory_run_out(event))
-                self._carry_out()
-                self._store.forget(worker_id)
-
-    def _take_of_actor(self, event: WorkerEvent, now: float) -> None:
-        directory, calls = self._directory, self._calls
-        match event:
-            case WorkerSaid(worker_id, Gave() as gave):
-                calls.gave(worker_id, gave, now)
-            case WorkerSaid(worker_id, Yielded() as item):
-                calls.yielded(worker_id, item)
-            case WorkerSaid(worker_id, ActorExits()):
-                directory.exits(worker_id)
-            case WorkerSaid(worker_id, Began(seq)):
-                calls.began(worker_id, seq, now)
-            case WorkerSaid(worker_id, ReleaseStored(names)):
-                for name in names:
-                    self._store.release(name, worker_id)
-            case WorkerSaid(worker_id, message):
-                self._say_to_hub(worker_id, message)
-            case WorkerStarted(worker_id, pid):
-                self._hub.guests[worker_id].pid = pid
-            case WorkerDied(worker_id):
-                directory.died(event, now, no_memory=self._has_memory_run_out(event))
-                self._carry_out()
-                self._store.forget(worker_id)
-                with contextlib.suppress(OSError):  # usually it has none
-                    os.unlink(line_path(self._lines_folder, worker_id))
-
-    def _say_to_hub(self, worker_id: WorkerId, message: FromWorker) -> None:
-        if isinstance(message, ACTOR_REQUESTS):
-            self._actor_requests.take(worker_id, message)
-        else:
-            self._requests.take(worker_id, message)
-
-    def _has_memory_run_out(self, death: WorkerDied) -> bool:
-        """Whether the kernel says that it killed somebody for that since we looked."""
-        kills = read_oom_kills()
-        has_run_out = death.signal is not None and kills > self._oom_kills
-        self._oom_kills = kills
-        return has_run_out
-
-    def _carry_out(self) -> None:
-        hub = self._hub
-        while hub.effects:
-            effects, hub.effects = hub.effects, []
-            for effect in effects:
-                self._perform(effect)
-
-    def _perform(self, effect: Effect) -> None:
-        pool = self._pool
-        match effect:
-            case SendTasks(worker_id, messages):
-                pool.assign(worker_id, messages)
-            case TellWorker(worker_id, message):
-                pool.tell(worker_id, message)
-            case PinStored(worker_id, handle):
-                # Lost: whoever reads it is told.
-                with contextlib.suppress(ObjectLostError):
-                    self._store.pin(_stored.decode(handle), worker_id)
-            case UnpinStored(worker_id, handle):
-                self._store.release(_stored.decode(handle).name, worker_id)
-            case AdoptStored(_, handle):
-                with contextlib.suppress(ObjectLostError):
-                    self._store.adopt(_stored.decode(handle))
-            case RecallTasks(worker_id):
-                pool.recall(worker_id)
-            case StartWorker(worker_id):
-                self._start(worker_id)
-            case StartHost(worker_id):
-                self._start(worker_id, _HOST_PROGRAM)
-            case StopWorker(worker_id):
-                pool.stop(worker_id)
-            case KillWorker(worker_id):
-                pool.kill(worker_id)
-            case _:
-                raise AssertionError(f"nobody carries out {effect}")
-
-    def _start(self, worker_id: WorkerId, program: str = "") -> None:
-        try:
-            self._pool.start(worker_id, program)
-        except OSError as error:
-            # No descriptors left, for instance: as if it had died at once.
-            why = f"cannot start a worker: {error}"
-            death = WorkerDied(worker_id, None, None, 0, 0.0, 0, why)
-            if program:
-                self._directory.died(death, time.monotonic())
-            else:
-                self._hub.died(death, time.monotonic())
 
     # What workers print
 
@@ -583,7 +433,7 @@ class Embedded:
                 if len(refs) == 1 and timeout is None and len(self._inbox) == 1:
                     # Sent and answered in one step, if it is alone.
                     self._helm.attempt(self._exchange, ref.task)
-                    if _is_known(ref):
+                    if is_known(ref):
                         break
                 self._wait_for_all(refs, timeout)
                 break
@@ -626,7 +476,7 @@ class Embedded:
         self, refs: Sequence[ObjectRef[Any]], timeout: float | None
     ) -> None:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        self._wait_for(refs, len(refs), deadline)
+        self._waiters.wait_for(refs, len(refs), deadline)
         for ref in refs:
             if ref.outcome is None:
                 raise GetTimeoutError(
@@ -649,66 +499,16 @@ class Embedded:
         """
         if sum(ref.outcome is not None for ref in refs) < count:
             deadline = math.inf if timeout is None else time.monotonic() + timeout
-            self._wait_for(refs, count, deadline)
+            self._waiters.wait_for(refs, count, deadline)
         return [ref.outcome is not None for ref in refs]
-
-    def _wait_for(self, refs: Sequence[Promise], count: int, deadline: float) -> None:
-        """Wait until `count` of the refs are known, or the deadline is over."""
-        is_done = _all_known(refs) if count == len(refs) else _some_known(refs, count)
-        if deadline <= time.monotonic():
-            # Not to wait, but to hear of what has come in.
-            self._helm.nudge()
-            return
-        self._steer(is_done, deadline, refs)
-
-    def _steer(
-        self,
-        is_done: Callable[[], bool],
-        deadline: float,
-        refs: Sequence[Promise],
-    ) -> None:
-        while not is_done():
-            self._helm.steer(is_done, deadline)
-            if is_done() or deadline <= time.monotonic():
-                return
-            # Somebody else is at the helm. It is told to us; and if it leaves without
-            # us, the thread steers soon.
-            bell = threading.Event()
-            unknown = [ref for ref in refs if ref.outcome is None]
-            self.command(partial(self._call_at_first, unknown, bell.set))
-            left = deadline - time.monotonic()
-            bell.wait(None if left == math.inf else max(0.0, left))
-
-    def _call_at_first(
-        self, refs: Sequence[Promise], callback: Callable[[], object]
-    ) -> None:
-        """In a round: call back when one of the refs is known, or is so already."""
-        if self.is_over or any(ref.outcome is not None for ref in refs):
-            callback()
-            return
-        for ref in refs:
-            self._hub.when_known(ref, lambda _: callback())
 
     def generator_of(self, stream: Stream) -> ObjectRefGenerator[Any]:
         """Return what users read a stream by."""
         return ObjectRefGenerator(
-            lambda: self._next_item(stream), stream, lambda: self.look(stream.coming)
+            lambda: self._waiters.next_item(stream),
+            stream,
+            lambda: self.look(stream.coming),
         )
-
-    def _next_item(self, stream: Stream) -> ObjectRef[Any] | None:
-        def is_there() -> bool:
-            return bool(stream.items) or stream.outcome is not None
-
-        while not is_there():
-            self._helm.steer(is_there)
-            if is_there():
-                break
-            bell = threading.Event()
-            self.command(partial(stream.call_at_next, bell.set))
-            bell.wait()
-        item = stream.take()
-        assert item is None or isinstance(item, ObjectRef)
-        return item
 
     def put(self, value: Any) -> ObjectRef[Any]:
         """Make a ref on a value.
@@ -748,7 +548,7 @@ class Embedded:
         def tell() -> None:
             self._helm.leave_to_thread(lambda: callback(ref))
 
-        self.command(partial(self._call_at_first, [ref], tell))
+        self.command(partial(self._waiters.call_at_first, [ref], tell))
 
     def number_of(self, ref: ObjectRef[Any]) -> int:
         """Return the ref's name in other processes."""
@@ -849,17 +649,9 @@ class Embedded:
 
     def cancel_waiting(self, ref: ObjectRef[Any]) -> bool:
         """Give up a task, unless a worker has it; tell whether it was."""
-        answer: list[bool] = []
-
-        def cancel() -> None:
-            answer.append(ref.task is not None and self._hub.cancel_waiting(ref.task))
-            bell.set()
-
-        bell = threading.Event()
-        self.command(cancel)
-        self._helm.steer(bell.is_set)
-        bell.wait()
-        return answer[0]
+        return self.look(
+            lambda: ref.task is not None and self._hub.cancel_waiting(ref.task)
+        )
 
     def steer(self, is_done: Callable[[], bool], timeout: float | None) -> None:
         """Run rounds until something is done, unless somebody else does so already."""
@@ -903,33 +695,3 @@ class Embedded:
                 self._hub.refuse(item, self._closing_reason)
             else:
                 item()
-
-
-def _all_known(refs: Sequence[Promise]) -> Callable[[], bool]:
-    """Make a test that looks at each ref once more only if it was not known."""
-    if len(refs) == 1:
-        return partial(_is_known, refs[0])
-    known = 0
-
-    def is_done() -> bool:
-        nonlocal known
-        while known < len(refs) and refs[known].outcome is not None:
-            known += 1
-        return known == len(refs)
-
-    return is_done
-
-
-def _is_known(ref: Promise) -> bool:
-    return ref.outcome is not None
-
-
-def _some_known(refs: Sequence[Promise], count: int) -> Callable[[], bool]:
-    unknown = list(refs)
-
-    def is_done() -> bool:
-        nonlocal unknown
-        unknown = [ref for ref in unknown if ref.outcome is None]
-        return len(refs) - len(unknown) >= count
-
-    return is_done
