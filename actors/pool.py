@@ -71,7 +71,7 @@ from actors.process import (
     read_usage,
 )
 from actors.store.links import Links, SharedDecoder
-from actors.worker import PROGRESS_BYTES, Progress
+from actors.worker import BY_FRAME, BY_TASK, PROGRESS_BYTES, Progress
 from actors.worker_log import TAIL_CHARACTERS, WorkerLog
 
 __all__ = ["Pool", "WorkerUsage"]
@@ -195,7 +195,7 @@ class Pool:
         # Whoever was asked last had answered when we looked.
         self._is_answered_at_once = False
         self._oom_kills = read_oom_kills()  # when we looked last
-        self._is_output_watched = False
+        self._output_watch = 0  # see `Progress.watch_output`
         self._is_closed = False
 
     def fileno(self) -> int:
@@ -264,7 +264,7 @@ class Pool:
         for stream in (main, control):
             self._by_descriptor[stream.fileno()] = worker
             self._epoll.register(stream.fileno(), select.EPOLLIN)
-        if self._is_output_watched:
+        if self._output_watch:
             self._watch_log(worker)
         server.spawn(
             worker_id,
@@ -406,26 +406,31 @@ class Pool:
             if output:
                 yield worker.worker_id, worker.pid, output
 
-    def watch_output(self, *, is_wanted: bool) -> None:
+    def watch_output(self, *, is_wanted: bool, is_shared: bool = True) -> None:
         """Tell what workers write from now on, by `WorkerWrote`, or do not any more.
 
         Of logs in files only. What tasks have written is told before their results;
         `look_at_output` tells it sooner.
+
+        Args:
+            is_wanted: whether.
+            is_shared: whether words of different tasks are to be told apart. Before
+                tasks are assigned whose words are nobody else's business.
         """
-        if is_wanted == self._is_output_watched:
-            return
-        self._is_output_watched = is_wanted
+        how = BY_TASK if is_shared else BY_FRAME
+        self._output_watch = how if is_wanted else 0
         for worker in self._workers.values():
             if is_wanted:
                 self._watch_log(worker)
             else:
-                worker.progress.watch_output(is_wanted=False)
+                worker.progress.watch_output(0)
                 worker.tells_at_once = False
                 worker.log.unwatch()
 
     def _watch_log(self, worker: _Worker) -> None:
         # In this order: who ends a task and does not say so has written all before.
-        worker.progress.watch_output(is_wanted=not worker.is_actor)
+        how = 0 if worker.is_actor else self._output_watch
+        worker.progress.watch_output(how)
         worker.tells_at_once = worker.is_actor
         try:
             worker.log.watch()

@@ -15,7 +15,9 @@ short ones cannot look after their results: an alarm lets the second thread send
 
 Before a task runs, its number goes into memory that is shared with the pool: whatever
 happens to this process, the pool knows what had begun. There stands, too, whether
-somebody wants to know what tasks print: then a task that did is followed by `Wrote`.
+somebody wants to see what tasks print. If all tasks are of one client it is enough to
+say, before the results that are sent, how long the log is by now; else where the words
+of each task end.
 """
 
 import contextlib
@@ -31,7 +33,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import time
-from typing import Protocol, TextIO
+from typing import Protocol
 
 from actors.messages import (
     FIRST_DIRECT,
@@ -45,6 +47,7 @@ from actors.messages import (
     Run,
     ToWorker,
     Wrote,
+    Yielded,
     encode_frame,
     encode_marked,
     to_worker,
@@ -53,7 +56,15 @@ from actors.perform import Performer, SimplePerformer
 from actors.pipe import FrameReader, send_frame
 from actors.process import Alarm
 
-__all__ = ["PROGRESS_BYTES", "Lines", "Progress", "Worker", "run_worker"]
+__all__ = [
+    "BY_FRAME",
+    "BY_TASK",
+    "PROGRESS_BYTES",
+    "Lines",
+    "Progress",
+    "Worker",
+    "run_worker",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +98,10 @@ _BRISK = 0.00005
 _REST_OF_FRAME_MILLISECONDS = 100
 _REST_OF_FRAME_WAITS = 10
 
+# How a worker says that its log has grown: before the results that it sends, which are
+# of one client's tasks; or before the result of each task that has written there.
+BY_FRAME, BY_TASK = 1, 2
+
 _PROGRESS = struct.Struct("=QdQQ")
 PROGRESS_BYTES = _PROGRESS.size
 
@@ -104,7 +119,7 @@ class Progress:
         self.seqs = memoryview(self._memory)[:8].cast("Q")
         self.moments = memoryview(self._memory)[8:16].cast("d")
         self.directs = memoryview(self._memory)[16:24].cast("Q")
-        self.flags = memoryview(self._memory)[24:].cast("Q")
+        self.watches = memoryview(self._memory)[24:].cast("Q")
 
     def read(self) -> tuple[int, float]:
         """Return (seq of the task that began last or 0, when: seconds since 1970)."""
@@ -115,13 +130,17 @@ class Progress:
         """The last call that began of those that did not come from the owner."""
         return self.directs[0]
 
-    def watch_output(self, *, is_wanted: bool) -> None:
-        """Have the worker say, or not, when its log has grown."""
-        self.flags[0] = is_wanted
+    def watch_output(self, how: int) -> None:
+        """Have the worker say when its log has grown.
+
+        Args:
+            how: 0 (not), BY_FRAME, or BY_TASK.
+        """
+        self.watches[0] = how
 
     def close(self) -> None:
         """Release the memory."""
-        self.flags.release()
+        self.watches.release()
         self.directs.release()
         self.seqs.release()
         self.moments.release()
@@ -156,9 +175,9 @@ class Worker:
         self._control = control
         self._seqs, self._moments = progress.seqs, progress.moments
         self._directs = progress.directs
-        self._is_log_watched = progress.flags
-        # What it had when we looked last, in bytes.
-        self._log_bytes = 0
+        self._watch = progress.watches
+        self._log = -1  # while tasks run: a descriptor of our output
+        self._log_bytes = 0  # what it had when we looked last
         self._lines: Lines | None = None
         # The last task that was looked out for had come when we looked.
         self._comes_at_once = False
@@ -198,23 +217,23 @@ class Worker:
             target=self._serve_control, name="actors-control", daemon=True
         ).start()
         # Of our own: tasks may put something else in its place.
-        log = os.dup(_STDERR)
+        self._log = os.dup(_STDERR)
         try:
-            return self._run_all(log)
+            return self._run_all()
         finally:
-            os.close(log)
+            os.close(self._log)
+            self._log = -1
 
-    def _run_all(self, log: int) -> int:
+    def _run_all(self) -> int:
         performer = self._performer
         perform = performer.perform
-        is_log_watched = self._is_log_watched
-        streams = sys.stdout, sys.stderr
+        watch = self._watch
         is_brisk = False  # tasks come alone, one soon after the other
         run = self._wait_and_take()
         while run is not None:
             result, seq = perform(run), run.seq
-            if is_log_watched[0]:
-                self._look_at_log(log, streams, seq)
+            if watch[0] == BY_TASK:
+                self._mark(seq)
             if seq == INITIALIZER_SEQ and _has_failed(result):
                 self.say(result, 0, now=True)  # type: ignore[arg-type]
                 return _EXIT_INITIALIZER_FAILED
@@ -299,22 +318,40 @@ class Worker:
         self._watched.unregister(descriptor)
         del self._callbacks[descriptor]
 
-    def _look_at_log(self, log: int, streams: tuple[TextIO, TextIO], seq: int) -> None:
-        """Say before a task's result how long the log is, if the task wrote there."""
+    def _look_at_log(self) -> int:
+        """Return how long the log is, if it has grown since; else 0.
+
+        Also if the owner wants to be told in another way by now: then it has perhaps
+        given us tasks of others, which might have written, too.
+        """
+        how = self._watch[0]
         try:
-            # A line that it has begun is its own, not the next task's.
-            for stream in streams:
-                stream.flush()
-        except (OSError, ValueError) as error:
-            logger.debug("what task %s printed is lost: %s", seq, error)
-        log_bytes = os.lseek(log, 0, os.SEEK_END)
-        if log_bytes == self._log_bytes:
-            return
+            # A line that a task has begun is its own, not the next one's.
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (AttributeError, OSError, ValueError) as error:
+            # Of streams that it has put there, or closed.
+            logger.debug("what was printed last is lost: %s", error)
+        log_bytes = os.lseek(self._log, 0, os.SEEK_END)
+        if log_bytes == self._log_bytes or self._watch[0] != how:
+            return 0
         self._log_bytes = log_bytes
-        with self._lock:
-            if not self._results:
-                self._hold_until = time() + _HOLD
-            self._results.append(Wrote(seq, log_bytes))
+        return log_bytes
+
+    def _mark(self, seq: int) -> None:
+        """Say before a task's result where its words end, if it has said any."""
+        log_bytes = self._look_at_log()
+        if log_bytes:
+            with self._lock:
+                if not self._results:
+                    self._hold_until = time() + _HOLD
+                self._results.append(Wrote(seq, log_bytes))
+
+    def _with_words(self, results: list[Message]) -> list[Message]:
+        """Put the word of what was written before what is to be sent."""
+        seq = next((r.seq for r in results if type(r) is Ran or type(r) is Yielded), 0)
+        log_bytes = self._look_at_log() if seq else 0
+        return [Wrote(seq, log_bytes), *results] if log_bytes else results
 
     def _keep_and_take(self, result: Ran | Gave | None) -> Run | Call | None:
         """Keep a result and begin the next task: its turn, or None if there is none."""
@@ -352,12 +389,16 @@ class Worker:
                 if self._is_alarm_set:
                     self._alarm.clear()
                     self._is_alarm_set = False
+            if results and self._watch[0] == BY_FRAME:
+                results = self._with_words(results)
             if results:
                 send_frame(self._main, encode_marked(results))
 
     def _send(self, results: list[Message]) -> None:
-        """Send results before which there is nothing to say."""
+        """Send results before which there is nothing else to say."""
         with self._send_lock:
+            if self._watch[0] == BY_FRAME:
+                results = self._with_words(results)
             send_frame(self._main, encode_marked(results))
 
     def _wait_and_take(self, *, has_come: bool = False) -> Run | Call | None:

@@ -91,6 +91,47 @@ def test_each_task_is_told_its_own_before_its_result(owner: Owner, pool: Pool) -
     assert all(event.is_end for event in owner.of(WorkerWrote))
 
 
+def test_who_need_not_tell_tasks_apart_is_told_by_the_frame(
+    owner: Owner, pool: Pool
+) -> None:
+    pool.watch_output(is_wanted=True, is_shared=False)
+    runs = [_run(seq, write, str(seq)) for seq in range(2, 50)]
+    pool.assign(ONE, runs)
+    owner.read_until(lambda: 49 in owner.results())
+    words = [event for event in owner.of(WorkerWrote) if event.text]
+    written = b"".join(event.text for event in words)
+    assert written == b"".join(b"%d\n" % seq for seq in range(2, 50))
+    # Before the first result of those that are sent with it, which has not come yet.
+    steps = order(owner)
+    for event in words:
+        assert event.seq in steps[steps.index(-event.seq) :]
+    before = b""
+    for event in owner.events:
+        if isinstance(event, WorkerWrote):
+            before += event.text
+        elif isinstance(event, TasksRan):
+            for ran in event.results:
+                assert ran.seq == 1 or b"%d\n" % ran.seq in before
+    owner.call(abs, -1, seq=50)
+    assert [event for event in owner.of(WorkerWrote) if event.text] == words
+
+
+def test_from_the_moment_that_tasks_are_told_apart_they_are(
+    owner: Owner, pool: Pool, tmp_path: Path
+) -> None:
+    pool.watch_output(is_wanted=True, is_shared=False)
+    path = tmp_path / "go"
+    wait = _run(3, write_and_wait, str(path))
+    pool.assign(ONE, [_run(2, write, "before"), wait])
+    eventually(path.with_suffix(".began").exists)
+    pool.watch_output(is_wanted=True, is_shared=True)
+    pool.assign(ONE, [_run(4, write, "another's")])
+    path.touch()
+    owner.read_until(lambda: 4 in owner.results())
+    assert told(owner, 2) + told(owner, 3) == b"before\nit runs\nit ends\n"
+    assert told(owner, 4) == b"another's\n"
+
+
 def test_however_a_task_writes_it_is_told(owner: Owner, tmp_path: Path) -> None:
     owner.call(write_in_every_way, str(tmp_path), seq=2)
     assert told(owner, 2) == b"out\nerr\na child's\nraw\nno end"

@@ -2,7 +2,8 @@
 
     Hello.wants_output ─► WatchOutput ─► managers ─Printed─► Output ─► the client
 
-Managers are told when there is somebody at all, and when there is nobody any more.
+Managers are told when there is somebody at all, and when there is nobody any more; and
+whether there are several clients, so that words of tasks must be told apart.
 What a task prints is for the client that asked for it, what an actor prints for the one
 that made it; nobody else ever sees it. None of it is kept: who is away misses it, and
 hears how much that was.
@@ -60,6 +61,7 @@ class Audience:
     def __init__(self, endpoint: _Endpoint) -> None:
         self._endpoint = endpoint
         self._here: set[ClientId] = set()
+        self._told = WatchOutput(False)  # to all managers
         # Also of those that are away for a while.
         self._listeners: dict[ClientId, _Listener] = {}
 
@@ -69,15 +71,12 @@ class Audience:
         if known is None or known.instance != client.instance:
             self._listeners[client.client_id] = _Listener(client.instance, now)
         self._here.add(client.client_id)
-        if len(self._here) == 1:
-            self._tell_all(now, turn)
+        self.look(now, turn)
 
     def left(self, client_id: ClientId, now: float, turn: Turn) -> None:
         """Note that a client is away; nothing if it never listened."""
-        if client_id in self._here:
-            self._here.remove(client_id)
-            if not self._here:
-                self._tell_all(now, turn)
+        self._here.discard(client_id)
+        self.look(now, turn)
 
     def forget(self, client_id: ClientId, now: float, turn: Turn) -> None:
         """Note that a client will not come back."""
@@ -86,8 +85,8 @@ class Audience:
 
     def manager_admitted(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
         """Tell a manager that somebody listens; at first nobody does."""
-        if self._here:
-            self._endpoint.send(manager.peer, WatchOutput(True), now, turn)
+        if self._told.is_wanted:
+            self._endpoint.send(manager.peer, self._told, now, turn)
 
     def printed(
         self, message: Printed, manager: ManagerEntry, now: float, turn: Turn
@@ -123,11 +122,21 @@ class Audience:
         is_here = entry is not None and entry.manager_id == manager.manager_id
         return entry.client_id if entry is not None and is_here else nobody
 
-    def _tell_all(self, now: float, turn: Turn) -> None:
-        word = WatchOutput(bool(self._here))
+    def look(self, now: float, turn: Turn) -> None:
+        """Tell managers what has changed; call it when clients come or go."""
+        is_wanted = bool(self._here)
+        word = WatchOutput(is_wanted, is_wanted and len(self._endpoint.clients) > 1)
+        if word == self._told:
+            return
+        self._told = word
         for manager in self._endpoint.fleet.managers.values():
             self._endpoint.send(manager.peer, word, now, turn)
 
     def check(self) -> None:
         """Raise AssertionError if somebody listens who is no client."""
-        assert self._here <= self._listeners.keys() <= self._endpoint.clients.keys()
+        clients = self._endpoint.clients
+        assert self._here <= self._listeners.keys() <= clients.keys()
+        assert self._told.is_wanted == bool(self._here)
+        # One may have been dropped since.
+        is_told_apart = self._told.is_shared or len(clients) < 2
+        assert is_told_apart or not self._here, "words would be mixed"

@@ -514,6 +514,7 @@ class Exchange(abc.ABC):
             doomed = [t for t in mine if t in calls and not self._goes_on(t, client)]
             self.cancel(doomed, now, turn, grace=_CALL_GRACE)
         self._drop_if_empty(client)
+        self.audience.look(now, turn)
 
     def _goes_on(self, task_id: TaskId, client: ClientEntry) -> bool:
         """Tell whether a call goes on although its caller has left."""

@@ -379,6 +379,8 @@ class Interchange(Exchange):
         client.is_leaving = False
         if hello.wants_output:
             self.audience.joined(client, now, turn)
+        else:
+            self.audience.look(now, turn)
         for stream in self.streams.of_client(client_id) if self.streams else ():
             if stream.payloads:
                 self._send(client.peer, ItemsYielded(stream.unread), now, turn)

@@ -105,7 +105,7 @@ class ManagerShell(ActorShell):
         self._workplaces = workplaces
         self._pools: dict[str, Pool] = {}  # {type: its pool}
         self.runtime: Runtime | None = None  # whose sources the pools are
-        self._is_output_watched = False
+        self._watch: WatchWorkers | None = None  # how output of workers is watched
 
     def perform(self, effect: Effect) -> None:
         match effect:
@@ -134,10 +134,10 @@ class ManagerShell(ActorShell):
                 self._release(worker_type)
             case RemoveWorkDirs(worker_id):
                 _remove(self._workplaces.root / worker_id)
-            case WatchWorkers(is_wanted):
-                self._is_output_watched = is_wanted
+            case WatchWorkers():
+                self._watch = effect
                 for pool in (self._pool, *self._pools.values()):
-                    pool.watch_output(is_wanted=is_wanted)
+                    _watch(pool, effect)
             case LookAtOutput(running):
                 assert self.runtime is not None
                 for pool in (self._pool, *self._pools.values()):
@@ -201,7 +201,8 @@ class ManagerShell(ActorShell):
         pool = self._pools.get(worker_type)
         if pool is None:
             pool = self._pools[worker_type] = self._open_pool(worker_type)
-            pool.watch_output(is_wanted=self._is_output_watched)
+            if self._watch is not None:
+                _watch(pool, self._watch)
             assert self.runtime is not None
             self.runtime.add_source(pool)
         return pool
@@ -214,6 +215,10 @@ class ManagerShell(ActorShell):
             self.runtime.remove_source(pool)
             # A container may take its time.
             threading.Thread(target=pool.close, daemon=True).start()
+
+
+def _watch(pool: Pool, how: WatchWorkers) -> None:
+    pool.watch_output(is_wanted=how.is_wanted, is_shared=how.is_shared)
 
 
 class Workplaces:

@@ -93,6 +93,7 @@ class WatchWorkers(Effect, frozen=True):
     """Tell what workers write from now on, by `WorkerWrote`, or do not any more."""
 
     is_wanted: bool
+    is_shared: bool  # there are tasks of several clients
 
 
 class LookAtOutput(Effect, frozen=True):
@@ -146,7 +147,8 @@ class WorkerSaid(msgspec.Struct, frozen=True):
 class WorkerWrote(msgspec.Struct, frozen=True):
     """A worker has written to its output; comes before the result of who did.
 
-    Only of workers whose output is watched, and never what two tasks have written.
+    Only of workers whose output is watched, and never what tasks of two clients have
+    written.
     """
 
     worker_id: WorkerId

@@ -204,6 +204,7 @@ class WatchOutput(Message, frozen=True, array_like=True, tag=True, gc=False):
     """Tell what workers print from now on, or do not; at first nobody wants it."""
 
     is_wanted: bool
+    is_shared: bool = False  # there are tasks of several clients, to be told apart
 
 
 class Printed(Message, frozen=True, array_like=True, tag=True, gc=False):

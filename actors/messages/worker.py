@@ -207,10 +207,14 @@ class WaitsLong(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class Wrote(Message, frozen=True, array_like=True, tag=True, gc=False):
-    """A task has written to its output; comes before its result."""
+    """A task has written to its output; comes before its result.
+
+    If the worker's owner does not tell clients apart, some that came after it may have,
+    too, whose results are in the same frame.
+    """
 
     seq: int
-    end: int  # of the log when the task ended, in bytes
+    end: int  # of the log by now, in bytes
 
 
 class TaskWaits(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -50,15 +50,33 @@ def test_managers_are_told_when_the_first_listens_and_when_the_last_has_left() -
     assert not sent_to(turn, MANAGER, WatchOutput)
     assert not sent_to(desk.admit(hello("client", "quiet")), MANAGER, WatchOutput)
     turn = desk.admit(hello("client", "c1", wants_output=True))
-    assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(True)]
+    assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(True, True)]
     turn = desk.admit(hello("client", "c2", wants_output=True))
     assert not sent_to(turn, MANAGER, WatchOutput)
     assert not sent_to(desk.tell(LinkClosed(CLIENT)), MANAGER, WatchOutput)
     turn = desk.tell(Goodbye("done"), "client:c2")
     assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(False)]
     turn = desk.admit(hello("client", "c1", wants_output=True))
+    assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(True, True)]
+
+
+def test_words_are_told_apart_as_long_as_there_are_several_clients(desk: Desk) -> None:
+    turn = desk.admit(hello("client", "quiet"))
+    assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(True, True)]
+    assert not sent_to(desk.admit(hello("client", "q2")), MANAGER, WatchOutput)
+    assert not sent_to(desk.tell(Goodbye("done"), "client:q2"), MANAGER, WatchOutput)
+    turn = desk.tell(Goodbye("done"), QUIET)
     assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(True)]
+
+
+def test_a_client_that_has_left_counts_until_its_tasks_have_ended(desk: Desk) -> None:
+    desk.admit(manager_hello("m2", "block-2"))
+    desk.admit(hello("client", "quiet"))
+    desk.tell(Submit([task("q1")]), QUIET)
     assert not sent_to(desk.tell(Goodbye("done"), QUIET), MANAGER, WatchOutput)
+    desk.tell(Finished([outcome("q1")]), OTHER)
+    turn = desk.admit(hello("client", "c1", wants_output=True))
+    assert sent_to(turn, MANAGER, WatchOutput) == [WatchOutput(True)]
 
 
 def test_a_silent_client_listens_no_more(desk: Desk) -> None:

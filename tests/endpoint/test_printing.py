@@ -38,7 +38,7 @@ from tests.endpoint.test_manager import DOOR, T1, W1, W2, Node
 def watched(slots: int = 1) -> Node:
     node = Node(slots)
     turn = node.tell(WatchOutput(True), DOOR)
-    assert turn.effects == [WatchWorkers(True)]
+    assert turn.effects == [WatchWorkers(True, False)]
     return node
 
 
@@ -61,7 +61,9 @@ def test_nothing_is_read_as_long_as_nobody_wants_it() -> None:
 def test_a_wish_that_is_known_changes_nothing() -> None:
     node = watched()
     assert not node.tell(WatchOutput(True), DOOR).effects
-    assert node.tell(WatchOutput(False), DOOR).effects == [WatchWorkers(False)]
+    turn = node.tell(WatchOutput(True, True), DOOR)
+    assert turn.effects == [WatchWorkers(True, True)]
+    assert node.tell(WatchOutput(False), DOOR).effects == [WatchWorkers(False, False)]
     node.lease("t1")
     assert not all_of(node.live(5.0).effects, LookAtOutput)
 
@@ -155,11 +157,11 @@ def test_who_lets_us_in_again_says_again_whether_output_is_wanted() -> None:
     node.lease("t1")
     node.tell(LinkClosed(DOOR))
     turn = node.enter()
-    assert WatchWorkers(False) in turn.effects
+    assert WatchWorkers(False, False) in turn.effects
     node.tell(Heartbeat(), DOOR)
     node.tell(Adopted([Holding(TaskId("t1"), 1)]), DOOR)
     assert not printed(node.tell(wrote(1, b"unheard\n")))
-    assert node.tell(WatchOutput(True), DOOR).effects == [WatchWorkers(True)]
+    assert node.tell(WatchOutput(True), DOOR).effects == [WatchWorkers(True, False)]
     (line,) = printed(node.tell(wrote(1, b"heard\n")))
     assert line.writer == "t1"
 

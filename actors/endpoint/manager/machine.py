@@ -244,8 +244,10 @@ class Manager:
             case WorkerWrote():
                 for printed in self.printing.wrote(message, now):
                     self.membership.send(printed, now, turn)
-            case WatchOutput(is_wanted):
-                self.printing.watch(now, turn.effects, is_wanted=is_wanted)
+            case WatchOutput(is_wanted, is_shared):
+                self.printing.watch(
+                    now, turn.effects, is_wanted=is_wanted, is_shared=is_shared
+                )
             case WorkerStarted(worker_id, pid) if worker_id in self.hosts.by_worker:
                 self.hosts.by_worker[worker_id].pid = pid
                 self.reports.hurry(now)

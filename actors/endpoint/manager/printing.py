@@ -4,6 +4,7 @@
 
 What a task has written stands between two marks in its worker's log, which the pool
 reads; what comes after the last mark is its that runs, and is looked at now and then.
+As long as there is one client only, nobody asks which of its tasks has written what.
 An actor's process writes for its actor alone. Nothing is read as long as nobody, in the
 whole endpoint, wants it.
 """
@@ -49,18 +50,26 @@ class Printing:
     def __init__(self, crew: Crew, hosts: Hosts) -> None:
         self._crew = crew
         self._hosts = hosts
-        self._is_wanted = False
+        self._is_wanted = self._is_shared = False
         self._writers: dict[WorkerId, _Writer] = {}
         self.wake_at = math.inf  # when `tick` is wanted next; infinity: not
 
-    def watch(self, now: float, effects: list[Effect], *, is_wanted: bool) -> None:
-        """Begin, or cease, to tell."""
-        if is_wanted == self._is_wanted:
+    def watch(
+        self,
+        now: float,
+        effects: list[Effect],
+        *,
+        is_wanted: bool,
+        is_shared: bool = False,
+    ) -> None:
+        """Begin, or cease, to tell; and tell clients apart, or need not."""
+        if (is_wanted, is_shared) == (self._is_wanted, self._is_shared):
             return
-        self._is_wanted = is_wanted
-        self._writers.clear()
-        self.wake_at = now + LOOK_PERIOD if is_wanted else math.inf
-        effects.append(WatchWorkers(is_wanted))
+        if is_wanted != self._is_wanted:
+            self._writers.clear()
+            self.wake_at = now + LOOK_PERIOD if is_wanted else math.inf
+        self._is_wanted, self._is_shared = is_wanted, is_shared
+        effects.append(WatchWorkers(is_wanted, is_shared))
 
     def wrote(self, said: WorkerWrote, now: float) -> list[Printed]:
         """Return what to tell of what a worker has written; perhaps nothing."""
