@@ -28,15 +28,18 @@ from actors.logic.workers import (
     AssignTasks,
     EquipWorker,
     KillWorker,
+    LookAtOutput,
     RecallTasks,
     StartWorker,
     StopWorker,
     TasksRan,
     TasksRecalled,
     TellWorker,
+    WatchWorkers,
     WorkerDied,
     WorkerSaid,
     WorkerStarted,
+    WorkerWrote,
 )
 from actors.messages import (
     BlockId,
@@ -98,6 +101,7 @@ class FakeWorker:
     worker_id: WorkerId
     backlog: deque[Run | Call] = field(default_factory=deque)
     running: int = 0  # seq of what runs; 0: nothing
+    task: bytes = b""  # its arguments
     taken: dict[int, int] = field(default_factory=dict)  # {generator: items}
     begun_seq: int = 0
     is_busy: bool = False
@@ -124,6 +128,7 @@ class ManagerNode(Node):
         super().__init__(world, name, machine)
         self.job = job
         self.workers: dict[WorkerId, FakeWorker] = {}
+        self._is_watched = False  # somebody wants to know what workers print
 
     def do(self, effect: Any) -> None:
         heart, chance = self.world.heart, self.world.chance
@@ -132,6 +137,11 @@ class ManagerNode(Node):
                 worker = FakeWorker(worker_id, become=become, worker_type=worker_type)
                 self.workers[worker_id] = worker
                 heart.after(chance.uniform(0, 0.1), lambda: self._started(worker))
+            case WatchWorkers(is_wanted):
+                self._is_watched = is_wanted
+            case LookAtOutput(running):
+                for worker_id, seq in running.items():
+                    self._look_at(worker_id, seq)
             case EquipWorker():
                 free = self.machine.capacity.free()
                 assert min(free.values()) >= 0, f"{self.name} has given too much"
@@ -189,7 +199,7 @@ class ManagerNode(Node):
         run = worker.backlog.popleft()
         worker.is_busy = True
         worker.begun_seq = worker.running = run.seq
-        arguments = _arguments_of(run)
+        arguments = worker.task = _arguments_of(run)
         self.world.executions[arguments] += 1
         if worker.become is None:
             self.world.task_begins(arguments, worker.worker_type, self.job)
@@ -224,6 +234,28 @@ class ManagerNode(Node):
         else:
             heart.after(0.05, lambda: self._yield(worker, call, began, index))
 
+    def _look_at(self, worker_id: WorkerId, seq: int) -> None:
+        worker = self.workers.get(worker_id)
+        if worker is None:
+            return
+        if worker.become is not None:
+            words = worker.become.actor_id.encode()
+        elif worker.running == seq:
+            words = worker.task
+        else:
+            return
+        self.tell(WorkerWrote(worker_id, seq, words + b" goes on\n", 0, False))
+
+    def _print(self, worker: FakeWorker, run: Run | Call) -> None:
+        """Let a task that ends say who it is."""
+        if not self._is_watched:
+            return
+        words = _arguments_of(run)
+        if worker.become is not None:
+            words = worker.become.actor_id.encode()
+        said = WorkerWrote(worker.worker_id, run.seq, words + b" ends", 0, True)
+        self.tell(said)
+
     def _go_on(self, worker_id: WorkerId, seq: int, count: int) -> None:
         worker = self.workers.get(worker_id)
         if worker is not None and (seq in worker.taken or count >= ALL_ITEMS):
@@ -247,6 +279,8 @@ class ManagerNode(Node):
         if isinstance(run, Call) and is_success:
             payload = b"%d" % ITEMS
         ran = Ran(run.seq, is_success, payload, began, self.world.now, failure)
+        if not was_interrupted:
+            self._print(worker, run)
         self.tell(TasksRan(worker.worker_id, [ran]))
         self._run_next(worker)
         self._end_if_done(worker.worker_id)

@@ -13,6 +13,7 @@ from actors.api.session import (
     Receive,
     Resolve,
     Session,
+    Show,
     SubmitNow,
     TakeNow,
 )
@@ -114,6 +115,7 @@ class ClientNode(Node):
         self._made_actors = 0
         self._is_winding_up = False  # it makes no more calls, and drops its handles
         self._ranks: dict[TaskId, tuple[int, int]] = {}
+        self.lines: list[bytes] = []  # that workers have printed for it
 
     def submit(self, count: int) -> None:
         chance = self.world.chance
@@ -310,6 +312,9 @@ class ClientNode(Node):
                     rank = (delta.attempt, int(delta.state))
                     assert rank > self._ranks.get(delta.task_id, (0, 0)), delta
                     self._ranks[delta.task_id] = rank
+            case Show(text=text):
+                assert self.machine.settings.wants_output
+                self.lines += text.splitlines()
             case BeBarred(reason):
                 raise AssertionError(f"{self.name} was barred: {reason}")
             case Exit():

@@ -11,7 +11,8 @@ import os
 import pytest
 
 from actors.logic.scaling import StrategyKind
-from actors.messages import FailureKind
+from actors.messages import FailureKind, TaskState
+from tests.simulation.batch import FAILING
 from tests.simulation.world import World
 
 FIRST_SEED = int(os.environ.get("ACTORS_FIRST_SEED", "0"))
@@ -61,6 +62,7 @@ def run(
     asks: bool = False,
     has_needs: bool = False,
     restarts: bool = False,
+    has_output: bool = False,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
     world = World(
@@ -73,6 +75,7 @@ def run(
         asks=asks,
         has_needs=has_needs,
         restarts=restarts,
+        has_output=has_output,
     )
     try:
         world.run()
@@ -165,6 +168,29 @@ def test_without_faults_every_call_runs_once(seed: int) -> None:
         for task in client.submitted.values():
             if task.actor is None or task.actor.verb == "call":
                 assert world.executions[task.arguments] <= 1, task.task_id
+
+
+def test_nobody_sees_what_the_tasks_of_others_print() -> None:
+    seen = 0
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS // 4):
+        world = run(seed, has_output=True, has_actors=seed % 2 == 1)
+        for client in world.clients:
+            for line in client.lines:
+                name = line.removeprefix(FAILING).partition(b"-")[0]
+                assert name.decode() == client.name, (seed, line)
+            seen += len(client.lines)
+    assert seen
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_faults_all_that_tasks_print_is_seen(seed: int) -> None:
+    world = run(seed, faults=False, has_output=True)
+    for client in world.clients[:2]:
+        ended = [line for line in client.lines if line.endswith(b" ends")]
+        assert len(set(ended)) == len(ended)
+        for task_id, (outcome,) in client.resolved.items():
+            words = client.submitted[task_id].arguments + b" ends"
+            assert words in ended or outcome.state is not TaskState.SUCCESS
 
 
 @pytest.mark.parametrize("seed", REGRESSIONS)

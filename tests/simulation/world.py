@@ -104,6 +104,7 @@ class World:
         asks: whether tasks ask for processors and GPUs.
         has_needs: whether tasks ask for workers of a type and for time, and blocks end.
         restarts: whether operators restart managers and actors.
+        has_output: whether tasks print, and the first two clients want to see it.
     """
 
     def __init__(
@@ -118,7 +119,9 @@ class World:
         asks: bool = False,
         has_needs: bool = False,
         restarts: bool = False,
+        has_output: bool = False,
     ) -> None:
+        self._has_output = has_output
         self.has_actors = has_actors
         self.has_groups = has_groups
         self._restarts = restarts
@@ -281,7 +284,13 @@ class World:
 
     def _add_client(self, number: int) -> ClientNode:
         settings = SessionSettings(
-            ClientId(f"c{number}"), f"i{number}", "t", "3.11", "host", 1
+            ClientId(f"c{number}"),
+            f"i{number}",
+            "t",
+            "3.11",
+            "host",
+            1,
+            wants_output=self._has_output and number < 2,
         )
         session = Session(settings, self.chance, self.now)
         is_guest = self.faults and number > 0 and self.chance.random() < 0.5
