@@ -211,7 +211,7 @@ class Exchange(abc.ABC):
             orders, fresh = _split_orders(fresh)
             self._put_off(tasks, fresh, client, turn)
             # `resume`, for one.
-            self.roster.take(orders, client, now, turn)
+            self.roster.wishes.take(orders, client, now, turn)
             return
         if self.fleet.bad_state is not None:
             self._fail_new(tasks, fresh, client, now, turn)
@@ -240,7 +240,7 @@ class Exchange(abc.ABC):
             client.unfinished += accept(accepted, client.client_id, now)
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         if for_actors:
-            self.roster.take(for_actors, client, now, turn)
+            self.roster.wishes.take(for_actors, client, now, turn)
         for task, failure in nowhere:
             # An id may stand there twice.
             if task.task_id not in entries and task.task_id not in done:
@@ -330,7 +330,7 @@ class Exchange(abc.ABC):
         orders, hopeless = _split_orders(fresh)
         self._promise(client.peer, Accepted([t.task_id for t in tasks]), turn)
         # `resume`, for one.
-        self.roster.take(orders, client, now, turn)
+        self.roster.wishes.take(orders, client, now, turn)
         failure = _blocks_failed(self.fleet.bad_state)
         self._refuse_tasks(hopeless, failure, client, now, turn)
 

@@ -7,11 +7,11 @@
                ▲                    │
                └─ not begun, or may be retried
 
-Whatever a client wants of an actor comes as a task with a word on it (`ActorWork`), and
-is answered by that task's outcome: so it is accepted, written down, answered and
-acknowledged like any other. Calls are entries of the ledger that wait here instead of
-in its backlog; once leased they are the exchange's business as any task is. Calls of
-one caller are handed over in their order.
+Whatever a client wants of an actor comes as a task with a word on it, see
+`roster_wishes`: so it is accepted, written down, answered and acknowledged like any
+other. Calls are entries of the ledger that wait here instead of in its backlog; once
+leased they are the exchange's business as any task is. Calls of one caller are handed
+over in their order.
 
 An actor lives as long as a client has a handle on it, or until it is killed if it is
 detached; one that is supervised, as long as its supervisor wants (`roster_groups`). An
@@ -21,29 +21,19 @@ has ended. A dead actor is remembered while somebody has a handle.
 
 import itertools
 import math
-import pickle
 import random
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-import msgspec
-
-from actors.endpoint.roster_entry import NOWHERE, Actor, Ending
-from actors.endpoint.roster_groups import (
-    LINGER,
-    PICKLE_PROTOCOL,
-    RosterGroups,
-    actors_in,
-    ids_in,
-    objection_to,
-)
-from actors.errors import MalformedFrame
+from actors.endpoint.roster_entry import NOWHERE, Actor, Ending, done, failed
+from actors.endpoint.roster_groups import LINGER, RosterGroups
+from actors.endpoint.roster_wishes import Desk, RosterWishes
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.item_streams import ItemStreams
-from actors.logic.ledger import Entry, Ledger
+from actors.logic.ledger import Entry
 from actors.logic.records import (
     ActorAdmitted,
     ActorDoomed,
@@ -53,7 +43,6 @@ from actors.logic.records import (
     IncarnationEnded,
     InterchangeRecord,
     RestartsOrdered,
-    TasksAccepted,
     TasksLeased,
 )
 from actors.logic.resources import Need
@@ -61,57 +50,34 @@ from actors.logic.turn import Turn
 from actors.messages import (
     AckEnded,
     ActorEnded,
-    ActorOptions,
-    ActorWork,
-    Answer,
     ClientId,
-    Command,
     EndActors,
     Failure,
-    FailureKind,
     Hosting,
     Incarnation,
     LeaseCalls,
     LeasedCall,
     ManagerId,
     Message,
-    Needs,
-    NewGroup,
     Outcome,
     StartActors,
-    Task,
-    TaskId,
-    TaskState,
 )
-from actors.messages import command as decode_command
-from actors.messages import new_group as decode_group
 
 __all__ = ["Endpoint", "Roster"]
 
-# Chosen: no node has as many, and it is a number.
-_MOST_CPUS = 1_000_000
 # Calls that are at an actor's manager; the others wait here. Chosen: what keeps its
 # pipe filled.
 WINDOW = 1024
 
 
-class Endpoint(Protocol):
+class Endpoint(Desk, Protocol):
     """What a roster needs of its interchange."""
 
-    ledger: Ledger
     fleet: Fleet
     clients: dict[ClientId, ClientEntry]
     streams: ItemStreams
 
-    @property
-    def wall_offset(self) -> float: ...
-    def obey(self, command: Command, now: float, turn: Turn) -> Answer: ...
     def promise(self, peer: str, message: Message, turn: Turn) -> None: ...
-    def answer(
-        self, outcome: Outcome, client: ClientEntry, now: float, turn: Turn
-    ) -> None: ...
-    def impossible(self, name: str, need: Need) -> Failure | None: ...
-    def objection_to(self, needs: Needs, name: str) -> Failure | None: ...
     def tell_wait(self, name: str, need: Need, now: float, turn: Turn) -> None: ...
     def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
         """End a call, or a watch, that waits."""
@@ -130,7 +96,7 @@ class Roster:
         self.actors: dict[str, Actor] = {}
         self._endpoint = endpoint
         self._chance = chance
-        self._names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
+        self.names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
         self._numbers = itertools.count(1)  # of calls, for their order
         # They wait for a manager, in the order of their coming.
         self._homeless: dict[Actor, None] = {}
@@ -139,6 +105,7 @@ class Roster:
         self._unwanted: dict[Actor, None] = {}  # will end unless somebody wants them
         self._is_looking = False  # there may be homes that were not there before
         self.groups = RosterGroups(endpoint, self, chance)
+        self.wishes = RosterWishes(endpoint, self, self.groups)
 
     @property
     def is_eager(self) -> bool:
@@ -160,173 +127,7 @@ class Roster:
         fleet = self._endpoint.fleet
         return sum(fleet.places_for(actor.need) for actor in self._homeless)
 
-    # What clients want
-
-    def take(
-        self, tasks: Sequence[Task], client: ClientEntry, now: float, turn: Turn
-    ) -> None:
-        """Do what a client wants, in order; nothing of it was known before.
-
-        An id that stands there twice counts once.
-        """
-        entered: list[Task] = []
-        known = self._endpoint.ledger.entries
-        for task in tasks:
-            work = task.actor
-            if work is None or task.task_id in known:
-                continue
-            if task.task_id in client.unacknowledged:
-                continue
-            outcome: Outcome | None
-            waiting = task
-            match work.verb:
-                case "call" | "watch":
-                    outcome = self._refusal(task, work, now)
-                case "supervise":
-                    outcome = self._supervise(task, work, client, now, turn)
-                    # What is in it is kept, and written down, by itself.
-                    waiting = msgspec.structs.replace(task, arguments=b"")
-                case _:
-                    outcome = self._do(task, work, client, now, turn)
-            if outcome is not None:
-                self._endpoint.answer(outcome, client, now, turn)
-                continue
-            entered.append(waiting)
-            entry = self._endpoint.ledger.enter_call(waiting, client.client_id, now)
-            client.unfinished += 1
-            self.queue(entry)
-        if entered:
-            at = now + self._endpoint.wall_offset
-            turn.records.append(TasksAccepted(client.client_id, at, entered))
-        self.groups.settle(now, turn)
-
-    def _do(
-        self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
-    ) -> Outcome:
-        """Do what is answered at once."""
-        actor = self.actors.get(work.actor_id)
-        group = self.groups.known.get(work.actor_id)
-        match work.verb:
-            case "create":
-                return self._create(task, work, client, now, turn)
-            case "find":
-                return self._find(task, client, now, turn)
-            case "command":
-                return self._command(task, now, turn)
-            case "suits" if task.needs is not None:
-                failure = self._endpoint.objection_to(task.needs, task.name)
-                verdict = (failure.kind.value, failure.message) if failure else None
-                return self._done(task, verdict, now)
-            case "hold" if actor is not None:
-                self._hold(actor, client, turn)
-            case "release" if actor is not None:
-                self._release(actor, client.client_id, now, turn)
-            case "kill" if actor is not None:
-                self._kill(actor, now, turn)
-            case "restart" if actor is not None and actor.manager_id:
-                self._end_process(actor, turn, is_killed=True)
-            case "hold" if group is not None:
-                self.groups.hold(group, client, turn)
-            case "release" if group is not None:
-                self.groups.release(group, client.client_id, now, turn)
-            case "stop" if group is not None:
-                self.groups.stop(group, now)
-                # To be written down before its answer, as all that is answered here.
-                self.groups.settle(now, turn)
-        return self._done(task, None, now)
-
-    def _command(self, task: Task, now: float, turn: Turn) -> Outcome:
-        try:
-            command = decode_command.decode(task.arguments)
-        except MalformedFrame as error:
-            return self._failed(task, FailureKind.REFUSED, str(error), now)
-        answer = self._endpoint.obey(command, now, turn)
-        told = (answer.is_done, answer.text, answer.body)
-        return self._done(task, told, now)
-
-    def _create(
-        self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
-    ) -> Outcome:
-        options = work.options
-        if options is None:
-            return self._failed(task, FailureKind.REFUSED, "no options", now)
-        namesake = self._namesake(options)
-        if namesake is not None and options.get_if_exists:
-            self._hold(namesake, client, turn)
-            return self._introduced(task, namesake, now)
-        failure = self._objection_to(options)
-        if failure is not None:
-            return self._failed_by(task.task_id, failure, b"", now)
-        if work.actor_id not in self.actors:
-            record = ActorAdmitted(
-                work.actor_id,
-                task.function,
-                task.arguments,
-                options,
-                client_id=client.client_id,
-            )
-            turn.records.append(record)
-            self.enter(record)
-        actor = self.actors[work.actor_id]
-        self._hold(actor, client, turn)
-        self._seek_home(actor)
-        return self._introduced(task, actor, now)
-
-    def _namesake(self, options: ActorOptions) -> Actor | None:
-        """Return who has an actor's name, and will keep it."""
-        found = self._names.get((options.namespace, options.name))
-        return None if found is None or found.is_doomed else found
-
-    def _objection_to(self, options: ActorOptions) -> Failure | None:
-        """Say why an actor cannot be made; None: it can."""
-        if not 0 <= options.num_cpus <= _MOST_CPUS:
-            text = f"num_cpus {options.num_cpus} must be from 0 to {_MOST_CPUS}"
-            return Failure(FailureKind.REFUSED, text)
-        if options.name and self._namesake(options) is not None:
-            text = f"An actor named {options.name!r} exists in this namespace; "
-            text += "use get_actor(), or get_if_exists=True"
-            return Failure(FailureKind.NAME_TAKEN, text)
-        return self._endpoint.impossible(options.class_name, Need.of(options))
-
-    def _supervise(
-        self, task: Task, work: ActorWork, client: ClientEntry, now: float, turn: Turn
-    ) -> Outcome | None:
-        """Begin a group; the outcome says why not."""
-        try:
-            new = decode_group.decode(task.arguments)
-        except MalformedFrame as error:
-            return self._failed(task, FailureKind.REFUSED, str(error), now)
-        failure = self._objection_to_group(new, work.actor_id)
-        if failure is not None:
-            return self._failed_by(task.task_id, failure, b"", now)
-        self.groups.admit(new, client, now, turn)
-        for child in actors_in(new):
-            self._hold(self.actors[child.actor_id], client, turn)
-        return None
-
-    def _objection_to_group(self, new: NewGroup, group_id: str) -> Failure | None:
-        objection = objection_to(new)
-        ids = list(ids_in(new))
-        if new.group_id != group_id:
-            objection = f"supervisor {new.group_id} is not {group_id}"
-        elif group_id in self.groups.known:
-            return None  # and goes on
-        elif len(set(ids)) < len(ids) or any(each in self.actors for each in ids):
-            objection = f"an id in supervisor {group_id} is another's"
-        if objection:
-            return Failure(FailureKind.REFUSED, objection)
-        names: set[tuple[str, str]] = set()
-        for child in actors_in(new):
-            options = child.options
-            failure = self._objection_to(options)
-            if failure is not None:
-                return failure
-            key = options.namespace, options.name
-            if options.name and key in names:
-                text = f"Two actors of one supervisor are named {options.name!r}"
-                return Failure(FailureKind.NAME_TAKEN, text)
-            names.add(key)
-        return None
+    # Who there is
 
     def enter(self, record: ActorAdmitted) -> None:
         """Take an actor in that waits to begin."""
@@ -341,57 +142,9 @@ class Roster:
         )
         options = record.options
         if options.name:
-            self._names[options.namespace, options.name] = actor
-
-    def _find(self, task: Task, client: ClientEntry, now: float, turn: Turn) -> Outcome:
-        name = task.function.decode(errors="replace")
-        namespace = task.arguments.decode(errors="replace")
-        actor = self._names.get((namespace, name))
-        if actor is None or actor.is_doomed or actor.is_released:
-            where = f" in namespace {namespace!r}" if namespace else ""
-            text = f"There is no actor named {name!r}{where}"
-            return self._failed(task, FailureKind.NO_SUCH_ACTOR, text, now)
-        self._hold(actor, client, turn)
-        return self._introduced(task, actor, now)
-
-    def _introduced(self, task: Task, actor: Actor, now: float) -> Outcome:
-        return self._done(task, (actor.actor_id, actor.options.picture), now)
-
-    def _done(self, task: Task, value: object, now: float) -> Outcome:
-        payload = pickle.dumps(value, PICKLE_PROTOCOL)
-        at = now + self._endpoint.wall_offset
-        return Outcome(task.task_id, 1, TaskState.SUCCESS, payload, None, at, at)
-
-    def _failed(self, task: Task, kind: FailureKind, text: str, now: float) -> Outcome:
-        return self._failed_by(task.task_id, Failure(kind, text), b"", now)
-
-    def _failed_by(
-        self, task_id: TaskId, failure: Failure, payload: bytes, now: float
-    ) -> Outcome:
-        at = now + self._endpoint.wall_offset
-        return Outcome(task_id, 1, TaskState.FAILED, payload, failure, at, at)
+            self.names[options.namespace, options.name] = actor
 
     # Calls
-
-    def _refusal(self, task: Task, work: ActorWork, now: float) -> Outcome | None:
-        """Say why a call, or a watch, need not wait; None: it has to."""
-        actor = self.actors.get(work.actor_id)
-        if work.verb == "watch" and work.actor_id in self.groups.known:
-            return None
-        if actor is None:
-            text = f"Actor {work.actor_id} is dead and forgotten"
-            failure = Failure(
-                FailureKind.ACTOR_DIED, text, reason=DeathReason.EXITED.value
-            )
-            return self._failed_by(task.task_id, failure, b"", now)
-        if work.verb == "watch":
-            return self._done(task, self._death(actor), now) if actor.is_dead else None
-        if actor.is_dead:
-            return self._failed_by(task.task_id, *self.failure_of(actor), now)
-        is_restarting = actor.life.state is LifeState.RESTARTING
-        if is_restarting and actor.options.fails_on_restart:
-            return self._failed_by(task.task_id, *self.failure_of(actor), now)
-        return None
 
     def queue(self, entry: Entry) -> None:
         """Let a call wait, in the order of its coming; or a watch."""
@@ -447,27 +200,11 @@ class Roster:
             return False
         return actor.options.is_detached or bool(actor.holders)
 
-    def failure_of(
-        self, actor: Actor, *, may_have_run: bool = False
-    ) -> tuple[Failure, bytes]:
-        """Say why an actor does not answer; and give what its constructor raised."""
-        reason = (actor.life.reason or DeathReason.EXITED).value
-        if actor.is_dead:
-            kind, text = FailureKind.ACTOR_DIED, f"{actor.title} is dead"
-        else:
-            kind = FailureKind.ACTOR_UNAVAILABLE
-            text = f"{actor.title} is being restarted"
-        text += f": {actor.message}"
-        if may_have_run and not actor.is_dead:
-            text += "; the call had begun and may have run"
-        payload = actor.payload if actor.is_dead else b""
-        return Failure(kind, text, actor.last_words, reason), payload
-
     def failure_for(self, entry: Entry) -> tuple[Failure, bytes]:
         """Say why a call that had begun has no result, and may not begin again."""
         work = entry.task.actor
         assert work is not None
-        return self.failure_of(self.actors[work.actor_id], may_have_run=True)
+        return self.actors[work.actor_id].failure(may_have_run=True)
 
     # Places
 
@@ -514,7 +251,8 @@ class Roster:
         ]
         return min(fitting, key=lambda m: (len(m.actors), len(m.leases)), default=None)
 
-    def _seek_home(self, actor: Actor) -> None:
+    def seek_home(self, actor: Actor) -> None:
+        """Let an actor wait for a manager."""
         self._homeless[actor] = None
         self._is_looking = True
 
@@ -613,7 +351,7 @@ class Roster:
                 if is_asked or is_killed or actor.is_doomed or actor.life.is_ordered:
                     # What it was told before may not have reached it.
                     is_killed = is_killed or actor.is_doomed or not is_asked
-                    self._end_process(actor, turn, is_killed=is_killed)
+                    self.end_process(actor, turn, is_killed=is_killed)
                 continue
             # It never heard of it: nothing has begun.
             if actor.ending:
@@ -622,7 +360,7 @@ class Roster:
                 continue
             self._move_out(actor, manager.idle_since)
             actor.is_killed = False
-            self._seek_home(actor)
+            self.seek_home(actor)
         self.groups.settle(now, turn)
         return kept
 
@@ -714,7 +452,7 @@ class Roster:
             delay = life.ended(reason, now, is_meant=is_meant)
         if life.reason is DeathReason.RESTARTS_EXCEEDED and actor.group is None:
             actor.message += f"; it was restarted {life.restarts} times already"
-        turn.records.append(self._end_record(actor))
+        turn.records.append(actor.end_record())
         if delay is not None:
             actor.restart_at = now + delay
             self._restarts[actor] = None
@@ -725,17 +463,6 @@ class Roster:
         elif actor.options.fails_on_restart:
             self._end_waiting(actor, now, turn)
 
-    def _end_record(self, actor: Actor) -> IncarnationEnded:
-        return IncarnationEnded(
-            actor.actor_id,
-            actor.life.incarnation,
-            (actor.life.reason or DeathReason.EXITED).value,
-            actor.message,
-            actor.last_words,
-            actor.payload,
-            actor.is_dead,
-        )
-
     def _die_homeless(self, actor: Actor, now: float, turn: Turn) -> None:
         """End an actor that has no process now."""
         reason = DeathReason.KILLED if actor.is_doomed else DeathReason.EXITED
@@ -743,8 +470,8 @@ class Roster:
             "it was killed by actors.kill()" if actor.is_doomed else "nobody wants it"
         )
         actor.life.ended(reason, now, is_meant=True)
-        turn.records.append(self._end_record(actor))
-        died = self._death(actor)
+        turn.records.append(actor.end_record())
+        died = actor.death()
         self._tell_watchers(actor, died, now, turn)
         self._bury(actor, now, turn)
 
@@ -752,8 +479,8 @@ class Roster:
         """Let go of what a dead actor had."""
         self._end_waiting(actor, now, turn)
         key = (actor.options.namespace, actor.options.name)
-        if self._names.get(key) is actor:
-            del self._names[key]
+        if self.names.get(key) is actor:
+            del self.names[key]
         for crowd in (self._homeless, self._restarts, self._unwanted):
             crowd.pop(actor, None)
         actor.class_ = actor.arguments = b""
@@ -776,33 +503,26 @@ class Roster:
     def _end_waiting(self, actor: Actor, now: float, turn: Turn) -> None:
         """End all calls that wait here, with the reason."""
         lanes, actor.lanes = actor.lanes, {}
-        failure, payload = self.failure_of(actor)
+        failure, payload = actor.failure()
+        at = now + self._endpoint.wall_offset
         for lane in lanes.values():
             for entry in lane:
                 if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
-                    task_id = entry.task.task_id
-                    outcome = self._failed_by(task_id, failure, payload, now)
+                    outcome = failed(entry.task.task_id, failure, at, payload)
                     self._endpoint.end_call(entry, outcome, now, turn)
         if actor.is_dead and actor.watchers:
-            self._tell_watchers(actor, self._death(actor), now, turn)
-
-    def _death(self, actor: Actor) -> Died:
-        return Died(
-            actor.actor_id,
-            actor.life.incarnation,
-            actor.life.reason or DeathReason.EXITED,
-            True,
-            actor.message,
-        )
+            self._tell_watchers(actor, actor.death(), now, turn)
 
     def _tell_watchers(self, actor: Actor, died: Died, now: float, turn: Turn) -> None:
         watchers, actor.watchers = actor.watchers, []
+        at = now + self._endpoint.wall_offset
         for entry in watchers:
             if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
-                outcome = self._done(entry.task, died, now)
+                outcome = done(entry.task.task_id, died, at)
                 self._endpoint.end_call(entry, outcome, now, turn)
 
-    def _kill(self, actor: Actor, now: float, turn: Turn) -> None:
+    def kill(self, actor: Actor, now: float, turn: Turn) -> None:
+        """End an actor for good; one that is supervised, this incarnation."""
         if actor.is_dead or actor.is_doomed:
             return
         if actor.group is not None:
@@ -810,12 +530,12 @@ class Roster:
             if actor.manager_id and not actor.is_killed:
                 actor.is_killed = True
                 turn.records.append(ActorDoomed(actor.actor_id))
-                self._end_process(actor, turn, is_killed=True)
+                self.end_process(actor, turn, is_killed=True)
             return
         actor.is_doomed = True
         turn.records.append(ActorDoomed(actor.actor_id))
         if actor.manager_id:
-            self._end_process(actor, turn, is_killed=True)
+            self.end_process(actor, turn, is_killed=True)
         else:
             self._die_homeless(actor, now, turn)
 
@@ -825,7 +545,7 @@ class Roster:
             return [self.actors[name]]
         return [
             actor
-            for (namespace, own), actor in self._names.items()
+            for (namespace, own), actor in self.names.items()
             if name in (own, f"{namespace}/{own}")
         ]
 
@@ -860,14 +580,15 @@ class Roster:
             return
         if not actor.life.is_ordered:
             self.note_ordered(actor, turn)
-        self._end_process(actor, turn, is_killed=True)
+        self.end_process(actor, turn, is_killed=True)
 
     def note_ordered(self, actor: Actor, turn: Turn) -> None:
         """Note that this incarnation ends by an operator's order."""
         actor.life.order_restart()
-        turn.records.append(_ordered_record(actor))
+        turn.records.append(actor.ordered_record())
 
-    def _end_process(self, actor: Actor, turn: Turn, *, is_killed: bool) -> None:
+    def end_process(self, actor: Actor, turn: Turn, *, is_killed: bool) -> None:
+        """Have an actor's manager end its process."""
         manager = self._endpoint.fleet.managers[actor.manager_id]
         message = EndActors([actor.incarnation], is_killed)
         # A promise, so as not to overtake the start.
@@ -875,7 +596,8 @@ class Roster:
 
     # Handles
 
-    def _hold(self, actor: Actor, client: ClientEntry, turn: Turn) -> None:
+    def hold(self, actor: Actor, client: ClientEntry, turn: Turn) -> None:
+        """Note that a client has a handle."""
         if client.client_id in actor.holders:
             return
         actor.holders.add(client.client_id)
@@ -884,9 +606,10 @@ class Roster:
         actor.free_at = math.inf
         self._unwanted.pop(actor, None)
 
-    def _release(
+    def release(
         self, actor: Actor, client_id: ClientId, now: float, turn: Turn
     ) -> None:
+        """Note that a client has no handle any more."""
         if client_id not in actor.holders:
             return
         actor.holders.remove(client_id)
@@ -915,7 +638,7 @@ class Roster:
             actor = self.actors.get(actor_id)
             group = self.groups.known.get(actor_id)
             if actor is not None:
-                self._release(actor, client.client_id, now, turn)
+                self.release(actor, client.client_id, now, turn)
             elif group is not None:
                 self.groups.release(group, client.client_id, now, turn)
         client.held_actors.clear()
@@ -937,7 +660,7 @@ class Roster:
             del self._restarts[actor]
             actor.restart_at = math.inf
             actor.life.started_again()
-            self._seek_home(actor)
+            self.seek_home(actor)
         for actor in [a for a in self._unwanted if a.free_at <= now]:
             del self._unwanted[actor]
             if actor.is_dead:
@@ -945,7 +668,7 @@ class Roster:
                 continue
             actor.is_released = True
             if actor.manager_id:
-                self._end_process(actor, turn, is_killed=False)
+                self.end_process(actor, turn, is_killed=False)
             else:
                 self._die_homeless(actor, now, turn)
         self.groups.settle(now, turn)
@@ -959,13 +682,13 @@ class Roster:
             self._restarts.pop(actor, None)
             actor.restart_at = math.inf
             actor.life.started_again()
-        self._seek_home(actor)
+        self.seek_home(actor)
 
     def end(self, actor: Actor, turn: Turn, *, is_killed: bool) -> bool:
         """End a supervised actor's process; false: it has none, and gets none."""
         if actor.manager_id:
             actor.ending = Ending.KILLED if is_killed else Ending.ASKED
-            self._end_process(actor, turn, is_killed=is_killed)
+            self.end_process(actor, turn, is_killed=is_killed)
             return True
         actor.is_held_back = True
         self._homeless.pop(actor, None)
@@ -983,7 +706,7 @@ class Roster:
     ) -> None:
         """Let a supervised actor without a process be dead."""
         actor.life.ended_supervised(reason, may_return=False)
-        turn.records.append(self._end_record(actor))
+        turn.records.append(actor.end_record())
         self._bury(actor, now, turn)
 
     def end_asking(
@@ -1048,15 +771,15 @@ class Roster:
             key = (actor.options.namespace, actor.options.name)
             match actor.life.state:
                 case LifeState.DEAD:
-                    if self._names.get(key) is actor:
-                        del self._names[key]
+                    if self.names.get(key) is actor:
+                        del self.names[key]
                 case LifeState.RESTARTING:
                     actor.restart_at = now if actor.group is None else math.inf
                     self._restarts[actor] = None
                 case _ if actor.group is not None:
                     actor.is_held_back = manager is None
                 case _ if manager is None:
-                    self._seek_home(actor)
+                    self.seek_home(actor)
             clients = self._endpoint.clients
             actor.holders = {c for c in actor.holders if not clients[c].is_leaving}
             for client_id in actor.holders:
@@ -1071,8 +794,8 @@ class Roster:
     def _drop(self, actor: Actor) -> None:
         del self.actors[actor.actor_id]
         key = (actor.options.namespace, actor.options.name)
-        if self._names.get(key) is actor:
-            del self._names[key]
+        if self.names.get(key) is actor:
+            del self.names[key]
 
     def those_who_hold(self) -> Iterator[ClientId]:
         """Give the clients that had handles, while records are replayed."""
@@ -1099,11 +822,11 @@ class Roster:
                 ActorPlaced(actor_id, number, actor.manager_id),
             ]
             if actor.life.ordered:
-                records.insert(2, _ordered_record(actor))
+                records.insert(2, actor.ordered_record())
             if actor.is_doomed or actor.is_killed:
                 records.append(ActorDoomed(actor_id))
             if actor.life.state in (LifeState.RESTARTING, LifeState.DEAD):
-                records.append(self._end_record(actor))
+                records.append(actor.end_record())
             yield records
         yield from self.groups.snapshot()
 
@@ -1133,10 +856,6 @@ class Roster:
                     known = ledger.entries.get(entry.task.task_id)
                     assert known is None or not known.manager_id, entry.task.task_id
         self.groups.check()
-
-
-def _ordered_record(actor: Actor) -> RestartsOrdered:
-    return RestartsOrdered(actor.actor_id, sorted(actor.life.ordered))
 
 
 def _reason(text: str) -> DeathReason:

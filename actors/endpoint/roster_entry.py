@@ -1,17 +1,32 @@
-"""An actor as the interchange's roster keeps it."""
+"""An actor as the interchange's roster keeps it, and what is answered of it."""
 
 import enum
 import math
+import pickle
 import random
 from collections import deque
 from typing import Any, Self
 
-from actors.logic.actor_life import ActorLife, LifeState
+from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
 from actors.logic.ledger import Entry
+from actors.logic.records import IncarnationEnded, RestartsOrdered
 from actors.logic.resources import Need
-from actors.messages import ActorOptions, ClientId, Incarnation, ManagerId, TaskId
+from actors.messages import (
+    ActorOptions,
+    ClientId,
+    Failure,
+    FailureKind,
+    Incarnation,
+    ManagerId,
+    Outcome,
+    TaskId,
+    TaskState,
+)
 
-__all__ = ["NOWHERE", "Actor", "Ending"]
+__all__ = ["NOWHERE", "Actor", "Ending", "done", "failed"]
+
+# As users' own payloads are.
+_PICKLE_PROTOCOL = 5
 
 NOWHERE = ManagerId("")
 
@@ -125,3 +140,64 @@ class Actor:
         """Its name for people."""
         name = f" {self.options.name!r}" if self.options.name else ""
         return f"Actor {self.options.class_name}{name} ({self.actor_id})"
+
+    def failure(self, *, may_have_run: bool = False) -> tuple[Failure, bytes]:
+        """Say why it does not answer; and give what its constructor raised."""
+        reason = (self.life.reason or DeathReason.EXITED).value
+        if self.is_dead:
+            kind, text = FailureKind.ACTOR_DIED, f"{self.title} is dead"
+        else:
+            kind = FailureKind.ACTOR_UNAVAILABLE
+            text = f"{self.title} is being restarted"
+        text += f": {self.message}"
+        if may_have_run and not self.is_dead:
+            text += "; the call had begun and may have run"
+        payload = self.payload if self.is_dead else b""
+        return Failure(kind, text, self.last_words, reason), payload
+
+    def death(self) -> Died:
+        """Say that it is dead."""
+        reason = self.life.reason or DeathReason.EXITED
+        return Died(self.actor_id, self.life.incarnation, reason, True, self.message)
+
+    def end_record(self) -> IncarnationEnded:
+        """Return the record on the end of its incarnation."""
+        return IncarnationEnded(
+            self.actor_id,
+            self.life.incarnation,
+            (self.life.reason or DeathReason.EXITED).value,
+            self.message,
+            self.last_words,
+            self.payload,
+            self.is_dead,
+        )
+
+    def ordered_record(self) -> RestartsOrdered:
+        """Return the record on the incarnations that end by an operator's order."""
+        return RestartsOrdered(self.actor_id, sorted(self.life.ordered))
+
+
+def done(task_id: TaskId, value: object, at: float) -> Outcome:
+    """Answer what a client wants of an actor.
+
+    Args:
+        task_id: of the task that it came as.
+        value: the answer.
+        at: seconds of the wall clock.
+    """
+    payload = pickle.dumps(value, _PICKLE_PROTOCOL)
+    return Outcome(task_id, 1, TaskState.SUCCESS, payload, None, at, at)
+
+
+def failed(
+    task_id: TaskId, failure: Failure, at: float, payload: bytes = b""
+) -> Outcome:
+    """Say why there is no answer; see `done`.
+
+    Args:
+        task_id: see there.
+        failure: why.
+        at: see there.
+        payload: what was raised, pickled; empty: nothing was.
+    """
+    return Outcome(task_id, 1, TaskState.FAILED, payload, failure, at, at)

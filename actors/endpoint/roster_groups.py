@@ -11,14 +11,13 @@ do; the actors in it live as long as it does.
 """
 
 import math
-import pickle
 import random
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import msgspec
 
-from actors.endpoint.roster_entry import Actor, Ending
+from actors.endpoint.roster_entry import Actor, Ending, done, failed
 from actors.groups import Group, Groups
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
@@ -45,14 +44,11 @@ from actors.messages import (
     NewActor,
     NewGroup,
     Outcome,
-    TaskState,
 )
 from actors.supervisor import ChildStanding, ChildState, Standing, Supervisor
 
-__all__ = ["LINGER", "PICKLE_PROTOCOL", "EndpointGroup", "RosterGroups"]
+__all__ = ["LINGER", "EndpointGroup", "RosterGroups"]
 
-# As users' own payloads are.
-PICKLE_PROTOCOL = 5
 # How long an actor, or a group, without handles lives on: one may be under way, in a
 # result that nobody has opened. Chosen: a slow client's time to open it.
 LINGER = 2.0
@@ -123,9 +119,6 @@ class Home(Protocol):
         self, actor: Actor, reason: DeathReason, now: float, turn: Turn
     ) -> None:
         """Let an actor without a process be dead."""
-
-    def failure_of(self, actor: Actor) -> tuple[Failure, bytes]:
-        """Say why an actor does not answer."""
 
     def end_asking(
         self, entry: Entry, outcome: Outcome, now: float, turn: Turn
@@ -330,11 +323,10 @@ class RosterGroups:
             if not is_known:
                 group.asking.append(entry)
                 continue
-            state, failure = TaskState.SUCCESS, None
-            payload = pickle.dumps(value, PICKLE_PROTOCOL)
+            outcome = done(task.task_id, value, at)
             if task.actor.verb == "supervise" and group.start_failure is not None:
-                state, (failure, payload) = TaskState.FAILED, group.start_failure
-            outcome = Outcome(task.task_id, 1, state, payload, failure, at, at)
+                failure, payload = group.start_failure
+                outcome = failed(task.task_id, failure, at, payload)
             self._home.end_asking(entry, outcome, now, turn)
 
     def _forget_if_unheld(self, group: EndpointGroup, now: float, turn: Turn) -> None:
@@ -632,7 +624,7 @@ class _Keeper:
     def start_failed(self, root: EndpointGroup, reason: str) -> None:
         failure = _ended_before_start(), b""
         if reason and root.culprit is not None:
-            failure = self._home.failure_of(root.culprit)
+            failure = root.culprit.failure()
         self._groups.start_is_over(root, failure)
 
     def all_over(self, root: EndpointGroup, reason: str) -> None:
