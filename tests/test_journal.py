@@ -1,5 +1,6 @@
 """A journal gives back what it was given, in order, and says so when it cannot."""
 
+import contextlib
 import errno
 import pickle
 import resource
@@ -475,6 +476,55 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk(tmp_path: Path) -> None:
     journal.append(noted(2))
     journal.close()
     assert contents(RealFiles(), tmp_path) == noted(1, 2)
+
+
+# Records that are not copied to be written
+
+
+def long_ones() -> list[Noted]:
+    """Make records of which two take a write of their own, or more."""
+    return [Noted(n, "x" * (1_100_000 if n in (3, 5) else n)) for n in range(2, 8)]
+
+
+def test_long_records_come_back_among_short_ones() -> None:
+    disk = FakeDisk()
+    journal, _ = opened(disk)
+    journal.append(noted(1))
+    journal.append(long_ones())
+    journal.append(noted(8))
+    journal.close()
+    assert contents(disk) == [*noted(1), *long_ones(), *noted(8)]
+
+
+def test_a_disk_that_fills_up_between_long_records_has_none_of_them() -> None:
+    disk = FakeDisk()
+    journal, _ = opened(disk)
+    journal.append(noted(1))
+    before = disk.read(log(1))
+    disk.capacity = len(before) + 1_500_000
+    with pytest.raises(JournalFull):
+        journal.append(long_ones())
+    assert disk.read(log(1)) == before
+    disk.capacity = None
+    journal.append(long_ones())
+    journal.close()
+    assert contents(disk) == [*noted(1), *long_ones()]
+
+
+def test_a_crash_between_long_records_leaves_those_before_it() -> None:
+    found = set()
+    for number in range(20):
+        disk = FakeDisk()
+        journal, _ = opened(disk)
+        journal.append(noted(1))
+        disk.crash_at, disk.crash_share = len(disk.operations) + number, 0.5
+        with contextlib.suppress(SimulatedCrash):
+            journal.append(long_ones())
+        disk.restart()
+        records = contents(disk)
+        assert records == [*noted(1), *long_ones()][: len(records)]
+        found.add(len(records))
+    assert {1, 7} < found
 
 
 # A disk that fails
