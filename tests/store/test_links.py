@@ -129,9 +129,15 @@ def test_an_array_outlives_its_payload_and_its_process(links: Links) -> None:
 
 
 def test_nothing_is_made_before_it_is_needed() -> None:
-    before = set(os.listdir(MEMORY_ROOT))
+    def open_files() -> list[str]:
+        links = Path("/proc/self/fd").iterdir()
+        return [os.readlink(link) for link in links if link.exists()]
+
     links = Links()
-    assert set(os.listdir(MEMORY_ROOT)) <= before
+    before = [path for path in open_files() if path.startswith(MEMORY_ROOT)]
+    kept = links.write(parts_of(filled(BYTES)))
+    after = [path for path in open_files() if path.startswith(MEMORY_ROOT)]
+    assert set(after) - set(before) == {str(path_of(kept).parent / "lock")}
     links.close()
 
 
