@@ -26,7 +26,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from actors.endpoint.roster_entry import NOWHERE, Actor, Ending, done, failed
+from actors.endpoint.roster_entry import (
+    NOWHERE,
+    Actor,
+    Ending,
+    done,
+    failed,
+    reason_named,
+)
 from actors.endpoint.roster_groups import LINGER, RosterGroups
 from actors.endpoint.roster_wishes import Desk, RosterWishes
 from actors.logic.actor_life import DeathReason, Died, LifeState
@@ -40,9 +47,7 @@ from actors.logic.records import (
     ActorForgotten,
     ActorHeld,
     ActorPlaced,
-    IncarnationEnded,
     InterchangeRecord,
-    RestartsOrdered,
     TasksLeased,
 )
 from actors.logic.resources import Need
@@ -433,7 +438,7 @@ class Roster:
         life = actor.life
         number = life.incarnation
         self._move_out(actor, now)
-        reason = _reason(told.reason)
+        reason = reason_named(told.reason)
         actor.message, actor.last_words = told.message, told.last_words
         actor.payload = told.payload
         if actor.is_doomed or actor.is_killed:
@@ -730,31 +735,10 @@ class Roster:
         actor = self.actors.get(actor_id)
         if actor is None:
             return
-        life = actor.life
-        match record:
-            case ActorHeld(_, client_ids):
-                actor.holders = set(client_ids)
-            case ActorPlaced(_, number, manager_id) if number >= life.incarnation:
-                life.restore(number, life.reason, is_over=False, now=-math.inf)
-                actor.manager_id = manager_id
-                actor.is_killed = False
-            case ActorDoomed():
-                actor.is_killed = actor.is_supervised
-                actor.is_doomed = not actor.is_supervised
-            case RestartsOrdered(_, incarnations):
-                life.ordered = set(incarnations)
-            case IncarnationEnded() if record.incarnation >= life.incarnation:
-                reason = _reason(record.reason)
-                number = record.incarnation
-                life.restore(number, reason, is_over=True, now=-math.inf)
-                if record.is_final:
-                    life.state = LifeState.DEAD
-                actor.manager_id = NOWHERE
-                actor.message, actor.last_words = record.message, record.last_words
-                actor.payload = record.payload
-                actor.is_killed = False
-            case ActorForgotten():
-                self._drop(actor)
+        if isinstance(record, ActorForgotten):
+            self._drop(actor)
+        else:
+            actor.replay(record)
 
     def restored(self, now: float) -> None:
         """Go on from the records; call it after the last one, before `queue`."""
@@ -806,28 +790,8 @@ class Roster:
     def snapshot(self) -> Iterator[list[InterchangeRecord]]:
         """Give the records that stand for all before them, an actor at a time."""
         for actor in list(self.actors.values()):
-            if actor.actor_id not in self.actors:
-                continue
-            actor_id, number = actor.actor_id, actor.life.incarnation
-            records: list[InterchangeRecord] = [
-                ActorAdmitted(
-                    actor_id,
-                    actor.class_,
-                    actor.arguments,
-                    actor.options,
-                    actor.is_supervised,
-                    actor.maker or ClientId(""),
-                ),
-                ActorHeld(actor_id, sorted(actor.holders)),
-                ActorPlaced(actor_id, number, actor.manager_id),
-            ]
-            if actor.life.ordered:
-                records.insert(2, actor.ordered_record())
-            if actor.is_doomed or actor.is_killed:
-                records.append(ActorDoomed(actor_id))
-            if actor.life.state in (LifeState.RESTARTING, LifeState.DEAD):
-                records.append(actor.end_record())
-            yield records
+            if actor.actor_id in self.actors:
+                yield actor.records()
         yield from self.groups.snapshot()
 
     def check(self) -> None:
@@ -856,11 +820,3 @@ class Roster:
                     known = ledger.entries.get(entry.task.task_id)
                     assert known is None or not known.manager_id, entry.task.task_id
         self.groups.check()
-
-
-def _reason(text: str) -> DeathReason:
-    try:
-        return DeathReason(text)
-    except ValueError:
-        # Of a newer manager.
-        return DeathReason.CRASHED

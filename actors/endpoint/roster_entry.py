@@ -9,7 +9,15 @@ from typing import Any, Self
 
 from actors.logic.actor_life import ActorLife, DeathReason, Died, LifeState
 from actors.logic.ledger import Entry
-from actors.logic.records import IncarnationEnded, RestartsOrdered
+from actors.logic.records import (
+    ActorAdmitted,
+    ActorDoomed,
+    ActorHeld,
+    ActorPlaced,
+    IncarnationEnded,
+    InterchangeRecord,
+    RestartsOrdered,
+)
 from actors.logic.resources import Need
 from actors.messages import (
     ActorOptions,
@@ -23,7 +31,7 @@ from actors.messages import (
     TaskState,
 )
 
-__all__ = ["NOWHERE", "Actor", "Ending", "done", "failed"]
+__all__ = ["NOWHERE", "Actor", "Ending", "done", "failed", "reason_named"]
 
 # As users' own payloads are.
 _PICKLE_PROTOCOL = 5
@@ -175,6 +183,63 @@ class Actor:
     def ordered_record(self) -> RestartsOrdered:
         """Return the record on the incarnations that end by an operator's order."""
         return RestartsOrdered(self.actor_id, sorted(self.life.ordered))
+
+    def records(self) -> list[InterchangeRecord]:
+        """Return the records that stand for all of it before them."""
+        records: list[InterchangeRecord] = [
+            ActorAdmitted(
+                self.actor_id,
+                self.class_,
+                self.arguments,
+                self.options,
+                self.is_supervised,
+                self.maker or ClientId(""),
+            ),
+            ActorHeld(self.actor_id, sorted(self.holders)),
+        ]
+        if self.life.ordered:
+            records.append(self.ordered_record())
+        number = self.life.incarnation
+        records.append(ActorPlaced(self.actor_id, number, self.manager_id))
+        if self.is_doomed or self.is_killed:
+            records.append(ActorDoomed(self.actor_id))
+        if self.life.state in (LifeState.RESTARTING, LifeState.DEAD):
+            records.append(self.end_record())
+        return records
+
+    def replay(self, record: InterchangeRecord) -> None:
+        """Take the next record on it; one on an earlier incarnation has no effect."""
+        life = self.life
+        match record:
+            case ActorHeld(_, client_ids):
+                self.holders = set(client_ids)
+            case ActorPlaced(_, number, manager_id) if number >= life.incarnation:
+                life.restore(number, life.reason, is_over=False, now=-math.inf)
+                self.manager_id = manager_id
+                self.is_killed = False
+            case ActorDoomed():
+                self.is_killed = self.is_supervised
+                self.is_doomed = not self.is_supervised
+            case RestartsOrdered(_, incarnations):
+                life.ordered = set(incarnations)
+            case IncarnationEnded() if record.incarnation >= life.incarnation:
+                reason = reason_named(record.reason)
+                life.restore(record.incarnation, reason, is_over=True, now=-math.inf)
+                if record.is_final:
+                    life.state = LifeState.DEAD
+                self.manager_id = NOWHERE
+                self.message, self.last_words = record.message, record.last_words
+                self.payload = record.payload
+                self.is_killed = False
+
+
+def reason_named(text: str) -> DeathReason:
+    """Return the reason that a manager, or a record, has named."""
+    try:
+        return DeathReason(text)
+    except ValueError:
+        # Of a newer manager.
+        return DeathReason.CRASHED
 
 
 def done(task_id: TaskId, value: object, at: float) -> Outcome:
