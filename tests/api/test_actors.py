@@ -25,24 +25,17 @@ from actors.task_errors import (
     TaskCancelledError,
     TaskTimeoutError,
 )
-from tests.endpoints import RunningEndpoint
+from tests.both_ways import BOTH_WAYS, initialized
 from tests.leaks import no_leaks
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+@pytest.fixture(scope="module", autouse=True, params=BOTH_WAYS)
 def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "embedded":
-        actors.init(num_workers=2)
-        yield request.param
-        actors.shutdown()
-        return
-    with RunningEndpoint() as endpoint:
-        actors.init(endpoint.folder)
-        yield request.param
-        actors.shutdown()
+    with initialized(request.param) as way:
+        yield way
 
 
 @pytest.fixture(autouse=True)

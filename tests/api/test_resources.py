@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import actors
-from tests.endpoints import RunningEndpoint
+from tests.both_ways import BOTH_WAYS, initialized
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
@@ -16,19 +16,14 @@ pytestmark = pytest.mark.slow
 LICENSES = {"license": 1.0}
 
 
-@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+@pytest.fixture(scope="module", autouse=True, params=BOTH_WAYS)
 def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
     """Two processors, two GPUs and a license."""
-    if request.param == "embedded":
-        actors.init(num_workers=2, num_gpus=2, resources=LICENSES)
-        yield request.param
-        actors.shutdown()
-        return
-    has = {"workers_per_node": 2, "gpus": 2, "resources": LICENSES}
-    with RunningEndpoint(workers=has) as endpoint:
-        actors.init(endpoint.folder)
-        yield request.param
-        actors.shutdown()
+    own = {"num_workers": 2, "num_gpus": 2, "resources": LICENSES}
+    node = {"workers_per_node": 2, "gpus": 2, "resources": LICENSES}
+    tables = {"workers": node}
+    with initialized(request.param, embedded=own, endpoint=tables) as way:
+        yield way
 
 
 @actors.remote

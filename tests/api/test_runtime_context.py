@@ -10,24 +10,17 @@ import pytest
 
 import actors
 from actors import state
-from tests.endpoints import RunningEndpoint
+from tests.both_ways import BOTH_WAYS, initialized
 from tests.support import eventually
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+@pytest.fixture(scope="module", autouse=True, params=BOTH_WAYS)
 def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
     """One with a namespace of its own."""
-    if request.param == "embedded":
-        actors.init(num_workers=2, namespace="mine")
-        yield request.param
-        actors.shutdown()
-        return
-    with RunningEndpoint() as endpoint:
-        actors.init(endpoint.folder, namespace="mine")
-        yield request.param
-        actors.shutdown()
+    with initialized(request.param, namespace="mine") as way:
+        yield way
 
 
 @actors.remote

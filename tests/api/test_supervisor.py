@@ -18,7 +18,7 @@ from actors.errors import (
     NoSuchActorError,
 )
 from actors.task_errors import ActorDiedError
-from tests.endpoints import RunningEndpoint
+from tests.both_ways import BOTH_WAYS, initialized
 from tests.leaks import no_leaks
 from tests.support import eventually
 
@@ -29,18 +29,12 @@ BACKOFF = (0.01, 0.02)
 PERIOD = 60.0
 
 
-@pytest.fixture(scope="module", autouse=True, params=["embedded", "endpoint"])
+@pytest.fixture(scope="module", autouse=True, params=BOTH_WAYS)
 def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "embedded":
-        actors.init(num_workers=2)
-        yield request.param
-        actors.shutdown()
-        return
     # The grace that what an actor held has after that actor's end.
-    with RunningEndpoint(heartbeat={"reconnect_grace": 1.0}) as endpoint:
-        actors.init(endpoint.folder)
-        yield request.param
-        actors.shutdown()
+    tables = {"heartbeat": {"reconnect_grace": 1.0}}
+    with initialized(request.param, endpoint=tables) as way:
+        yield way
 
 
 @pytest.fixture(autouse=True)

@@ -9,22 +9,15 @@ from typing import Any
 import pytest
 
 import actors
-from tests.endpoints import RunningEndpoint
+from tests.both_ways import BOTH_WAYS, initialized
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["embedded", "endpoint"], autouse=True)
-def initialized(request: pytest.FixtureRequest) -> Iterator[None]:
-    if request.param == "embedded":
-        actors.init(num_workers=1)
-        yield
-        actors.shutdown()
-        return
-    with RunningEndpoint() as running:
-        actors.init(running.folder)
-        yield
-        actors.shutdown()
+@pytest.fixture(scope="module", params=BOTH_WAYS, autouse=True)
+def runtime(request: pytest.FixtureRequest) -> Iterator[str]:
+    with initialized(request.param, embedded={"num_workers": 1}) as way:
+        yield way
 
 
 class Gate:

@@ -10,6 +10,8 @@ import subprocess
 import warnings
 from pathlib import Path
 
+import pytest
+
 from tests.providers.clusters import SCRIPTS, needs_for_all, run_script
 
 __all__ = [
@@ -19,8 +21,8 @@ __all__ = [
     "SSHD",
     "SSHD_DIED_IS_TOLD",
     "SshdDied",
-    "have_all_running",
-    "have_quick_logins",
+    "all_hosts_are_up",
+    "quick_logins",
 ]
 
 SSHD = "ACTORS_TEST_SSHD"
@@ -43,7 +45,8 @@ class SshdDied(UserWarning):
 SSHD_DIED_IS_TOLD = f"default::{__name__}.SshdDied"
 
 
-def have_all_running() -> None:
+@pytest.fixture(autouse=True)
+def all_hosts_are_up() -> None:
     """Start the sshds that do not run, and tell of them, with what they said last."""
     if SCRIPTS not in os.environ:
         return
@@ -64,7 +67,8 @@ def have_all_running() -> None:
     run_script("sshd", "up", str(FOLDER), *dead)
 
 
-def have_quick_logins() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def quick_logins() -> None:
     """Have netns hosts read no startup file of this machine's user.
 
     It may take long, and lock what others need: whoever crashes with pyenv's lock

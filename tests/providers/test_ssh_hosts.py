@@ -27,10 +27,12 @@ from tests.providers.sshd_hosts import (
     LOOPBACK,
     SSHD,
     SSHD_DIED_IS_TOLD,
-    have_all_running,
-    have_quick_logins,
+    all_hosts_are_up,
+    quick_logins,
 )
 from tests.support import eventually
+
+__all__ = ["all_hosts_are_up", "quick_logins"]  # fixtures
 
 pytestmark = [
     pytest.mark.slow,
@@ -44,16 +46,6 @@ CUT = next((host for host in HOSTS if host != LOOPBACK), "")
 needs_a_host_to_cut = pytest.mark.skipif(not CUT, reason=f"{SSHD} has no netns host")
 
 Make = Callable[..., SshProvider]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_logins() -> None:
-    have_quick_logins()
-
-
-@pytest.fixture(autouse=True)
-def all_hosts_are_up() -> None:
-    have_all_running()
 
 
 def options(tmp_path: Path) -> dict[str, object]:

@@ -23,8 +23,8 @@ from tests.providers.sshd_hosts import (
     LOOPBACK,
     SSHD,
     SSHD_DIED_IS_TOLD,
-    have_all_running,
-    have_quick_logins,
+    all_hosts_are_up,
+    quick_logins,
 )
 from tests.providers.sshd_hosts import HOSTS as ALL_HOSTS
 from tests.support import eventually
@@ -32,6 +32,8 @@ from tests.system import tasks
 from tests.system.support import lines, picture
 
 HOSTS = [host for host in ALL_HOSTS if host != LOOPBACK]
+
+__all__ = ["all_hosts_are_up", "quick_logins"]  # fixtures
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,16 +44,6 @@ pytestmark = [
 
 # A block has to be started and connected; a host to be found dead.
 WITHIN = 90.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_logins() -> None:
-    have_quick_logins()
-
-
-@pytest.fixture(autouse=True)
-def all_hosts_are_up() -> None:
-    have_all_running()
 
 
 @pytest.fixture
