@@ -327,6 +327,8 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "BlocksReported",
         "Call",
         "CallActor",
+        "CallerKnown",
+        "Calls",
         "CancelBlocks",
         "CancelRef",
         "CancelTasks",

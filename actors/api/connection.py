@@ -224,7 +224,8 @@ class Connection:
         patience: seconds without an endpoint after which tasks are given up.
         name: of the client, the same in later processes; "": it has none.
         resumes: take over what earlier processes of that name have left.
-        is_within: whether this process is one of the endpoint's own workers.
+        calls: of a worker of the endpoint: tells who asks, as `Task.caller_seq` says,
+            and told the client's id.
         log_to_driver: whether what its tasks and actors print appears on our standard
             error.
 
@@ -240,7 +241,7 @@ class Connection:
         patience: float,
         name: str = "",
         resumes: bool = False,
-        is_within: bool = False,
+        calls: Callable[[ClientId], int] | None = None,
         log_to_driver: bool = False,
     ) -> None:
         refuse_forks()
@@ -254,6 +255,7 @@ class Connection:
         self._resumed: dict[str, TaskFuture] = {}  # {key, or id if it has none: future}
         self._is_resumed = threading.Event()
         self._numbers = itertools.count(1)
+        self._calls = calls
         self._links = Links()
         self._dumper = CallDumper(self.write)
         self.lock = threading.Lock()  # see TaskFuture
@@ -281,7 +283,7 @@ class Connection:
             patience,
             self._prefix if name else "",
             resumes,
-            is_within,
+            calls is not None,
             log_to_driver,
         )
         self._screen = Screen()
@@ -393,6 +395,7 @@ class Connection:
             kept: lives until the task has ended.
             reading: who reads what it yields; None: it has one result.
         """
+        caller_seq = 0 if self._calls is None else self._calls(self.client_id)
         now = time.time()
         # As `_next_task_id` does.
         task_id = task_id or TaskId(f"{self._prefix}{next(self._numbers)}")
@@ -420,6 +423,7 @@ class Connection:
             options.timeout or None,
             options.needs,
             streams_from,
+            caller_seq,
         )
         self._submissions.put(future)
         # The user may well wait for one that is alone. Those that follow are sent

@@ -119,7 +119,11 @@ def run_host(main: socket.socket, control: socket.socket, progress: Progress) ->
     signal.signal(signal.SIGINT, host.on_interrupt)
     # An actor takes no task's place that it could give back.
     host.within = within = go_within(
-        lambda _: None, host.is_cancelled_here, host.long_waits, hosts_actor=True
+        lambda _: None,
+        host.is_cancelled_here,
+        host.long_waits,
+        host.say,
+        hosts_actor=True,
     )
     within.actor, within.running_seq = lambda: host.become, host.running_seq
     return leave_in_order(worker, host)

@@ -110,6 +110,7 @@ def run_worker(main: socket.socket, control: socket.socket, progress: Progress) 
         performer.waits,
         performer.is_cancelled_here,
         performer.long_waits,
+        performer.say,
         hosts_actor=False,
     )
     within.running_seq = performer.running_seq

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from actors.messages import Deadlocked, Message, TaskId, WaitsLong
 
-__all__ = ["LONG", "LongWaits"]
+__all__ = ["LONG", "LongWaits", "Say"]
 
 # A wait is told after so many seconds. Chosen: nobody pays for the usual ones, and who
 # waits for ever hears so soon.
@@ -22,7 +22,9 @@ LONG = 0.2
 _MESSAGE_BYTES = 64
 
 
-class _Say(Protocol):
+class Say(Protocol):
+    """Tells the manager something; see `Worker.say`."""
+
     def __call__(self, message: Message, message_bytes: int, *, now: bool) -> None: ...
 
 
@@ -33,7 +35,7 @@ class LongWaits:
         say: to the manager.
     """
 
-    def __init__(self, say: _Say) -> None:
+    def __init__(self, say: Say) -> None:
         self._say = say
         self._numbers = itertools.count(1)
         self._number = 0  # of the one that is under way

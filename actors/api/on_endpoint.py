@@ -54,6 +54,7 @@ from actors.messages import (
     DYNAMIC,
     STREAMING,
     ActorWork,
+    ClientId,
     Failure,
     FailureKind,
     Needs,
@@ -667,7 +668,10 @@ def connect(
 
 
 def connect_within(
-    folder: str, waits: Callable[[bool], None], long_waits: LongWaits
+    folder: str,
+    waits: Callable[[bool], None],
+    long_waits: LongWaits,
+    calls: Callable[[ClientId], int],
 ) -> OnEndpoint:
     """Go to the endpoint whose worker this process is.
 
@@ -675,12 +679,13 @@ def connect_within(
         folder: of the endpoint.
         waits: see `OnEndpoint`.
         long_waits: see there.
+        calls: see `Connection`.
     """
     connection = Connection(
         find_entrance(folder, "client"),
         max_running=None,
         patience=PATIENCE,
-        is_within=True,
+        calls=calls,
     )
     return OnEndpoint(connection, waits, long_waits)
 

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.address import WITHIN_VARIABLE
-from actors.api.long_waits import LongWaits
+from actors.api.long_waits import LongWaits, Say
 from actors.errors import ConfigError
-from actors.messages import HostActor
+from actors.messages import Calls, ClientId, HostActor
 from actors.refs import set_context
 from actors.whereabouts import Whereabouts
 
@@ -22,6 +22,8 @@ __all__ = ["Within", "go_within"]
 
 # By name: it imports nng, which must not be there before a worker is forked.
 _ON_ENDPOINT = "actors.api.on_endpoint"
+# What a message takes, roughly.
+_MESSAGE_BYTES = 64
 
 
 class Within:
@@ -31,6 +33,7 @@ class Within:
         waits: told whenever the main thread begins (true) or ends (false) to wait.
         is_cancelled: tells whether the task or call that asks was cancelled.
         long_waits: told of waits that take long.
+        say: tells the manager something.
         hosts_actor: whether the process is an actor's.
     """
 
@@ -39,6 +42,7 @@ class Within:
         waits: Callable[[bool], None],
         is_cancelled: Callable[[], bool],
         long_waits: LongWaits,
+        say: Say,
         *,
         hosts_actor: bool,
     ) -> None:
@@ -46,9 +50,11 @@ class Within:
         self.is_cancelled_here = is_cancelled
         self._waits = waits
         self._long_waits = long_waits
+        self._say = say
         self._lock = threading.Lock()
         self._inner: Any = None
         self._namespace = ""
+        self._told_seq = -1  # of who has called others last
         # Set by who knows it: an actor's process, and that of a task with a number.
         self.actor: Callable[[], HostActor | None] = lambda: None
         self.running_seq: Callable[[], int] = lambda: 0
@@ -98,20 +104,31 @@ class Within:
                 f"{WITHIN_VARIABLE} is not set: this worker does not know its endpoint"
             )
         module = importlib.import_module(_ON_ENDPOINT)
-        inner = module.connect_within(folder, self._waits, self._long_waits)
+        inner = module.connect_within(
+            folder, self._waits, self._long_waits, self._calls
+        )
         inner.namespace = self._namespace
         return inner
+
+    def _calls(self, client_id: ClientId) -> int:
+        """Tell the manager, once, which task calls others; return its number."""
+        seq = 0 if self.hosts_actor else self.running_seq()
+        if seq != self._told_seq:
+            self._told_seq = seq
+            self._say(Calls(seq, client_id), _MESSAGE_BYTES, now=True)
+        return seq
 
 
 def go_within(
     waits: Callable[[bool], None],
     is_cancelled: Callable[[], bool],
     long_waits: LongWaits,
+    say: Say,
     *,
     hosts_actor: bool,
 ) -> Within:
     """Let this process find its endpoint when it wants to; see `Within`."""
-    within = Within(waits, is_cancelled, long_waits, hosts_actor=hosts_actor)
+    within = Within(waits, is_cancelled, long_waits, say, hosts_actor=hosts_actor)
     context: Any = within
     set_context(context)
     return within

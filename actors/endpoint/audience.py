@@ -5,7 +5,12 @@
 Managers are told when there is somebody at all, and when there is nobody any more; and
 whether there are several clients, so that words of tasks must be told apart.
 What a task prints is for the client that asked for it, what an actor prints for the one
-that made it; nobody else ever sees it. None of it is kept: who is away misses it, and
+that made it; nobody else ever sees it. If that client is itself a worker of the
+endpoint's, it is for the client for which it works:
+
+    Calls ─► its manager ─CallerKnown─► kept as long as the worker is a client
+
+None of it is kept: who is away misses it, and
 hears how much that was.
 """
 
@@ -17,13 +22,27 @@ from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Ledger
 from actors.logic.output import Allowance, fitting
 from actors.logic.turn import Turn
-from actors.messages import ClientId, Message, Output, Printed, TaskId, WatchOutput
+from actors.messages import (
+    CallerKnown,
+    ClientId,
+    Message,
+    Output,
+    Printed,
+    TaskId,
+    WatchOutput,
+)
 
 __all__ = ["Audience"]
 
 # What one client is told at once, and per second. Chosen: what a terminal shows; far
 # less than a link carries.
 MOST_BYTES, BYTES_PER_SECOND = 4 << 20, 1 << 20
+# So many tasks of one worker are remembered for what they have asked for themselves.
+# Chosen: what one leaves behind seldom outlives as many others there.
+_MOST_CALLERS = 64
+# And so many workers, some of which may have died before they came as clients. Chosen.
+_MOST_WORKERS = 10_000
+_NOBODY = ClientId("")
 
 
 class _Endpoint(Protocol):
@@ -62,6 +81,8 @@ class Audience:
         self._endpoint = endpoint
         self._here: set[ClientId] = set()
         self._told = WatchOutput(False)  # to all managers
+        # {client that is a worker: {its task's number there: whom that works for}}
+        self._callers: dict[ClientId, dict[int, ClientId]] = {}
         # Also of those that are away for a while.
         self._listeners: dict[ClientId, _Listener] = {}
 
@@ -82,6 +103,7 @@ class Audience:
         """Note that a client will not come back."""
         self.left(client_id, now, turn)
         self._listeners.pop(client_id, None)
+        self._callers.pop(client_id, None)
 
     def manager_admitted(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
         """Tell a manager that somebody listens; at first nobody does."""
@@ -92,7 +114,7 @@ class Audience:
         self, message: Printed, manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
         """Pass on what a task or an actor of a manager's has printed."""
-        client_id = self._client_of(message, manager)
+        client_id = self._client_of(message.writer, message.is_actor, manager)
         listener = self._listeners.get(client_id)
         if listener is None:
             return
@@ -111,16 +133,37 @@ class Audience:
             listener.end += left_out
             send(peer, Output(pid, host, b"", listener.end), now, turn)
 
-    def _client_of(self, message: Printed, manager: ManagerEntry) -> ClientId:
-        """Return whom it concerns; "": nobody."""
-        nobody = ClientId("")
-        if message.is_actor:
-            actor = self._endpoint.roster.actors.get(message.writer)
-            is_here = actor is not None and actor.manager_id == manager.manager_id
-            return (actor.maker if actor is not None and is_here else None) or nobody
-        entry = self._endpoint.ledger.entries.get(TaskId(message.writer))
-        is_here = entry is not None and entry.manager_id == manager.manager_id
-        return entry.client_id if entry is not None and is_here else nobody
+    def caller_known(self, message: CallerKnown, manager: ManagerEntry) -> None:
+        """Note for whom a worker asks for tasks."""
+        # Perhaps sooner than the worker itself has come as a client.
+        callers = self._callers.setdefault(message.client_id, {})
+        callers[message.seq] = self._client_of(
+            message.caller, message.is_actor, manager
+        )
+        if len(callers) > _MOST_CALLERS:
+            del callers[next(iter(callers))]
+        if len(self._callers) > _MOST_WORKERS:
+            del self._callers[next(iter(self._callers))]
+
+    def _client_of(
+        self, writer: str, is_actor: bool, manager: ManagerEntry
+    ) -> ClientId:
+        """Return for whom a manager's task, or actor, works; "": nobody knows."""
+        if is_actor:
+            actor = self._endpoint.roster.actors.get(writer)
+            if actor is None or actor.manager_id != manager.manager_id:
+                return _NOBODY
+            return self._outermost(actor.maker, actor.maker_seq)
+        entry = self._endpoint.ledger.entries.get(TaskId(writer))
+        if entry is None or entry.manager_id != manager.manager_id:
+            return _NOBODY
+        return self._outermost(entry.client_id, entry.task.caller_seq)
+
+    def _outermost(self, client_id: ClientId, seq: int) -> ClientId:
+        client = self._endpoint.clients.get(client_id)
+        if client is None or not client.is_within:
+            return client_id
+        return self._callers.get(client_id, {}).get(seq, _NOBODY)
 
     def look(self, now: float, turn: Turn) -> None:
         """Tell managers what has changed; call it when clients come or go."""

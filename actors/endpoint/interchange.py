@@ -50,6 +50,7 @@ from actors.messages import (
     BlocksHeld,
     BlocksReported,
     BlockState,
+    CallerKnown,
     CancelTasks,
     ClaimTasks,
     ClientId,
@@ -498,6 +499,8 @@ class Interchange(Exchange):
                 self.place(now, turn)
             case Printed():
                 self.audience.printed(message, manager, now, turn)
+            case CallerKnown():
+                self.audience.caller_known(message, manager)
             case Waits():
                 told = self.waits.told(message, manager.manager_id)
                 if told is not None:

@@ -144,6 +144,7 @@ class Roster:
             self._chance,
             is_supervised=record.is_supervised,
             maker=record.client_id,
+            maker_seq=record.caller_seq,
         )
         options = record.options
         if options.name:

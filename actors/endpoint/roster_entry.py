@@ -37,6 +37,7 @@ __all__ = ["NOWHERE", "Actor", "Ending", "done", "failed", "reason_named"]
 _PICKLE_PROTOCOL = 5
 
 NOWHERE = ManagerId("")
+NOBODY = ClientId("")
 
 
 class Ending(enum.IntEnum):
@@ -67,6 +68,7 @@ class Actor:
         "last_words",
         "life",
         "maker",
+        "maker_seq",
         "manager_id",
         "message",
         "need",
@@ -86,10 +88,12 @@ class Actor:
         chance: random.Random,
         *,
         is_supervised: bool = False,
-        maker: ClientId | None = None,
+        maker: ClientId = NOBODY,
+        maker_seq: int = 0,
     ) -> None:
         self.actor_id = actor_id
-        self.maker = maker  # to whom it is told what it prints; None: to nobody
+        self.maker = maker  # to whom it is told what it prints
+        self.maker_seq = maker_seq  # the task of its that made it, if it is a worker
         self.class_ = class_
         self.arguments = arguments
         self.options = options
@@ -193,7 +197,8 @@ class Actor:
                 self.arguments,
                 self.options,
                 self.is_supervised,
-                self.maker or ClientId(""),
+                self.maker,
+                self.maker_seq,
             ),
             ActorHeld(self.actor_id, sorted(self.holders)),
         ]

@@ -213,6 +213,7 @@ class RosterWishes:
                 task.arguments,
                 options,
                 client_id=client.client_id,
+                caller_seq=task.caller_seq,
             )
             turn.records.append(record)
             self._roster.enter(record)

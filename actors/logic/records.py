@@ -186,6 +186,7 @@ class ActorAdmitted(Record, frozen=True, array_like=True, tag=True, gc=False):
     options: ActorOptions
     is_supervised: bool = False  # its restarts are a supervisor's business
     client_id: ClientId = ClientId("")  # who made it
+    caller_seq: int = 0  # as of a `Task`
 
 
 class ActorHeld(Record, frozen=True, array_like=True, tag=True, gc=False):

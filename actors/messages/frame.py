@@ -40,6 +40,7 @@ from actors.messages.manager import (
     ActorEnded,
     ActorsStarted,
     Adopted,
+    CallerKnown,
     Deadlocked,
     Drain,
     EndActors,
@@ -91,6 +92,7 @@ from actors.messages.worker import (
     ActorExits,
     Began,
     Call,
+    Calls,
     Define,
     Equip,
     Gave,
@@ -178,6 +180,7 @@ FromManager = (
     | ActorEnded
     | Waits
     | Printed
+    | CallerKnown
     | Heartbeat
     | Goodbye
 )
@@ -254,6 +257,7 @@ FromWorker = (
     | AdoptCall
     | Answered
     | Wrote
+    | Calls
 )
 
 

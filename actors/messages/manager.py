@@ -1,7 +1,7 @@
 """Manager and interchange."""
 
 from actors.messages.actor import ActorOptions, Incarnation
-from actors.messages.basis import Message, Struct, TaskId, WorkerId
+from actors.messages.basis import ClientId, Message, Struct, TaskId, WorkerId
 from actors.messages.task import Delta, Holding, Leased, Outcome
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ActorReport",
     "ActorsStarted",
     "Adopted",
+    "CallerKnown",
     "Deadlocked",
     "Drain",
     "EndActors",
@@ -205,6 +206,15 @@ class WatchOutput(Message, frozen=True, array_like=True, tag=True, gc=False):
 
     is_wanted: bool
     is_shared: bool = False  # there are tasks of several clients, to be told apart
+
+
+class CallerKnown(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Who it is that asks for tasks, as one of the endpoint's workers; see `Calls`."""
+
+    client_id: ClientId
+    seq: int
+    caller: str  # task, or actor
+    is_actor: bool
 
 
 class Printed(Message, frozen=True, array_like=True, tag=True, gc=False):

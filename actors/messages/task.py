@@ -93,6 +93,9 @@ class Task(Struct, frozen=True, array_like=True, gc=False):
     # The first that is wanted of a generator's items, which travel one by one; -1: it
     # has one result.
     streams_from: int = -1
+    # Of a client that is one of the endpoint's workers: the task that asks for this
+    # one, as its worker counts them; 0: an actor does, or nobody knows. See `Calls`.
+    caller_seq: int = 0
 
     @property
     def asks(self) -> bool:

@@ -1,7 +1,7 @@
 """A worker and its owner: a manager, or a program, on the same host."""
 
 from actors.messages.actor import ActorOptions
-from actors.messages.basis import Amount, Message, Struct, TaskId
+from actors.messages.basis import Amount, ClientId, Message, Struct, TaskId
 from actors.messages.task import Failure, Needs
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ActorExits",
     "Began",
     "Call",
+    "Calls",
     "Define",
     "Equip",
     "Gave",
@@ -215,6 +216,13 @@ class Wrote(Message, frozen=True, array_like=True, tag=True, gc=False):
 
     seq: int
     end: int  # of the log by now, in bytes
+
+
+class Calls(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """What runs asks for tasks of its endpoint, itself: as a client of it."""
+
+    seq: int  # the task; 0: it is the actor whose process this is
+    client_id: ClientId  # the process's
 
 
 class TaskWaits(Message, frozen=True, array_like=True, tag=True, gc=False):

@@ -191,3 +191,38 @@ def test_the_last_words_of_a_dying_task_appear(running: RunningEndpoint) -> None
     )
     assert lines == ["> farewell"]
     assert out == "it died\n"
+
+
+def test_what_tasks_and_actors_call_in_turn_prints_to_the_program_too(
+    running: RunningEndpoint,
+) -> None:
+    lines, _ = run(
+        running,
+        """
+        import actors
+
+        actors.init(FOLDER)
+
+        @actors.remote
+        def inner(depth):
+            print("depth", depth)
+            if depth < 3:
+                actors.get(inner.remote(depth + 1))
+
+        @actors.remote
+        class Caller:
+            def call(self):
+                print("calls")
+                actors.get(inner.remote(3))
+
+        @actors.remote
+        def make():
+            caller = Caller.remote()
+            actors.get(caller.call.remote())
+
+        actors.get(inner.remote(1))
+        actors.get(make.remote())
+        """,
+    )
+    # What a task has printed that goes on is looked at now and then.
+    assert sorted(lines) == ["> calls", *(f"> depth {n}" for n in (1, 2, 3, 3))]

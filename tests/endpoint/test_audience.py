@@ -7,6 +7,8 @@ from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
     ActorOptions,
     ActorWork,
+    CallerKnown,
+    ClientId,
     Finished,
     Goodbye,
     Lease,
@@ -152,6 +154,52 @@ def test_what_an_actor_prints_is_for_the_client_that_made_it(desk: Desk) -> None
     assert (line.pid, line.text) == (9, b"I live\n")
     desk.admit(manager_hello("m2", "block-2"))
     assert not desk.tell(words, OTHER).sends
+
+
+def within(desk: Desk, caller: str = "t1", seq: int = 5) -> None:
+    """Let a worker be a client, which asks for a task, leased to m2."""
+    # In this order, perhaps: they come over two links.
+    desk.tell(CallerKnown(ClientId("w"), seq, caller, False), MANAGER)
+    desk.admit(hello("client", "w", is_within=True))
+    asked = Task(TaskId("n1"), b"f", b"", 0.0, caller_seq=5)
+    desk.tell(Submit([asked]), "client:w")
+    desk.admit(manager_hello("m2", "block-2"))
+
+
+def test_what_a_tasks_own_tasks_print_is_for_the_client_that_asked_for_it(
+    desk: Desk,
+) -> None:
+    within(desk)
+    words = Printed("n1", False, 8, b"nested\n", 0)
+    (line,) = heard(desk.tell(words, OTHER))
+    assert line.text == b"nested\n"
+    # And so on, also if the outer one has ended.
+    desk.admit(hello("client", "w2", is_within=True))
+    desk.tell(CallerKnown(ClientId("w2"), 1, "n1", False), OTHER)
+    desk.tell(Finished([outcome("t1")]), MANAGER)
+    work = ActorWork("a", "create", ActorOptions("A"))
+    asked = Task(TaskId("n2"), b"f", b"", 0.0, actor=work, caller_seq=1)
+    desk.tell(Submit([asked]), "client:w2")
+    home = f"manager:{desk.machine.roster.actors['a'].manager_id}"
+    (line,) = heard(desk.tell(Printed("a", True, 9, b"an actor\n", 0), home))
+    assert line.text == b"an actor\n"
+
+
+@pytest.mark.parametrize(("caller", "seq"), [("t1", 4), ("unknown", 5)])
+def test_who_is_not_known_to_work_for_somebody_is_heard_by_nobody(
+    desk: Desk, caller: str, seq: int
+) -> None:
+    within(desk, caller, seq)
+    words = Printed("n1", False, 8, b"nested\n", 0)
+    assert not [m for _, m in desk.tell(words, OTHER).sends if isinstance(m, Output)]
+
+
+def test_no_client_can_be_taken_for_a_worker(desk: Desk) -> None:
+    desk.admit(hello("client", "c2", wants_output=True))
+    desk.tell(Submit([task("t2")]), "client:c2")
+    desk.tell(CallerKnown(ClientId("c2"), 0, "t1", False), MANAGER)
+    desk.admit(manager_hello("m2", "block-2"))
+    assert heard(desk.tell(Printed("t2", False, 8, b"mine\n", 0), OTHER), "client:c2")
 
 
 def test_words_of_what_nobody_knows_are_dropped(desk: Desk) -> None:

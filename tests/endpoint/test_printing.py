@@ -17,11 +17,15 @@ from actors.logic.workers import (
     TasksRan,
     WatchWorkers,
     WorkerDied,
+    WorkerSaid,
     WorkerStarted,
     WorkerWrote,
 )
 from actors.messages import (
     Adopted,
+    CallerKnown,
+    Calls,
+    ClientId,
     Finished,
     Heartbeat,
     Holding,
@@ -190,3 +194,18 @@ def test_only_one_word_is_said_of_a_flood_that_is_not_shown_at_all() -> None:
     node.tell(wrote(1, b"x\n" * MOST_BYTES))
     (line,) = map(only, [printed(node.tell(wrote(1, b"y\n" * 10)))])
     assert (line.text, line.left_out_bytes) == (b"", 20)
+
+
+def test_it_tells_which_task_or_actor_asks_for_tasks_of_its_own() -> None:
+    node = Node()
+    node.lease("t1", "t2")
+    asks = WorkerSaid(W1, Calls(1, ClientId("w")))
+    known = CallerKnown(ClientId("w"), 1, "t1", False)
+    assert sent_to(node.tell(asks), DOOR, CallerKnown) == [known]
+    node.ran(1)
+    assert not sent_to(node.tell(asks), DOOR, CallerKnown)
+    floor = Floor()
+    floor.construct()
+    known = CallerKnown(ClientId("h"), 0, "a", True)
+    asks = WorkerSaid(HOST, Calls(0, ClientId("h")))
+    assert sent_to(floor.tell(asks), DOOR, CallerKnown) == [known]

@@ -58,6 +58,7 @@ from actors.messages import (
     ActorsStarted,
     Adopted,
     Began,
+    Calls,
     CancelTasks,
     Deadlocked,
     Drain,
@@ -235,6 +236,10 @@ class Manager:
                 self._tell_wait(self._waits.take(worker_id, said), now, turn)
             case Deadlocked():
                 self._waits.deadlocked(message, turn.effects)
+            case WorkerSaid(worker_id, Calls(seq, client_id)):
+                known = self.printing.caller(worker_id, seq, client_id)
+                if known is not None:
+                    self.membership.send(known, now, turn)
             case WorkerSaid(worker_id, Yielded() as said):
                 self._yielded(worker_id, said, now, turn)
             case WorkerSaid(worker_id, Began(seq)):

@@ -16,7 +16,7 @@ from actors.endpoint.manager.crew import Crew
 from actors.logic.output import Allowance, LineCutter, fitting
 from actors.logic.turn import Effect
 from actors.logic.workers import LookAtOutput, WatchWorkers, WorkerWrote
-from actors.messages import Printed, WorkerId
+from actors.messages import CallerKnown, ClientId, Printed, WorkerId
 
 __all__ = ["IDLE_LOOK_PERIOD", "LOOK_PERIOD", "Printing"]
 
@@ -70,6 +70,18 @@ class Printing:
             self.wake_at = now + LOOK_PERIOD if is_wanted else math.inf
         self._is_wanted, self._is_shared = is_wanted, is_shared
         effects.append(WatchWorkers(is_wanted, is_shared))
+
+    def caller(
+        self, worker_id: WorkerId, seq: int, client_id: ClientId
+    ) -> CallerKnown | None:
+        """Return who it is that asks for tasks of its own; None: it has ended."""
+        host = self._hosts.by_worker.get(worker_id)
+        if host is not None:
+            return CallerKnown(client_id, seq, host.of.actor_id, True)
+        worker = self._crew.workers.get(worker_id)
+        if worker is None or not worker.backlog or worker.backlog[0][0] != seq:
+            return None
+        return CallerKnown(client_id, seq, worker.backlog[0][1].task_id, False)
 
     def wrote(self, said: WorkerWrote, now: float) -> list[Printed]:
         """Return what to tell of what a worker has written; perhaps nothing."""
