@@ -163,7 +163,7 @@ class Pool:
         links: Links | None = None,
     ) -> None:
         self._links = links
-        self._encode = encode_inline
+        self._encode: Callable[[Sequence[Message]], bytes] = encode_inline
         self._decode: Callable[[Any], list[FromWorker]] = from_worker.decode
         if links is not None:
             self._encode = encode_frame

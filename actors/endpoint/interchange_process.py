@@ -13,7 +13,11 @@ from actors.endpoint.surroundings import Surroundings, python_version
 from actors.inbox import Inbox
 from actors.journal import Journal
 from actors.logic.placement import PlacementRules
-from actors.logic.records import InterchangeRecord, decode_record, encode_record
+from actors.logic.records import (
+    InterchangeRecord,
+    decode_record,
+    encode_record_apart,
+)
 from actors.messages import from_member
 from actors.runtime import Runtime, Serving
 from actors.store.links import Links
@@ -62,7 +66,7 @@ def run(around: Surroundings, pulse: Pulse) -> int:
     machine = Interchange(settings, time.monotonic())
     with Journal[InterchangeRecord](
         around.paths.journals / "interchange",
-        encode=encode_record,
+        encode=encode_record_apart,
         decode=decode_record,
         config=journal_config(config),
     ) as journal:

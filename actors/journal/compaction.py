@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 from actors.journal.errors import failure
 from actors.journal.files import FileSystem
 from actors.journal.format import Header, Kind, parse_name
-from actors.journal.segments import SegmentWriter, create_segment
+from actors.journal.segments import Encoded, SegmentWriter, create_segment
 
 __all__ = ["Compaction", "remove_leftovers"]
 
@@ -37,7 +37,7 @@ class Compaction(Generic[Record]):
         files: FileSystem,
         folder: Path,
         header: Header,
-        encode: Callable[[Record], bytes],
+        encode: Callable[[Record], Encoded],
     ) -> None:
         """Begin the new base.
 
@@ -45,7 +45,7 @@ class Compaction(Generic[Record]):
             files: the file system.
             folder: the journal's.
             header: of the base; its sequence is that of the last log that it replaces.
-            encode: turns a record into bytes.
+            encode: turns a record into bytes, or into pieces of them.
 
         Raises:
             JournalFull: no room; nothing has changed.
@@ -80,7 +80,7 @@ class Compaction(Generic[Record]):
         assert not self.is_over, "a compaction ends once"
         self.add_encoded(map(self._encode, records))
 
-    def add_encoded(self, records: Iterable[bytes]) -> None:
+    def add_encoded(self, records: Iterable[Encoded]) -> None:
         """Write records that are bytes already; otherwise as `add`."""
         try:
             self._writer.append(records)

@@ -34,7 +34,7 @@ from actors.journal.layout import (
     copy_aside,
     read_layout,
 )
-from actors.journal.segments import SegmentWriter, create_segment
+from actors.journal.segments import Encoded, SegmentWriter, create_segment
 
 __all__ = ["Journal"]
 
@@ -71,7 +71,7 @@ class Journal(Generic[Record]):
         self,
         folder: str | os.PathLike[str],
         *,
-        encode: Callable[[Record], bytes],
+        encode: Callable[[Record], Encoded],
         decode: Callable[[bytes], Record],
         config: JournalConfig | None = None,
         files: FileSystem | None = None,
@@ -80,7 +80,8 @@ class Journal(Generic[Record]):
 
         Args:
             folder: of this journal alone; made if missing.
-            encode: turns a record into bytes, 1 or more; `bytes` if they are bytes.
+            encode: turns a record into bytes, 1 or more, or into a list of pieces of
+                them; `bytes` if they are bytes.
             decode: the inverse, as a typed msgspec decoder's: it raises for what makes
                 no sense.
             config: None: the defaults.

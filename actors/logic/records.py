@@ -21,6 +21,8 @@ both died, nobody else would know that it may have begun.
 Fields are only ever added, last, with defaults; a field's type never changes.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from actors.logic.block_errors import BadState
@@ -34,7 +36,8 @@ from actors.messages import (
     Step,
     Task,
     TaskId,
-    as_content,
+    encode_apart,
+    encode_inline,
 )
 
 __all__ = [
@@ -67,6 +70,7 @@ __all__ = [
     "TasksLeased",
     "decode_record",
     "encode_record",
+    "encode_record_apart",
 ]
 
 
@@ -325,5 +329,8 @@ InterchangeRecord = (
 )
 
 # What is large lies in memory: what outlives a host's power must have its content.
-encode_record = msgspec.msgpack.Encoder(enc_hook=as_content).encode
+encode_record: Callable[[InterchangeRecord], bytes] = encode_inline
+encode_record_apart: Callable[[InterchangeRecord], bytes | list[bytes | memoryview]]
+# Without copying what is large.
+encode_record_apart = encode_apart
 decode_record = msgspec.msgpack.Decoder(InterchangeRecord).decode

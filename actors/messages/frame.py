@@ -1,5 +1,6 @@
 """What may come which way, and how it becomes bytes and messages again."""
 
+import struct
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
 
@@ -128,9 +129,9 @@ __all__ = [
     "ToStrategy",
     "ToSupervisor",
     "ToWorker",
-    "as_content",
     "command",
     "door_answer",
+    "encode_apart",
     "encode_events",
     "encode_frame",
     "encode_inline",
@@ -268,7 +269,7 @@ def _refer(payload: object) -> bytes:
     return payload.reference
 
 
-def as_content(payload: object) -> bytes | memoryview:
+def _as_content(payload: object) -> bytes | memoryview:
     """Write a large payload as what it stands for."""
     if not isinstance(payload, Large):
         raise NotImplementedError(f"{type(payload).__name__} cannot travel")
@@ -277,7 +278,11 @@ def as_content(payload: object) -> bytes | memoryview:
 
 _encoder = msgspec.msgpack.Encoder()
 _referring = msgspec.msgpack.Encoder(enc_hook=_refer)
-_inlining = msgspec.msgpack.Encoder(enc_hook=as_content)
+# Where a large payload goes: no message that msgpack could write begins so.
+_GAP = b"\xc1 a large payload goes here \xc1"
+# What stands before so many bytes, however few: msgpack's longest form.
+_BIN_32, _BIN_32_TAG = struct.Struct(">BI"), 0xC6
+_inlining = msgspec.msgpack.Encoder(enc_hook=_as_content)
 
 
 def encode_frame(messages: Sequence[Message]) -> bytes:
@@ -294,9 +299,35 @@ def encode_marked(messages: Sequence[Message]) -> bytes:
         return FRAME_MARK + _referring.encode(messages)
 
 
-def encode_inline(messages: Sequence[Message]) -> bytes:
-    """Encode messages, in order, as one frame, with all that they stand for."""
-    return _inlining.encode(messages)
+def encode_apart(value: object) -> bytes | list[bytes | memoryview]:
+    """Encode anything with all that it stands for.
+
+    Returns:
+        Bytes; of what has large payloads pieces, as these are not copied.
+    """
+    try:
+        return _encoder.encode(value)
+    except TypeError:
+        pass  # there are some
+    contents: list[bytes | memoryview] = []
+
+    def leave_gap(payload: object) -> msgspec.Raw:
+        contents.append(_as_content(payload))
+        return msgspec.Raw(_GAP)
+
+    around = msgspec.msgpack.Encoder(enc_hook=leave_gap).encode(value).split(_GAP)
+    if len(around) != len(contents) + 1:
+        # Somebody's small payload looks like a gap.
+        return _inlining.encode(value)
+    pieces: list[bytes | memoryview] = [around[0]]
+    for content, following in zip(contents, around[1:], strict=True):
+        pieces += [_BIN_32.pack(_BIN_32_TAG, len(content)), content, following]
+    return pieces
+
+
+def encode_inline(value: object) -> bytes:
+    """Encode messages, or anything, with all that they stand for."""
+    return _inlining.encode(value)
 
 
 def encode_one(message: Hello | DoorAnswer | Command | NewGroup) -> bytes:

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 import resource
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,11 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actors.errors import MalformedFrame, ObjectLostError
-from actors.logic.records import TasksAccepted, decode_record, encode_record
+from actors.journal import Journal, read_journal
+from actors.logic.records import (
+    TasksAccepted,
+    decode_record,
+    encode_record,
+    encode_record_apart,
+)
 from actors.messages import (
     ClientId,
     Large,
@@ -279,7 +285,7 @@ def test_a_fork_takes_nothing_with_it(links: Links) -> None:
 
 
 _WRITE = (
-    "import os, signal, numpy as np\n"
+    "import signal, numpy as np\n"
     "from actors.store.links import Links\n"
     "from actors.store import dump_parts\n"
     f"kept = Links().write(dump_parts(np.ones({BYTES}, np.uint8), list))\n"
@@ -287,29 +293,19 @@ _WRITE = (
 )
 
 
-def test_the_dead_are_swept(links: Links) -> None:
-    die = "os.kill(os.getpid(), signal.SIGKILL)"
-    command = [sys.executable, "-c", _WRITE + die]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    reference = bytes.fromhex(killed.stdout)
-    # As long as nobody has looked, it can be had. The first to make a folder looks.
-    assert path_of(reference).exists()
+def test_the_dead_are_swept_and_what_others_have_linked_stays(links: Links) -> None:
+    command = [sys.executable, "-c", _WRITE + "signal.pause()"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
+        assert sender.stdout is not None
+        reference = bytes.fromhex(sender.stdout.readline())
+        taken = links.take(reference)
+        sender.kill()
     links.sweep()
     assert not path_of(reference).parent.exists()
-    with pytest.raises(SenderGone):
-        links.take(reference)
-
-
-def test_what_was_linked_outlives_the_sweep(links: Links) -> None:
-    links.write(parts_of(filled(BYTES)))
-    die = "os.kill(os.getpid(), signal.SIGKILL)"
-    command = [sys.executable, "-c", _WRITE + die]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    taken = links.take(bytes.fromhex(killed.stdout))
-    links.sweep()
     assert taken is not None
     assert (loaded(taken) == 1).all()
+    with pytest.raises(SenderGone):
+        links.take(reference)
 
 
 def test_a_process_that_ends_in_order_leaves_nothing() -> None:
@@ -374,12 +370,62 @@ def test_who_does_not_see_the_memory_gets_the_content(links: Links) -> None:
     assert (loaded(outcome.payload) == 5).all()
 
 
+def _accepted(*arguments: bytes) -> TasksAccepted:
+    tasks = [Task(TaskId("t"), b"f", each, 0.0) for each in arguments]
+    return TasksAccepted(ClientId("c"), 0.0, tasks)
+
+
 def test_a_record_has_the_content(links: Links) -> None:
-    task = Task(TaskId("t"), b"f", links.write(parts_of(filled(BYTES, 5))), 0.0)
-    record = decode_record(encode_record(TasksAccepted(ClientId("c"), 0.0, [task])))
-    assert isinstance(record, TasksAccepted)
+    some = [links.write(parts_of(filled(BYTES, n))) for n in range(3)]
+    record = _accepted(some[0], b"\x80small", *some[1:])
+    pieces = encode_record_apart(record)
+    assert isinstance(pieces, list)
+    assert max(map(len, pieces)) == len(some[0]), "it was copied with others"
+    whole = encode_record(record)
+    assert b"".join(pieces) == whole
+    del pieces
     links.close()
-    assert (loaded(record.tasks[0].arguments) == 5).all()
+    found = decode_record(whole)
+    assert isinstance(found, TasksAccepted)
+    numbers = [int(loaded(found.tasks[n].arguments)[0]) for n in (0, 2, 3)]
+    assert numbers == [0, 1, 2]
+
+
+def test_a_record_of_what_is_gone_can_be_read(links: Links) -> None:
+    payload = links.write(parts_of(filled(BYTES)))
+    path_of(payload).unlink()
+    found = decode_record(b"".join(_pieces(encode_record_apart(_accepted(payload)))))
+    assert isinstance(found, TasksAccepted)
+    with pytest.raises(ObjectLostError):
+        loaded(found.tasks[0].arguments)
+
+
+def test_a_small_payload_may_look_as_it_likes(links: Links) -> None:
+    payload = links.write(parts_of(filled(BYTES, 5)))
+    (before, *_) = encode_record_apart(_accepted(payload))
+    assert isinstance(before, bytes)
+    gap = b"\xc1 a large payload goes here \xc1"
+    record = _accepted(gap, payload, gap + before + gap)
+    assert b"".join(_pieces(encode_record_apart(record))) == encode_record(record)
+    assert encode_record_apart(_accepted(gap)) == encode_record(_accepted(gap))
+
+
+def _pieces(encoded: Any) -> list[Any]:
+    return encoded if isinstance(encoded, list) else [encoded]
+
+
+def test_a_journal_has_the_content(links: Links, tmp_path: Path) -> None:
+    some = [links.write(parts_of(filled(n * BYTES, n))) for n in (1, 7)]
+    with Journal[Any](
+        tmp_path, encode=encode_record_apart, decode=decode_record
+    ) as journal:
+        assert not list(journal.replay())
+        journal.append([_accepted(b"\x80"), _accepted(*some), _accepted()])
+    links.close()
+    first, found, last = read_journal(tmp_path, decode_record)
+    assert (first, last) == (_accepted(b"\x80"), _accepted())
+    assert isinstance(found, TasksAccepted)
+    assert [int(loaded(t.arguments)[-1]) for t in found.tasks] == [1, 7]
 
 
 def test_only_what_nobody_needs_is_left_out_of_a_message(
@@ -520,3 +566,5 @@ class Passing(RuleBasedStateMachine):
 
 
 TestPassing = Passing.TestCase
+# Each of them makes some hundred files.
+TestPassing.settings = settings(max_examples=max(10, settings().max_examples // 4))
