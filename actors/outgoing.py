@@ -45,7 +45,7 @@ FRAME_BYTES = 1 << 19
 UNHURRIED = frozenset({Accepted, AckFinished, AckResults, StatesChanged})
 # These are worth no memory: they are dropped for who does not read.
 DISPENSABLE = frozenset({Printed, Output})
-COMPANY_PERIOD = 0.01
+COMPANY_PERIOD = 0.05
 # Where many tasks go at once, more follow soon. Measured: a millisecond saves a
 # twentieth of the time that all processes take for a task, and costs none.
 BULK_COMPANY_PERIOD = 0.001

@@ -84,12 +84,12 @@ logger = logging.getLogger(__name__)
 # Promises that nobody waits for have records synced so late. Measured: the disk, and
 # the thread that waits for it, hold up the tasks that come meanwhile: synced ten times
 # as often, lone tasks take a sixth longer than without any sync.
-SYNC_PERIOD = 0.02
+SYNC_PERIOD = 0.05
 # Records on which nothing stands yet wait for company, but no longer than this, in
 # seconds, and no more of them. Measured: written one by one they take a tenth of the
 # time of the process that serves lone tasks.
-SAVE_PERIOD = 0.02
-MAX_UNSAVED = 100
+SAVE_PERIOD = 0.05
+MAX_UNSAVED = 250
 # The loop looks up now and then even if nothing is due. Chosen.
 LONGEST_SLEEP = 60.0
 # With more than this to send to a peer that takes nothing for so many seconds, its link
