@@ -279,6 +279,7 @@ class Runtime:
         self._unsaved: list[Any] = []  # records, oldest first
         self._save_at = math.inf  # when they shall be written at the latest
         self._published = 0
+        self._now = 0.0  # when something was read, or told, the last time
         self._turns: list[Turn] = []
         self._is_over = False
         self._is_door_blamed = False
@@ -378,7 +379,7 @@ class Runtime:
             now + min(longest, LONGEST_SLEEP),
         )
         self._read_what_is_there(max(0.0, wake_at - now), awake)
-        now = time.monotonic()
+        now = self._now
         if machine_at <= now:
             self._turns.append(self._machine.tick(now))
         if self._save_at <= now:
@@ -418,7 +419,10 @@ class Runtime:
                 # Whoever has something to do for us goes first.
                 os.sched_yield()
                 ready = self._epoll.poll(0.0)
-        for fd, _ in ready or self._epoll.poll(longest):
+        if not ready:
+            ready = self._epoll.poll(longest)
+        self._now = time.monotonic()
+        for fd, _ in ready:
             read = self._callbacks.get(fd)
             if read is not None:  # else another reader has just closed it
                 read()
@@ -458,9 +462,9 @@ class Runtime:
             if len(self._unsaved) >= MAX_UNSAVED:
                 self._save()
             elif self._save_at == math.inf:
-                self._save_at = time.monotonic() + SAVE_PERIOD
+                self._save_at = self._now + SAVE_PERIOD
         is_due = self._promises and not self._is_syncing
-        if is_due and self._sync_at <= time.monotonic():
+        if is_due and self._sync_at <= self._now:
             self._begin_sync()
 
     def _save(self, *, must_sync: bool = False) -> None:
@@ -510,7 +514,7 @@ class Runtime:
         if type(message) not in UNHURRIED:
             self._sync_at = -math.inf
         elif self._sync_at == math.inf:
-            self._sync_at = time.monotonic() + SYNC_PERIOD
+            self._sync_at = self._now + SYNC_PERIOD
 
     def _begin_sync(self) -> None:
         """Have the records made safe that promises stand on; then keep those."""
@@ -559,7 +563,8 @@ class Runtime:
                 self._shell.perform(effect)
 
     def _tell(self, message: Any, sender: str = "") -> None:
-        self._turns.append(self._machine.handle(message, sender, time.monotonic()))
+        self._now = now = time.monotonic()
+        self._turns.append(self._machine.handle(message, sender, now))
 
     def _watch(self, fd: int, callback: Callable[[], object]) -> None:
         self._callbacks[fd] = callback
@@ -570,8 +575,11 @@ class Runtime:
         self._epoll.unregister(fd)
 
     def _read_source(self, source: Source) -> None:
-        for message in source.read():
-            self._tell(message)
+        handle, turns = self._machine.handle, self._turns
+        messages = source.read()
+        now = self._now
+        for message in messages:
+            turns.append(handle(message, "", now))
 
     # Others come to us
 
@@ -614,7 +622,7 @@ class Runtime:
         # outcomes of tasks that are over: they must be on disk by then.
         self._complete()
         self._settle()
-        now = time.monotonic()
+        self._now = now = time.monotonic()
         admission, turn = self._machine.admit(newcomer, now)
         if not admission.peer:
             logger.warning(
@@ -796,7 +804,7 @@ class Runtime:
     def _read_link(self, port: Port) -> bool:
         """Take some frames; false: there are no more."""
         decode, link = port.decoder.decode, port.link
-        handle, turns = self._machine.handle, self._turns
+        handle, turns, now = self._machine.handle, self._turns, self._now
         for _ in range(FRAMES_PER_ROUND):
             frame = link.receive()
             if frame is None:
@@ -811,11 +819,11 @@ class Runtime:
             except MalformedFrame as error:
                 self._malformed(port, error)
                 continue
-            now = time.monotonic()
             for message in messages:
                 turns.append(handle(message, port.peer, now))
             if len(frame) < BUSY_FRAME_BYTES:
                 return True
+            now = self._now = time.monotonic()
         return True
 
     def _malformed(self, port: Port, error: MalformedFrame) -> None:

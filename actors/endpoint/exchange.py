@@ -543,19 +543,19 @@ class Exchange(abc.ABC):
             return
         ledger, roster = self.ledger, self.roster
         is_roomier = False
-        if ledger.asking or roster.has_homeless:
+        # For every task there is: the queues themselves, as to ask them takes a call.
+        asking, demanding = ledger.asking.queues, ledger.demanding.queues
+        if asking or roster.has_homeless:
             is_roomier = self.fleet.take_roomier()
             if is_roomier:
                 roster.look_again()
         if roster.is_eager:
             roster.place(now, turn)
-        if ledger.asking and (
-            is_roomier or ledger.asking.is_news or self._waits_for_others
-        ):
+        if asking and (is_roomier or ledger.asking.is_news or self._waits_for_others):
             self._place_asking(now, turn)
-        if ledger.backlog or ledger.demanding:
+        if ledger.backlog.count or demanding:
             self._place_plain(now, turn, only)
-            if ledger.asking and not ledger.backlog:
+            if asking and not ledger.backlog.count:
                 # Whose turn was after theirs.
                 self._place_asking(now, turn)
 
@@ -567,7 +567,7 @@ class Exchange(abc.ABC):
                 self._hand_over(entries, manager, now, turn)
             return
         backlog = self.ledger.backlog
-        for manager, count in self.fleet.shares(lambda: len(backlog), only):
+        for manager, count in self.fleet.shares(backlog, only):
             leases = self.ledger.lease(
                 manager.manager_id,
                 manager.block_id,
@@ -578,7 +578,7 @@ class Exchange(abc.ABC):
             if not leases:
                 continue
             self._hand_over(leases, manager, now, turn)
-            if not backlog:
+            if not backlog.count:
                 return
 
     def _place_asking(self, now: float, turn: Turn) -> None:

@@ -589,16 +589,17 @@ class Interchange(Exchange):
         load_at = self._load_told_at + (
             LOAD_PERIOD_MIN if self._load_changed else LOAD_PERIOD
         )
-        forget_at = min(map(self._forget_at, self.clients.values()), default=math.inf)
-        return min(
+        at = min(
             load_at,
-            forget_at,
             self.roster.wake_at,
             self._liveness.wake_at(),
             self.fleet.drain_at,
-            self._place_at,
             self.started_at if self._has_restored else math.inf,
         )
+        for client in self.clients.values():
+            if client.gone_at < math.inf:
+                at = min(at, self._forget_at(client))
+        return at if self.placement.is_simple else min(at, self._place_at)
 
     @property
     def _place_at(self) -> float:

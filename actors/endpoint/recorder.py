@@ -163,10 +163,11 @@ class JournalRecorder(Generic[Record]):
     @property
     def wake_at(self) -> float:
         """When `tick` is wanted; infinity: not."""
-        tell_at = math.inf if self._meter is None else self._meter.tell_at
-        return min(self._portion_at, self._sync_at, tell_at)
+        at = self._portion_at
+        if self._meter is not None:
+            at = min(at, self._meter.tell_at)
+        return min(at, self._sync_at()) if self._durability == "interval" else at
 
-    @property
     def _sync_at(self) -> float:
         if self._durability != "interval" or self._is_syncing:
             return math.inf
@@ -181,7 +182,7 @@ class JournalRecorder(Generic[Record]):
         Raises:
             JournalFailed: the disk failed: end this process.
         """
-        if self._sync_at <= now:
+        if self._sync_at() <= now:
             self._begin_sync()
         if self._portion_at <= now:
             self._portion_at = now + _PORTION_PERIOD

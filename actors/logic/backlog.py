@@ -33,10 +33,10 @@ class Backlog(Generic[AnyWaiter]):
         self._lanes: dict[int, deque[AnyWaiter]] = {}
         self._priorities: list[int] = []  # of the lanes, highest first
         self._counts: dict[int, int] = {}  # {priority: of those who wait}
-        self._count = 0
+        self.count = 0  # of those who wait
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __iter__(self) -> Iterator[AnyWaiter]:
         """Go through those who wait, in the order in which they would be taken."""
@@ -62,7 +62,7 @@ class Backlog(Generic[AnyWaiter]):
         lane = self._lane(first)
         lane.extend(waiters)
         self._counts[first.priority] += len(others)
-        self._count += len(others)
+        self.count += len(others)
         for waiter in others:
             waiter.is_waiting = True
 
@@ -113,7 +113,7 @@ class Backlog(Generic[AnyWaiter]):
                 count += 1
             self._lanes[priority] = stay
             self._counts[priority] -= count
-            self._count -= count
+            self.count -= count
             self._tidy(priority, stay)
         return taken
 
@@ -138,7 +138,7 @@ class Backlog(Generic[AnyWaiter]):
             waiter.is_waiting = False
             taken.append(waiter)
         self._counts[priority] -= len(taken)
-        self._count -= len(taken)
+        self.count -= len(taken)
         self._tidy(priority, lane)
         return taken
 
@@ -152,7 +152,7 @@ class Backlog(Generic[AnyWaiter]):
 
     def check(self) -> None:
         """Raise AssertionError unless lanes, priorities and counts agree."""
-        assert self._count == sum(self._counts.values())
+        assert self.count == sum(self._counts.values())
         assert self._priorities == sorted(self._lanes, reverse=True)
         assert self._counts.keys() == self._lanes.keys()
         for priority, lane in self._lanes.items():
@@ -170,14 +170,14 @@ class Backlog(Generic[AnyWaiter]):
             self._counts[priority] = 0
             self._priorities = sorted(self._lanes, reverse=True)
         self._counts[priority] += 1
-        self._count += 1
+        self.count += 1
         waiter.is_waiting = True
         return lane
 
     def _leave(self, waiter: AnyWaiter) -> None:
         waiter.is_waiting = False
         self._counts[waiter.priority] -= 1
-        self._count -= 1
+        self.count -= 1
 
     def _tidy(self, priority: int, lane: deque[AnyWaiter]) -> None:
         """Close up the places of a lane if too many are empty."""

@@ -8,7 +8,7 @@ and what not every manager may have is the business of `placement`.
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Literal, Protocol
 
 from actors.logic.block_errors import BadState
 from actors.logic.ledger import Entry
@@ -292,6 +292,12 @@ def _fill_first(managers: Iterable[ManagerEntry]) -> list[ManagerEntry]:
     return sorted(managers, key=lambda m: -len(m.leases))
 
 
+class Waiting(Protocol):
+    """Those who wait."""
+
+    count: int
+
+
 class Fleet:
     """All managers, and which of them, or whether all, are held.
 
@@ -414,7 +420,7 @@ class Fleet:
 
     def shares(
         self,
-        waiting: Callable[[], int],
+        waiting: Waiting,
         only: ManagerEntry | None = None,
     ) -> Iterator[tuple[ManagerEntry, int]]:
         """Share waiting tasks out.
@@ -423,7 +429,7 @@ class Fleet:
         at what still waits, then. (A manager may pass over tasks that avoid its block.)
 
         Args:
-            waiting: how many tasks wait now.
+            waiting: tasks that wait; `count` is how many there are now.
             only: who alone may have got room since the last time; None: anybody.
 
         Yields:
@@ -433,12 +439,12 @@ class Fleet:
         if len(usable) == 1:
             manager = usable[0]
             room = max(manager.window, manager.places) - len(manager.leases)
-            if waiting():
-                yield manager, min(room, waiting())
+            if waiting.count:
+                yield manager, min(room, waiting.count)
             return
         usable = self.in_order(usable)
         for manager in usable:
-            count = min(manager.places - len(manager.leases), waiting())
+            count = min(manager.places - len(manager.leases), waiting.count)
             if count > 0:
                 yield manager, count
         ahead = [m for m in usable if len(m.leases) < m.window]
@@ -446,7 +452,7 @@ class Fleet:
         ahead.sort(key=lambda m: m.window - len(m.leases))
         for done, manager in enumerate(ahead):
             # An equal part each, rounded up, so that nobody starves the others.
-            part = -(-waiting() // (len(ahead) - done))
+            part = -(-waiting.count // (len(ahead) - done))
             count = min(manager.window - len(manager.leases), part)
             if count > 0:
                 yield manager, count
@@ -461,9 +467,11 @@ class Fleet:
 
     def has_other_block(self, block_id: BlockId) -> bool:
         """Tell whether a usable manager stands outside the block."""
-        return any(
-            m.block_id != block_id and self.is_usable(m) for m in self.managers.values()
-        )
+        # For every task there is; `any` takes twice as long.
+        for manager in self.managers.values():
+            if manager.block_id != block_id and self.is_usable(manager):
+                return True
+        return False
 
     def loads(self, now: float) -> list[BlockLoad]:
         """Sum up the managers by block; blocks without managers are not listed."""

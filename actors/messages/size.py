@@ -144,8 +144,8 @@ def portions(message: Message, limit: int) -> list[tuple[Message, int]]:
         return [(message, text_bytes + _ITEM_BYTES)]
     items = _items_of(message)
     sizes = sizes_of(items)
-    total = sum(sizes)
-    if total <= limit:
+    total = sizes[0] if len(sizes) == 1 else sum(sizes)
+    if total <= limit or len(sizes) == 1:
         return [(message, total)]
     field = message.__struct_fields__[0]
     parts = []

@@ -1,5 +1,7 @@
 """Every worker gets one task before any manager gets ahead; nobody gets too much."""
 
+from dataclasses import dataclass
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,15 +30,22 @@ def hold(manager: ManagerEntry, name: str) -> None:
     manager.leases[task.task_id] = Entry(task, ClientId("c"), 0.0)
 
 
+@dataclass
+class Left:
+    """So many wait still."""
+
+    count: int
+
+
 def share(fleet: Fleet, waiting: int) -> dict[str, int]:
     """Share tasks out as an interchange does."""
     got: dict[str, int] = {}
-    left = [waiting]
-    for manager, count in fleet.shares(lambda: left[0]):
-        assert 1 <= count <= left[0]
+    left = Left(waiting)
+    for manager, count in fleet.shares(left):
+        assert 1 <= count <= left.count
         for number in range(count):
-            hold(manager, f"new-{manager.manager_id}-{left[0]}-{number}")
-        left[0] -= count
+            hold(manager, f"new-{manager.manager_id}-{left.count}-{number}")
+        left.count -= count
         got[manager.manager_id] = got.get(manager.manager_id, 0) + count
     return got
 
@@ -69,9 +78,9 @@ def test_nobody_gets_more_than_its_window() -> None:
 def test_only_one_is_looked_at_if_only_one_can_have_room() -> None:
     fleet = fleet_of(("a", "b1", 2, 2, 0), ("b", "b1", 2, 3, 1), ("c", "b1", 2, 2, 2))
     managers = fleet.managers
-    shares = list(fleet.shares(lambda: 9, managers[ManagerId("b")]))
+    shares = list(fleet.shares(Left(9), managers[ManagerId("b")]))
     assert shares == [(managers[ManagerId("b")], 2)]
-    assert not list(fleet.shares(lambda: 9, managers[ManagerId("c")]))
+    assert not list(fleet.shares(Left(9), managers[ManagerId("c")]))
 
 
 def test_the_held_the_draining_the_retired_and_the_absent_get_nothing() -> None:

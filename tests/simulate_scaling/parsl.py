@@ -10,10 +10,10 @@ Written from its documentation and what it does, not from its code. Every 5 s:
 
 import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
-from actors.logic.fleet import Fleet, ManagerEntry
+from actors.logic.fleet import Fleet, ManagerEntry, Waiting
 from actors.messages import BlockId, CancelBlocks, LaunchBlocks
 from tests.simulate_scaling.stage import Stage
 
@@ -104,12 +104,12 @@ class RandomFleet(Fleet):
         self._chance = random.Random(seed)
 
     def shares(
-        self, waiting: Callable[[], int], only: ManagerEntry | None = None
+        self, waiting: Waiting, only: ManagerEntry | None = None
     ) -> Iterator[tuple[ManagerEntry, int]]:
         """Fill one manager after another, in no order."""
         usable = self.find_roomy(only)
         self._chance.shuffle(usable)
         for manager in usable:
-            count = min(manager.slots - len(manager.leases), waiting())
+            count = min(manager.slots - len(manager.leases), waiting.count)
             if count > 0:
                 yield manager, count
