@@ -19,12 +19,14 @@ class Prefetch:
         limit: tasks that may wait at most, however short they are.
     """
 
-    __slots__ = ("_ahead", "_limit", "_mean")
+    __slots__ = ("_ahead", "_limit", "_mean", "depth")
 
     def __init__(self, ahead: float, limit: int) -> None:
         self._ahead = ahead
         self._limit = limit
         self._mean: float | None = None
+        # Tasks that may wait behind the running one; none before anything is known.
+        self.depth = 0
 
     def observed(self, seconds: float, count: int) -> None:
         """Note that `count` tasks together ran for so many seconds; 0: nothing."""
@@ -36,12 +38,7 @@ class Prefetch:
             self._mean = mean
         else:
             self._mean += _WEIGHT * (mean - self._mean)
-
-    @property
-    def depth(self) -> int:
-        """Tasks that may wait behind the running one; 0 before anything is known."""
-        if self._mean is None:
-            return 0
         if self._mean <= self._ahead / self._limit:
-            return self._limit
-        return int(self._ahead / self._mean)
+            self.depth = self._limit
+        else:
+            self.depth = int(self._ahead / self._mean)

@@ -150,7 +150,10 @@ class Crew:
     @property
     def is_asked(self) -> bool:
         """Whether some task, here or at a worker, has asked for something."""
-        return bool(self._queues.asking) or any(w.need for w in self.workers.values())
+        if self._queues.asking:
+            return True
+        # For every task there is: a generator takes three times as long.
+        return bool([w for w in self.workers.values() if w.need is not None])
 
     @property
     def is_busy(self) -> bool:
@@ -170,8 +173,11 @@ class Crew:
     @property
     def places(self) -> int:
         """How many workers may run tasks that ask for nothing at a time."""
-        waiting = sum(w.is_waiting and w.need is None for w in self.workers.values())
-        return max(0, self._settings.slots - self._capacity.taken_cpus) + waiting
+        places = max(0, self._settings.slots - self._capacity.taken_cpus)
+        for worker in self.workers.values():
+            if worker.is_waiting and worker.need is None:
+                places += 1
+        return places
 
     def spares(self) -> int:
         """How many workers there are beyond those that may run tasks; < 0: lacking."""

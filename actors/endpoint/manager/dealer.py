@@ -73,9 +73,10 @@ class Dealer:
     @property
     def window(self) -> int:
         """Leases that we want to have at most."""
-        asking = len(self._queues.asking) + sum(
-            worker.need is not None for worker in self._crew.workers.values()
-        )
+        asking = len(self._queues.asking)
+        for worker in self._crew.workers.values():
+            if worker.need is not None:
+                asking += 1
         window = self._crew.places * (1 + self._ahead.depth) + asking
         return self._care.may_hold(window)
 

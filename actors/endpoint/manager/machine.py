@@ -270,7 +270,8 @@ class Manager:
                 if usage.keys() - self.care.usage.keys():
                     self.reports.hurry(now)
                 self.care.measured(usage, now, turn.effects)
-        self._quit_if_ready(now, turn)
+        if self._quit_by < math.inf:
+            self._quit_if_ready(now, turn)
         return turn
 
     def tick(self, now: float) -> Turn:
@@ -295,7 +296,8 @@ class Manager:
         if self.care.is_idle_due(now):
             reason = self.care.why_leave_idle(now, is_busy=self._is_needed)
             self._leave(reason, now, turn)
-        self._quit_if_ready(now, turn)
+        if self._quit_by < math.inf:
+            self._quit_if_ready(now, turn)
         return turn
 
     @property
@@ -721,8 +723,7 @@ class Manager:
             self._report(now, turn)
 
     def _quit_if_ready(self, now: float, turn: Turn) -> None:
-        if self._quit_by == math.inf:
-            return
+        """End, as we were asked to, once nobody waits for what is here."""
         is_ready = self._is_drain_told and not any(
             worker.is_recalled or (worker.why_terminated is not None and worker.backlog)
             for worker in self.crew.workers.values()
