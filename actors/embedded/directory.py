@@ -263,7 +263,7 @@ class Directory:
         hub = self._hub
         actor.is_exiting = actor.is_killed = False
         worker_id = WorkerId(f"a{next(self._processes)}")
-        host = actor.host = hub.add_guest(worker_id)
+        host = actor.host = hub.crew.add_guest(worker_id)
         host.title = actor.title
         self.calls.hosts[worker_id] = actor
         creation = actor.creation
@@ -286,7 +286,7 @@ class Directory:
             actor.options,
             environment,
         )
-        messages: list[ForWorker] = [hub.introduction(host), become]
+        messages: list[ForWorker] = [hub.crew.introduction(host), become]
         messages.append(
             hub.parcels.call_of(host, creation, seq, CONSTRUCTOR, hub.effects)
         )
@@ -428,7 +428,7 @@ class Directory:
     def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
         """Note that an actor's process is gone."""
         actor = self.calls.hosts.pop(death.worker_id)
-        self._hub.remove_guest(death.worker_id)
+        self._hub.crew.remove_guest(death.worker_id)
         host, actor.host = actor.host, None
         assert host is not None
         life = actor.life

@@ -20,12 +20,12 @@ for while they run a task is dealt with in `requests`.
 import heapq
 import itertools
 import math
-import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from actors.embedded.crew import Crew
 from actors.embedded.failures import cancelled, closed, crashed, no_worker, timed_out
 from actors.embedded.parcels import DEFINE_BYTES, Parcels
 from actors.embedded.streams import Stream
@@ -37,11 +37,9 @@ from actors.embedded.workers import (
     SendTasks,
 )
 from actors.errors import BrokenInvariant
-from actors.logic.backoff import Backoff
 from actors.logic.patience import (
     INTERRUPT_GRACE,
     RECALL_AFTER,
-    SPARE_PERIOD,
     recall_at,
 )
 from actors.logic.prefetch import Prefetch
@@ -50,18 +48,14 @@ from actors.logic.turn import Effect
 from actors.logic.workers import (
     KillWorker,
     RecallTasks,
-    StartWorker,
-    StopWorker,
     TellWorker,
     WorkerDied,
 )
 from actors.messages import (
-    INITIALIZER_SEQ,
     Failure,
     FailureKind,
     Gave,
     Interrupt,
-    Introduce,
     Ran,
     Run,
     Value,
@@ -77,8 +71,6 @@ __all__ = ["Hub", "failure_of"]
 WORKER_AHEAD, WORKER_AHEAD_LIMIT = 0.002, 128
 # What `actors.timeline` can tell of. Chosen: some 10 MB.
 MAX_SPANS = 65_536
-# So many starts in a row that came to nothing: there will be no worker. Chosen.
-MAX_FAILED_STARTS = 5
 
 _NOTHING = b""
 
@@ -92,45 +84,21 @@ class Hub:
 
     Args:
         capacity: what there is to run tasks with.
-        usual_workers: processes to keep, at least 1.
-        max_workers: processes that there may be while tasks wait for each other.
-        chance: for the delays between failed starts.
-        folders: of the object store, for workers to find it.
-        initializer: a pickled function and arguments, called in each worker first.
+        crew: of workers, none yet.
         most_tasks: that a worker is given; then another one takes its place. 0: any.
     """
 
-    def __init__(
-        self,
-        capacity: Capacity,
-        usual_workers: int,
-        max_workers: int,
-        chance: random.Random,
-        folders: bytes = b"",
-        initializer: tuple[bytes, bytes] | None = None,
-        most_tasks: int = 0,
-    ) -> None:
+    def __init__(self, capacity: Capacity, crew: Crew, most_tasks: int = 0) -> None:
         self.capacity = capacity
         self.effects: list[Effect] = []
         self.parcels = Parcels()
-        self.workers: dict[WorkerId, HubWorker] = {}
-        self.idle: dict[WorkerId, HubWorker] = {}  # of them: may be given a head
-        self.guests: dict[WorkerId, HubWorker] = {}  # see `add_guest`
+        self.crew = crew
+        self.workers, self.idle, self.guests = crew.workers, crew.idle, crew.guests
         self.waiting = WaitingTasks()
         self.unended: dict[Task, None] = {}  # every task that is known, by its coming
-        self._usual_workers = usual_workers
-        self._max_workers = max_workers
-        self._folders = folders
-        self.namespace = ""  # what workers are told
-        self.job_id = ""
-        self._initializer = initializer
         self._most_tasks = most_tasks or sys.maxsize
         self._broken: Settled | None = None  # why no task can run any more
-        self._indexes = itertools.count(1)  # of workers
         self._tickets = itertools.count(1)  # of tasks
-        self._failed_starts = 0
-        self._backoff = Backoff(chance, first=0.05, limit=5.0)
-        self._start_at = math.inf  # when to try again
         self._depth = Prefetch(WORKER_AHEAD, WORKER_AHEAD_LIMIT)
         # (moment, ticket, seq, task): when to end it, once to ask and once to force.
         self._deadlines: list[tuple[float, int, int, Task]] = []
@@ -289,10 +257,10 @@ class Hub:
     def _take_idle(self, now: float) -> HubWorker | None:
         if self.idle:
             return self.idle.popitem()[1]
-        if self._start_at < math.inf:
+        if self.crew.is_paused:
             return None
-        if len(self.workers) < self._max_workers:
-            worker = self._start_worker(now)
+        if not self.crew.is_full:
+            worker = self.crew.start_worker(now, self.effects)
             del self.idle[worker.worker_id]
             return worker
         if all(worker.blocked for worker in self.workers.values()):
@@ -470,17 +438,9 @@ class Hub:
         worker.idle_since = now
         self._free(worker)
         if worker.next_seq > self._most_tasks and not worker.is_killed:
-            self._replace(worker, now)
+            self.crew.replace(worker, now, self.effects)
         elif not worker.is_stopping and not worker.is_killed:
             self.idle[worker.worker_id] = worker
-
-    def _replace(self, worker: HubWorker, now: float) -> None:
-        """Let another one take a worker's place."""
-        if not worker.is_stopping:
-            worker.is_stopping = True
-            self.effects.append(StopWorker(worker.worker_id))
-            if len(self.workers) - self._stopping() < self._usual_workers:
-                self._start_worker(now)
 
     def _free(self, worker: HubWorker) -> None:
         if worker.need is not None:
@@ -605,44 +565,6 @@ class Hub:
 
     # Workers come and go
 
-    def start(self, now: float) -> None:
-        """Have the usual workers started."""
-        while len(self.workers) < self._usual_workers:
-            self._start_worker(now)
-
-    def _start_worker(self, now: float) -> HubWorker:
-        index = next(self._indexes)
-        worker_id = WorkerId(f"w{index}")
-        worker = self.workers[worker_id] = HubWorker(worker_id, index)
-        worker.idle_since = now
-        self.idle[worker_id] = worker
-        self.effects.append(StartWorker(worker_id))
-        first: list[ForWorker] = [self.introduction(worker)]
-        if self._initializer is not None:
-            first.append(Run(INITIALIZER_SEQ, *self._initializer))
-        self.effects.append(SendTasks(worker_id, first))
-        return worker
-
-    def add_guest(self, worker_id: WorkerId) -> HubWorker:
-        """Know a process that runs no tasks, but calls, gets and puts as they do.
-
-        Whoever starts it sends it `introduction(guest)` before anything else, and hands
-        what it says to `Requests`.
-        """
-        guest = self.guests[worker_id] = HubWorker(worker_id, next(self._indexes))
-        guest.is_started = True
-        return guest
-
-    def introduction(self, worker: HubWorker) -> Introduce:
-        """Return the first that a worker or guest hears."""
-        return Introduce(worker.index, self._folders, self.namespace, self.job_id)
-
-    def remove_guest(self, worker_id: WorkerId) -> None:
-        """Note that a guest's process is gone: what it held is let go."""
-        guest = self.guests.pop(worker_id)
-        guest.holds.clear()
-        guest.requests.clear()
-
     @property
     def broken(self) -> Failure | None:
         """Why no task can run any more, if none can."""
@@ -659,13 +581,6 @@ class Hub:
             for task in list(self.waiting):
                 self.waiting.withdraw(task)
                 self.end(task, self._broken)
-
-    def started(self, worker_id: WorkerId, pid: int) -> None:
-        """Note that a worker's process exists."""
-        worker = self.workers[worker_id]
-        worker.is_started, worker.pid = True, pid
-        self._failed_starts = 0
-        self._backoff.reset()
 
     def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
         """Note that a worker's process is gone, and run again what may be."""
@@ -687,16 +602,8 @@ class Hub:
         worker.requests.clear()
         if worker.is_stopping or self._broken is not None:
             return
-        if not worker.is_started:
-            self._failed_starts += 1
-            self._start_at = now + self._backoff.next()
-            if self._failed_starts >= MAX_FAILED_STARTS and not self._has_started():
-                self._refuse_waiting(f"no worker can be made: {death.stderr_tail}")
-        elif len(self.workers) < self._usual_workers:
-            self._start_worker(now)
-
-    def _has_started(self) -> bool:
-        return any(w.is_started and not w.blocked for w in self.workers.values())
+        if self.crew.replace_dead(worker, now, self.effects):
+            self._refuse_waiting(f"no worker can be made: {death.stderr_tail}")
 
     def _crash(
         self, task: Task, death: WorkerDied, pid: int, *, no_memory: bool
@@ -739,20 +646,15 @@ class Hub:
     @property
     def wake_at(self) -> float:
         """When `tick` is wanted next; infinity: only events matter."""
-        at = self._start_at
+        at = self.crew.wake_at
         if len(self.idle) < len(self.workers):
             at = min(at, self._recall_at())
         if self._deadlines:
             at = min(at, self._deadlines[0][0])
-        if len(self.workers) > self._usual_workers and self.idle:
-            at = min(at, min(w.idle_since for w in self.idle.values()) + SPARE_PERIOD)
         return at
 
     def tick(self, now: float) -> None:
         """Recall what is stuck, end what takes too long, stop workers nobody needs."""
-        if self._start_at <= now:
-            self._start_at = math.inf
-            self.start(now)
         if self._recall_at() <= now:
             for worker in self.workers.values():
                 if len(worker.backlog) > 1 and worker.head_since + RECALL_AFTER <= now:
@@ -769,26 +671,13 @@ class Hub:
                     task.is_timed_out = True
                     self._stop_running(task, force=False)
                     self.set_deadline(task, now + INTERRUPT_GRACE)
-        if len(self.workers) > self._usual_workers:
-            self._stop_spares(now)
+        self.crew.tick(now, self.effects)
 
     def _recall_at(self) -> float:
         """When the followers of a stuck head should be recalled, if ever."""
         if self.waiting.count or not self.unended or self.capacity.lack(ONE_CPU):
             return math.inf
         return recall_at(self.workers.values())
-
-    def _stop_spares(self, now: float) -> None:
-        for worker in list(self.idle.values()):
-            if len(self.workers) - self._stopping() <= self._usual_workers:
-                return
-            if worker.idle_since + SPARE_PERIOD <= now and not worker.holds:
-                del self.idle[worker.worker_id]
-                worker.is_stopping = True
-                self.effects.append(StopWorker(worker.worker_id))
-
-    def _stopping(self) -> int:
-        return sum(worker.is_stopping for worker in self.workers.values())
 
     def check(self) -> None:
         """Raise AssertionError if a task is in two places, or in a wrong one."""

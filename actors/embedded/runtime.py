@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from actors.embedded.actor_calls import ActorCall
+from actors.embedded.crew import Crew
 from actors.embedded.directory import Directory
 from actors.embedded.driver_actors import DriverActors
 from actors.embedded.hub import Hub
@@ -137,17 +138,16 @@ class Embedded:
     ) -> None:
         self._capacity = Capacity({CPU: num_workers, **resources})
         self._store = Store()
-        self._hub = Hub(
-            self._capacity,
+        crew = Crew(
             num_workers,
             max_workers,
             random.Random(),
             _encode(self._store.folders),
             initializer,
-            most_tasks,
         )
-        self.namespace = self._hub.namespace = namespace
-        self._hub.job_id = f"{socket.gethostname()}-{os.getpid()}"
+        self._hub = Hub(self._capacity, crew, most_tasks)
+        self.namespace = crew.namespace = namespace
+        crew.job_id = f"{socket.gethostname()}-{os.getpid()}"
         self._directory = Directory(self._hub, random.Random(), self.wake)
         self._calls = self._directory.calls
         # Sockets of actors stand beside the objects: the folder is this user's alone,
@@ -182,7 +182,7 @@ class Embedded:
             target=self._serve, name="actors-hub", daemon=True
         )
         self._began_at = time.monotonic()
-        self._hub.start(self._began_at)
+        self._hub.crew.start(self._began_at, self._hub.effects)
         self._shell.carry_out()
         self._thread.start()
         self._window = open_window(self.picture)
@@ -578,7 +578,7 @@ class Embedded:
 
     def whereabouts(self) -> Whereabouts:
         """Return where the program runs."""
-        return Whereabouts(self._hub.job_id, self.namespace, is_driver=True)
+        return Whereabouts(self._hub.crew.job_id, self.namespace, is_driver=True)
 
     @property
     def capacity(self) -> Capacity:

@@ -112,7 +112,7 @@ class Shell:
             case TasksRecalled(worker_id, seqs):
                 hub.recalled(worker_id, seqs, now)
             case WorkerStarted(worker_id, pid):
-                hub.started(worker_id, pid)
+                hub.crew.started(worker_id, pid)
             case InitializerFailed(worker_id, failure):
                 logger.error("the initializer failed: %s", failure.message)
                 hub.give_up(failure)

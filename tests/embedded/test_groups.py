@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from actors.embedded.actor_calls import ActorCall, Anchor
+from actors.embedded.crew import Crew
 from actors.embedded.directory import Directory, StartHost
 from actors.embedded.groups import Group, GroupAnchor
 from actors.embedded.hub import Hub
@@ -66,7 +67,7 @@ class World:
     def __init__(self, needy: str = "") -> None:
         self.needy = needy  # who takes the one processor that there is
         self.now = 0.0
-        self.hub = Hub(Capacity({"CPU": 1}), 1, 1, random.Random(0))
+        self.hub = Hub(Capacity({"CPU": 1}), Crew(1, 1, random.Random(0)))
         self.directory = Directory(self.hub, random.Random(0), lambda: None)
         self.processes: dict[WorkerId, Process] = {}
         self.asked: list[str] = []  # classes of who was asked to end, in order

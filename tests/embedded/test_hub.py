@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from actors.embedded.crew import Crew
 from actors.embedded.hub import Hub
 from actors.embedded.parcels import MAX_DEFINED
 from actors.embedded.requests import Requests
@@ -100,11 +101,11 @@ class World:
         capacity = Capacity({"CPU": cpus, **resources})
         self.most_tasks = most_tasks
         chance = random.Random(0)
-        self.hub = Hub(capacity, cpus, max_workers, chance, most_tasks=most_tasks)
+        self.hub = Hub(capacity, Crew(cpus, max_workers, chance), most_tasks)
         self.requests = Requests(self.hub)
         self.now = 0.0
         self.processes: dict[WorkerId, Process] = {}
-        self.hub.start(self.now)
+        self.hub.crew.start(self.now, self.hub.effects)
         self.settle()
 
     def submit(
@@ -161,7 +162,7 @@ class World:
         match effect:
             case StartWorker(worker_id):
                 self.processes[worker_id] = Process(worker_id)
-                self.hub.started(worker_id, 1000)
+                self.hub.crew.started(worker_id, 1000)
                 return
         process = self.processes.get(effect.worker_id)
         if process is None:
@@ -755,8 +756,8 @@ def test_naming_a_ref_that_a_worker_does_not_hold_is_a_broken_invariant() -> Non
 
 def test_a_guest_calls_and_gets_and_its_end_frees_what_it_held() -> None:
     world = World(1)
-    guest = world.hub.add_guest(WorkerId("a1"))
-    assert world.hub.introduction(guest).index == guest.index
+    guest = world.hub.crew.add_guest(WorkerId("a1"))
+    assert world.hub.crew.introduction(guest).index == guest.index
     process = world.processes[guest.worker_id] = Process(guest.worker_id)
     process.index = guest.index
     inner = call_and_wait(world, process)
@@ -766,7 +767,7 @@ def test_a_guest_calls_and_gets_and_its_end_frees_what_it_held() -> None:
     assert process.told == [Values(1, [Value(VALUE)])]
     del inner
     assert number in world.hub.parcels.numbered
-    world.hub.remove_guest(guest.worker_id)
+    world.hub.crew.remove_guest(guest.worker_id)
     assert number not in world.hub.parcels.numbered
 
 
@@ -784,8 +785,8 @@ def test_closing_ends_every_task_with_the_reason() -> None:
 
 def test_workers_that_never_come_up_fail_the_tasks_in_the_end() -> None:
     world = World.__new__(World)
-    world.hub = hub = Hub(Capacity({"CPU": 1}), 1, 4, random.Random(0))
-    hub.start(0.0)
+    world.hub = hub = Hub(Capacity({"CPU": 1}), Crew(1, 4, random.Random(0)))
+    hub.crew.start(0.0, hub.effects)
     ref: ObjectRef[Any] = ObjectRef()
     ref.task = Task(CallSpec(b"f", PLAIN, "f"), b"", ref)
     hub.accept(ref.task)

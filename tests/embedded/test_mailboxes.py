@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.embedded.actor_calls import Actor
+from actors.embedded.crew import Crew
 from actors.embedded.directory import Directory
 from actors.embedded.hub import Hub
 from actors.embedded.mailboxes import dissolve, give_room_back, reserve
@@ -20,7 +21,7 @@ CALLERS = ("", "w1", "a2")
 
 
 def actor_with(limit: int, *, waits: bool) -> Actor:
-    hub = Hub(Capacity({"CPU": 1}), 1, 1, random.Random(0))
+    hub = Hub(Capacity({"CPU": 1}), Crew(1, 1, random.Random(0)))
     directory = Directory(hub, random.Random(0), lambda: None)
     options = ActorOptions("C", max_pending_calls=limit, waits_for_room=waits)
     return directory.prepare(b"c", options, b"").actor

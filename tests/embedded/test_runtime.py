@@ -110,7 +110,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(runtime: Embedded) -> No
         crash = call(runtime, os._exit, 3, options=TaskOptions(retries=0))
         with pytest.raises(WorkerCrashed):
             runtime.get([crash], None)
-        eventually(lambda: runtime._hub._failed_starts)
+        eventually(lambda: runtime._hub.crew._failed_starts)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         for filler in fillers:
