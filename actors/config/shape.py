@@ -79,7 +79,7 @@ class TransportConfig(Section, frozen=True, kw_only=True):
             ge=SMALLEST_FRAME_BYTES,
             le=LARGEST_FRAME_BYTES,
         ),
-    ] = 2**26
+    ] = 2**28
 
 
 class HeartbeatConfig(Section, frozen=True, kw_only=True):
