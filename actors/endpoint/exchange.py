@@ -518,7 +518,7 @@ class Exchange(abc.ABC):
 
     def _goes_on(self, task_id: TaskId, client: ClientEntry) -> bool:
         """Tell whether a call goes on although its caller has left."""
-        is_lasting = self.roster.outlives_callers(self.ledger.calls[task_id])
+        is_lasting = self.roster.calls.outlives_callers(self.ledger.calls[task_id])
         return is_lasting and not client.is_within
 
     def _drop_if_empty(self, client: ClientEntry) -> None:
@@ -751,13 +751,13 @@ class Exchange(abc.ABC):
             )
             turn.records.append(put_back_record(entry))
             if entry.task.actor is not None:
-                self.roster.wait_again(entry)
+                self.roster.calls.wait_again(entry)
             return None
         state = outcome.state
         if is_infrastructure and entry.is_cancelling:
             state, failure = TaskState.CANCELLED, None
         elif is_infrastructure and entry.task.actor is not None:
-            failure, payload = self.roster.failure_for(entry)
+            failure, payload = self.roster.calls.failure_for(entry)
             outcome = msgspec.structs.replace(outcome, payload=payload)
         elif failure is not None and is_infrastructure:
             failure = _without_retries(failure, entry)
@@ -795,7 +795,7 @@ class Exchange(abc.ABC):
             self.ledger.put_back(entry, why, now, was_lost=False, avoid=BlockId(""))
             turn.records.append(put_back_record(entry))
             if entry.task.actor is not None:
-                self.roster.wait_again(entry)
+                self.roster.calls.wait_again(entry)
 
     def _end(
         self,
@@ -840,9 +840,9 @@ class Exchange(abc.ABC):
                 )
                 turn.records.append(put_back_record(entry))
                 if entry.task.actor is not None:
-                    self.roster.wait_again(entry)
+                    self.roster.calls.wait_again(entry)
             elif entry.task.actor is not None:
-                text, _ = self.roster.failure_for(entry)
+                text, _ = self.roster.calls.failure_for(entry)
                 self._end(entry, TaskState.FAILED, text, now, turn)
             else:
                 text = _without_retries(failure, entry)

@@ -176,9 +176,9 @@ class Restoration:
                 ledger.hold(entry, holder.manager_id)
                 holder.hold(entry)
                 if is_call:
-                    exchange.roster.adopt_call(entry)
+                    exchange.roster.calls.adopt(entry)
             elif is_call:
-                exchange.roster.queue(entry)
+                exchange.roster.calls.queue(entry)
             else:
                 # Who tried before goes first, as in the lifetime that has ended.
                 (first if entry.attempt > 1 else others).append(entry)

@@ -1,17 +1,12 @@
-"""Roster: the actors of an endpoint's clients, their homes, names and calls. Pure.
+"""Roster: the actors of an endpoint's clients, their homes and names. Pure.
 
     create ─► waits for a home ─StartActors─► manager ─ActorsStarted─► alive
                     ▲                                                    │
                     └─────(delay)──── ActorEnded, or the manager is lost ┘─► dead
-    call ─► lane of its caller ─LeaseCalls─► manager ─Finished─► outcome
-               ▲                    │
-               └─ not begun, or may be retried
 
 Whatever a client wants of an actor comes as a task with a word on it, see
 `roster_wishes`: so it is accepted, written down, answered and acknowledged like any
-other. Calls are entries of the ledger that wait here instead of in its backlog; once
-leased they are the exchange's business as any task is. Calls of one caller are handed
-over in their order.
+other. What waits for an actor is the business of `roster_calls`.
 
 An actor lives as long as a client has a handle on it, or until it is killed if it is
 detached; one that is supervised, as long as its supervisor wants (`roster_groups`). An
@@ -19,27 +14,23 @@ incarnation that a manager took no notice of is placed again; one whose manager 
 has ended. A dead actor is remembered while somebody has a handle.
 """
 
-import itertools
 import math
 import random
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from actors.endpoint.roster_calls import Center, RosterCalls
 from actors.endpoint.roster_entry import (
     NOWHERE,
     Actor,
     Ending,
-    done,
-    failed,
     reason_named,
 )
 from actors.endpoint.roster_groups import LINGER, RosterGroups
 from actors.endpoint.roster_wishes import Desk, RosterWishes
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
-from actors.logic.fleet import Fleet, ManagerEntry
-from actors.logic.item_streams import ItemStreams
+from actors.logic.fleet import ManagerEntry
 from actors.logic.ledger import Entry
 from actors.logic.records import (
     ActorAdmitted,
@@ -48,7 +39,6 @@ from actors.logic.records import (
     ActorHeld,
     ActorPlaced,
     InterchangeRecord,
-    TasksLeased,
 )
 from actors.logic.resources import Need
 from actors.logic.turn import Turn
@@ -57,36 +47,20 @@ from actors.messages import (
     ActorEnded,
     ClientId,
     EndActors,
-    Failure,
     Hosting,
     Incarnation,
-    LeaseCalls,
-    LeasedCall,
     ManagerId,
-    Message,
     Outcome,
     StartActors,
 )
 
 __all__ = ["Endpoint", "Roster"]
 
-# Calls that are at an actor's manager; the others wait here. Chosen: what keeps its
-# pipe filled.
-WINDOW = 1024
 
-
-class Endpoint(Desk, Protocol):
+class Endpoint(Desk, Center, Protocol):
     """What a roster needs of its interchange."""
 
-    fleet: Fleet
-    clients: dict[ClientId, ClientEntry]
-    streams: ItemStreams
-
-    def promise(self, peer: str, message: Message, turn: Turn) -> None: ...
     def tell_wait(self, name: str, need: Need, now: float, turn: Turn) -> None: ...
-    def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
-        """End a call, or a watch, that waits."""
-        ...
 
 
 class Roster:
@@ -102,20 +76,19 @@ class Roster:
         self._endpoint = endpoint
         self._chance = chance
         self.names: dict[tuple[str, str], Actor] = {}  # {(namespace, name): it}
-        self._numbers = itertools.count(1)  # of calls, for their order
         # They wait for a manager, in the order of their coming.
         self._homeless: dict[Actor, None] = {}
-        self._callable: dict[Actor, None] = {}  # there may be calls to hand over
         self._restarts: dict[Actor, None] = {}
         self._unwanted: dict[Actor, None] = {}  # will end unless somebody wants them
         self._is_looking = False  # there may be homes that were not there before
         self.groups = RosterGroups(endpoint, self, chance)
-        self.wishes = RosterWishes(endpoint, self, self.groups)
+        self.calls = RosterCalls(endpoint, self, self.groups)
+        self.wishes = RosterWishes(endpoint, self, self.calls, self.groups)
 
     @property
     def is_eager(self) -> bool:
         """Whether `place` may have something to do."""
-        return bool(self._callable or (self._is_looking and self._homeless))
+        return bool(self.calls.waiting or (self._is_looking and self._homeless))
 
     @property
     def has_homeless(self) -> bool:
@@ -150,45 +123,7 @@ class Roster:
         if options.name:
             self.names[options.namespace, options.name] = actor
 
-    # Calls
-
-    def queue(self, entry: Entry) -> None:
-        """Let a call wait, in the order of its coming; or a watch."""
-        work = entry.task.actor
-        assert work is not None
-        group = self.groups.known.get(work.actor_id)
-        if group is not None:
-            self.groups.queue(group, entry)
-            return
-        actor = self._known(work.actor_id)
-        entry.number = next(self._numbers)
-        self._callable[actor] = None
-        if work.verb == "watch":
-            actor.watchers.append(entry)
-        else:
-            actor.lanes.setdefault(entry.client_id, deque()).append(entry)
-
-    def wait_again(self, entry: Entry) -> None:
-        """Let a call that was handed over wait again, before all that came later."""
-        work = entry.task.actor
-        assert work is not None
-        actor = self.actors[work.actor_id]
-        actor.sent.pop(entry.task.task_id, None)
-        lane = actor.lanes.setdefault(entry.client_id, deque())
-        index = 0
-        while index < len(lane) and lane[index].number < entry.number:
-            index += 1
-        lane.insert(index, entry)
-        self._callable[actor] = None
-
-    def adopt_call(self, entry: Entry) -> None:
-        """Take note of a call that an earlier process has handed over."""
-        work = entry.task.actor
-        assert work is not None
-        entry.number = next(self._numbers)
-        self._known(work.actor_id).sent[entry.task.task_id] = entry
-
-    def _known(self, actor_id: str) -> Actor:
+    def known(self, actor_id: str) -> Actor:
         """Return an actor; one that a torn journal knows no more is dead."""
         actor = self.actors.get(actor_id)
         if actor is None:
@@ -197,20 +132,6 @@ class Roster:
             actor.free_at = -math.inf
             self._unwanted[actor] = None
         return actor
-
-    def outlives_callers(self, entry: Entry) -> bool:
-        """Tell whether a call is of an actor that lives on without its caller."""
-        work = entry.task.actor
-        actor = self.actors.get(work.actor_id) if work is not None else None
-        if work is None or actor is None or work.verb != "call":
-            return False
-        return actor.options.is_detached or bool(actor.holders)
-
-    def failure_for(self, entry: Entry) -> tuple[Failure, bytes]:
-        """Say why a call that had begun has no result, and may not begin again."""
-        work = entry.task.actor
-        assert work is not None
-        return self.actors[work.actor_id].failure(may_have_run=True)
 
     # Places
 
@@ -241,9 +162,8 @@ class Roster:
             peer = self._endpoint.fleet.managers[manager_id].peer
             # As of a last lease: what may have begun must not be forgotten.
             self._endpoint.promise(peer, StartActors(actors), turn)
-        for actor in list(self._callable):
-            if self._hand_over(actor, now, turn):
-                del self._callable[actor]
+        if self.calls.waiting:
+            self.calls.hand_over(now, turn)
 
     def _home_for(self, actor: Actor) -> ManagerEntry | None:
         """Choose the manager with the fewest actors that has room."""
@@ -276,65 +196,6 @@ class Roster:
             manager.note_idle(now)
             self._is_looking = True
 
-    def _hand_over(self, actor: Actor, now: float, turn: Turn) -> bool:
-        """Hand an actor its calls; false: there are more than may be there now."""
-        is_restarting = actor.life.state is LifeState.RESTARTING
-        if actor.is_dead or (is_restarting and actor.options.fails_on_restart):
-            self._end_waiting(actor, now, turn)
-            return True
-        manager = self._endpoint.fleet.managers.get(actor.manager_id)
-        if (
-            manager is None
-            or not manager.is_connected
-            or actor.life.state is not LifeState.ALIVE
-            or actor.is_doomed
-            or actor.is_killed
-            or actor.ending
-            or actor.life.is_ordered
-        ):
-            # Whatever changes that says so.
-            return True
-        ledger, sent = self._endpoint.ledger, actor.sent
-        if len(sent) >= WINDOW:
-            for task_id in [t for t in sent if t not in manager.calls]:
-                del sent[task_id]
-        leased: list[LeasedCall] = []
-        to = actor.incarnation
-        for caller, lane in list(actor.lanes.items()):
-            client = self._endpoint.clients.get(caller)
-            if client is not None and client.is_held_back:
-                continue
-            while lane and len(sent) < WINDOW:
-                entry = lane.popleft()
-                task = entry.task
-                if ledger.entries.get(task.task_id) is not entry:
-                    continue  # it was cancelled
-                ledger.lease_one(entry, manager.manager_id, now)
-                manager.calls[task.task_id] = sent[task.task_id] = entry
-                streams_from = task.streams_from
-                if streams_from >= 0:
-                    streams_from = self._endpoint.streams.known(task)
-                leased.append(
-                    LeasedCall(
-                        task.task_id,
-                        entry.attempt,
-                        task.function,
-                        task.arguments,
-                        to,
-                        task.timeout,
-                        streams_from,
-                        task.name,
-                    )
-                )
-            if not lane:
-                del actor.lanes[caller]
-        if leased:
-            at = now + self._endpoint.wall_offset
-            ids = [call.task_id for call in leased]
-            turn.records.append(TasksLeased(manager.manager_id, at, ids))
-            self._endpoint.promise(manager.peer, LeaseCalls(leased), turn)
-        return not actor.lanes
-
     # Managers
 
     def manager_admitted(
@@ -351,7 +212,7 @@ class Roster:
             actor = self.actors[actor_id]
             if (actor_id, actor.life.incarnation) in there:
                 kept.append(actor.incarnation)
-                self._callable[actor] = None
+                self.calls.waiting[actor] = None
                 is_asked = actor.is_released or actor.ending is Ending.ASKED
                 is_killed = actor.is_killed or actor.ending is Ending.KILLED
                 if is_asked or is_killed or actor.is_doomed or actor.life.is_ordered:
@@ -406,7 +267,7 @@ class Roster:
                 and actor.life.state is LifeState.STARTING
             ):
                 actor.life.constructed()
-                self._callable[actor] = None
+                self.calls.waiting[actor] = None
                 if actor.group is not None:
                     self.groups.constructed(actor, now)
         self.groups.settle(now, turn)
@@ -463,11 +324,11 @@ class Roster:
             actor.restart_at = now + delay
             self._restarts[actor] = None
         died = Died(actor.actor_id, number, reason, delay is None, actor.message)
-        self._tell_watchers(actor, died, now, turn)
+        self.calls.tell_watchers(actor, died, now, turn)
         if delay is None:
             self._bury(actor, now, turn)
         elif actor.options.fails_on_restart:
-            self._end_waiting(actor, now, turn)
+            self.calls.end_waiting(actor, now, turn)
 
     def _die_homeless(self, actor: Actor, now: float, turn: Turn) -> None:
         """End an actor that has no process now."""
@@ -478,12 +339,12 @@ class Roster:
         actor.life.ended(reason, now, is_meant=True)
         turn.records.append(actor.end_record())
         died = actor.death()
-        self._tell_watchers(actor, died, now, turn)
+        self.calls.tell_watchers(actor, died, now, turn)
         self._bury(actor, now, turn)
 
     def _bury(self, actor: Actor, now: float, turn: Turn) -> None:
         """Let go of what a dead actor had."""
-        self._end_waiting(actor, now, turn)
+        self.calls.end_waiting(actor, now, turn)
         key = (actor.options.namespace, actor.options.name)
         if self.names.get(key) is actor:
             del self.names[key]
@@ -503,29 +364,8 @@ class Roster:
             self._unwanted[actor] = None
             return
         self.actors.pop(actor.actor_id, None)
-        self._callable.pop(actor, None)
+        self.calls.waiting.pop(actor, None)
         turn.records.append(ActorForgotten(actor.actor_id))
-
-    def _end_waiting(self, actor: Actor, now: float, turn: Turn) -> None:
-        """End all calls that wait here, with the reason."""
-        lanes, actor.lanes = actor.lanes, {}
-        failure, payload = actor.failure()
-        at = now + self._endpoint.wall_offset
-        for lane in lanes.values():
-            for entry in lane:
-                if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
-                    outcome = failed(entry.task.task_id, failure, at, payload)
-                    self._endpoint.end_call(entry, outcome, now, turn)
-        if actor.is_dead and actor.watchers:
-            self._tell_watchers(actor, actor.death(), now, turn)
-
-    def _tell_watchers(self, actor: Actor, died: Died, now: float, turn: Turn) -> None:
-        watchers, actor.watchers = actor.watchers, []
-        at = now + self._endpoint.wall_offset
-        for entry in watchers:
-            if self._endpoint.ledger.entries.get(entry.task.task_id) is entry:
-                outcome = done(entry.task.task_id, died, at)
-                self._endpoint.end_call(entry, outcome, now, turn)
 
     def kill(self, actor: Actor, now: float, turn: Turn) -> None:
         """End an actor for good; one that is supervised, this incarnation."""

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import msgspec
 
+from actors.endpoint.roster_calls import RosterCalls
 from actors.endpoint.roster_entry import Actor, done, failed
 from actors.endpoint.roster_groups import (
     RosterGroups,
@@ -19,7 +20,7 @@ from actors.endpoint.roster_groups import (
 from actors.errors import MalformedFrame
 from actors.logic.actor_life import DeathReason, LifeState
 from actors.logic.clients import ClientEntry
-from actors.logic.ledger import Entry, Ledger
+from actors.logic.ledger import Ledger
 from actors.logic.records import ActorAdmitted, TasksAccepted
 from actors.logic.resources import Need
 from actors.logic.turn import Turn
@@ -67,7 +68,6 @@ class _Roster(Protocol):
     names: dict[tuple[str, str], Actor]
 
     def enter(self, record: ActorAdmitted) -> None: ...
-    def queue(self, entry: Entry) -> None: ...
     def seek_home(self, actor: Actor) -> None: ...
     def hold(self, actor: Actor, client: ClientEntry, turn: Turn) -> None: ...
     def release(
@@ -83,12 +83,16 @@ class RosterWishes:
     Args:
         desk: that answers.
         roster: of the actors.
+        calls: where those wait that are not answered at once.
         groups: that they are in.
     """
 
-    def __init__(self, desk: Desk, roster: _Roster, groups: RosterGroups) -> None:
+    def __init__(
+        self, desk: Desk, roster: _Roster, calls: RosterCalls, groups: RosterGroups
+    ) -> None:
         self._desk = desk
         self._roster = roster
+        self._calls = calls
         self._groups = groups
 
     def take(
@@ -123,7 +127,7 @@ class RosterWishes:
             entered.append(waiting)
             entry = self._desk.ledger.enter_call(waiting, client.client_id, now)
             client.unfinished += 1
-            self._roster.queue(entry)
+            self._calls.queue(entry)
         if entered:
             at = now + self._desk.wall_offset
             turn.records.append(TasksAccepted(client.client_id, at, entered))
