@@ -12,7 +12,6 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -42,11 +41,8 @@ from actors.messages import (
     WorkerId,
 )
 from actors.refs import ObjectRef
+from tests.supervised import KINDS, SCOPES, SupervisedProcesses
 
-SCOPES: st.SearchStrategy[RestartScope] = st.sampled_from(
-    ["one_for_one", "rest_for_one", "one_for_all"]
-)
-KINDS = st.sampled_from(["permanent", "permanent", "transient", "temporary"])
 PATIENCE = 5.0
 NONE = pickle.dumps(None, 5)
 
@@ -150,6 +146,9 @@ class World:
         self.directory.calls.ran(process.worker_id, [ran], self.now)
         self.settle()
 
+    def exit(self, process: Process) -> None:
+        self.end(process, 0)
+
     def end(self, process: Process, code: int) -> None:
         del self.processes[process.worker_id]
         begun = process.calls[0] if process.calls else 0
@@ -220,7 +219,7 @@ def test_what_has_ended_for_good_stays_so_when_others_start_anew() -> None:
     del anchor
 
 
-class GroupMachine(RuleBasedStateMachine):
+class GroupMachine(SupervisedProcesses):
     @initialize(
         scopes=st.tuples(SCOPES, SCOPES),
         kinds=st.lists(KINDS, min_size=6, max_size=6),
@@ -244,22 +243,6 @@ class GroupMachine(RuleBasedStateMachine):
         self.anchors = [*self.group.anchors, *group.anchors]
         self.anchor: GroupAnchor | None = self.world.begin(self.group)
 
-    def draw(self, data: st.DataObject, **wanted: bool) -> Process | None:
-        found = [
-            process
-            for process in self.world.processes.values()
-            if all(getattr(process, name) is value for name, value in wanted.items())
-        ]
-        return data.draw(st.sampled_from(found)) if found else None
-
-    @rule(data=st.data(), is_sound=st.sampled_from([True, True, True, False]))
-    def construct(self, data: st.DataObject, *, is_sound: bool) -> None:
-        process = self.draw(data, is_up=False, is_killed=False)
-        if process is not None and is_sound:
-            self.world.construct(process)
-        elif process is not None:
-            self.world.fail_to_construct(process)
-
     @rule(data=st.data())
     def crash(self, data: st.DataObject) -> None:
         process = self.draw(data)
@@ -272,12 +255,6 @@ class GroupMachine(RuleBasedStateMachine):
         if process is not None:
             self.world.directory.exits(process.worker_id)
             self.world.settle()
-            self.world.end(process, 0)
-
-    @rule(data=st.data())
-    def obey(self, data: st.DataObject) -> None:
-        process = self.draw(data, is_asked=True) or self.draw(data, is_killed=True)
-        if process is not None:
             self.world.end(process, 0)
 
     @rule(data=st.data())

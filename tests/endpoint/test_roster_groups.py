@@ -15,7 +15,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -55,11 +54,8 @@ from actors.messages import (
     encode_one,
 )
 from tests.endpoint.talk import EPOCH, PYTHON, TOKEN, hello, manager_hello
+from tests.supervised import KINDS, SCOPES, SupervisedProcesses
 
-SCOPES: st.SearchStrategy[RestartScope] = st.sampled_from(
-    ["one_for_one", "rest_for_one", "one_for_all"]
-)
-KINDS: Any = st.sampled_from(["permanent", "permanent", "transient", "temporary"])
 PATIENCE = 5.0
 CLIENT, MANAGER = "client:c", "manager:m1"
 Key = tuple[str, int]
@@ -238,6 +234,12 @@ class World:
     def construct_all(self) -> None:
         while new := [p for p in self.processes.values() if not p.is_up]:
             self.construct(new[0])
+
+    def fail_to_construct(self, process: Process) -> None:
+        self.end(process, "constructor_failed")
+
+    def exit(self, process: Process) -> None:
+        self.end(process, "exited")
 
     def end(self, process: Process, reason: str = "crashed") -> None:
         key = (process.of.actor_id, process.of.number)
@@ -599,7 +601,7 @@ def test_how_a_group_stands_is_written_down_without_what_has_not_changed() -> No
     assert sum(len(s.children) for r in told for s in r.groups) <= 4 * 20
 
 
-class GroupMachine(RuleBasedStateMachine):
+class GroupMachine(SupervisedProcesses):
     @initialize(
         scopes=st.tuples(SCOPES, SCOPES),
         kinds=st.lists(KINDS, min_size=6, max_size=6),
@@ -624,33 +626,11 @@ class GroupMachine(RuleBasedStateMachine):
         ]
         self.world.supervise(group(children, "g", scopes[0], restarts))
 
-    def draw(self, data: st.DataObject, **wanted: bool) -> Process | None:
-        found = [
-            process
-            for process in self.world.processes.values()
-            if all(getattr(process, name) is value for name, value in wanted.items())
-        ]
-        return data.draw(st.sampled_from(found)) if found else None
-
-    @rule(data=st.data(), is_sound=st.sampled_from([True, True, True, False]))
-    def construct(self, data: st.DataObject, *, is_sound: bool) -> None:
-        process = self.draw(data, is_up=False, is_killed=False)
-        if process is not None and is_sound:
-            self.world.construct(process)
-        elif process is not None:
-            self.world.end(process, "constructor_failed")
-
     @rule(data=st.data(), reason=st.sampled_from(["crashed", "crashed", "exited"]))
     def end(self, data: st.DataObject, reason: str) -> None:
         process = self.draw(data)
         if process is not None:
             self.world.end(process, reason)
-
-    @rule(data=st.data())
-    def obey(self, data: st.DataObject) -> None:
-        process = self.draw(data, is_asked=True) or self.draw(data, is_killed=True)
-        if process is not None:
-            self.world.end(process, "exited")
 
     @rule(name=st.sampled_from("abcxy"), verb=st.sampled_from(["kill", "restart"]))
     def kill(self, name: str, verb: str) -> None:
