@@ -787,8 +787,9 @@ class Runtime:
 
     def _closed(self, port: Port) -> None:
         self._drop(port)
-        if port.sees_memory and self._links is not None:
-            # It may have been killed.
+        if port.sees_memory and self._links is not None and not self._is_over:
+            # It may have been killed. At our own end others sweep: there may be no
+            # more threads for that.
             self._links.sweep_soon()
         self._tell(LinkClosed(port.peer))
 
