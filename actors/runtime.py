@@ -652,7 +652,7 @@ class Runtime:
             self._tell(LinkClosed(admission.peer))
             return Refused(f"there is no room for a link: {error}", is_final=False)
         port = self._add_port(admission.peer, link, serving.decoder(newcomer), now)
-        self._share(port, newcomer.memory)
+        self._share(port, newcomer.memory, are_items_vital=True)
         self._undialed.append(port)
         self._turns.append(turn)
         return Welcome(
@@ -762,12 +762,14 @@ class Runtime:
         """The shared memory that we see; "": none."""
         return self._links.place if self._links is not None else ""
 
-    def _share(self, port: Port, memory: str) -> None:
+    def _share(self, port: Port, memory: str, *, are_items_vital: bool = False) -> None:
         """Exchange references to large payloads with a peer that sees as much."""
         if self._links is not None and memory and memory == self._memory:
             port.sees_memory = True
             port.encode = encode_marked
-            port.decoder = SharedDecoder(port.decoder.decode, self._links.take)
+            port.decoder = SharedDecoder(
+                port.decoder.decode, self._links.take, are_items_vital=are_items_vital
+            )
 
     def sees_memory(self, peer: str) -> bool | None:
         """Tell whether a peer sees the same shared memory; None: there is no link."""

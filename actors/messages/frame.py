@@ -331,8 +331,8 @@ def encode_inline(value: object) -> bytes:
 
 
 def encode_one(message: Hello | DoorAnswer | Command | NewGroup) -> bytes:
-    """Encode one message that stands alone."""
-    return _encoder.encode(message)
+    """Encode one message that stands alone, with all that it stands for."""
+    return _inlining.encode(message)
 
 
 def encode_events(events: Sequence[Published]) -> bytes:

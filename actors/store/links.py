@@ -17,8 +17,10 @@ What is promised
 ----------------
 1. Who has received a frame has linked what it refers to before anything is answered;
    until then the sender keeps it, as it would have to send it again.
-2. A reference may come to nothing: its sender needed it no longer, then nobody does; or
-   the sender is dead and swept, then the frame counts as lost with its link.
+2. A reference may come to nothing: its sender needed it no longer, then nobody does,
+   and what it is for is left out; or the sender is dead and swept, then the frame
+   counts as lost with its link. It does so, too, if a manager has given up items, as it
+   may have said before that they are all.
 3. A payload whose file was removed by somebody else fails alone where it is opened.
 4. Nothing is written to a file that has been told of: an array never changes.
 
@@ -41,6 +43,7 @@ from actors.errors import MalformedFrame, ObjectLostError, ObjectStoreFullError
 from actors.messages import (
     FRAME_MARK,
     LARGE_MARK,
+    ItemsYielded,
     Large,
     LargeName,
     name_of_large,
@@ -124,7 +127,9 @@ class Kept(Large):
     def content(self) -> bytes | memoryview:
         try:
             return _open(self)
-        except FileNotFoundError:
+        except (OSError, ValueError) as error:
+            # What it is for fails alone.
+            logger.warning("a large payload cannot be sent: %s", error)
             return _lost(self)
 
 
@@ -315,21 +320,27 @@ class SharedDecoder(Generic[Incoming]):
     Args:
         decode: decodes a frame into its messages.
         take: what takes a payload: a method of `Links`.
+        are_items_vital: whether what is said after items stands on them. Then a sender
+            that has given them up meanwhile is to come again, as if it were dead.
     """
 
     def __init__(
         self,
         decode: Callable[[bytes], list[Incoming]],
         take: Callable[[bytes], bytes | None],
+        *,
+        are_items_vital: bool = False,
     ) -> None:
         self._decode = decode
         self._take = take
+        self._are_items_vital = are_items_vital
 
     def decode(self, frame: bytes) -> list[Incoming]:
         """Decode and validate.
 
         Raises:
-            SenderGone: the sender is dead, and what it refers to with it.
+            SenderGone: the sender is dead, and what it refers to with it; or it has to
+                say all again.
             MalformedFrame: as of a `Decoder`.
         """
         try:
@@ -337,8 +348,14 @@ class SharedDecoder(Generic[Incoming]):
         except MalformedFrame:
             if bytes(frame[:1]) != FRAME_MARK:
                 raise
-        messages = self._decode(memoryview(frame)[1:])  # type: ignore[arg-type]
-        return [with_payloads(message, self._take) for message in messages]
+        messages: list[Any] = self._decode(memoryview(frame)[1:])  # type: ignore[arg-type]
+        taken = [with_payloads(message, self._take) for message in messages]
+        if self._are_items_vital:
+            for before, after in zip(messages, taken, strict=True):
+                is_about_items = isinstance(before, ItemsYielded)
+                if is_about_items and len(after.items) < len(before.items):
+                    raise SenderGone("items were given up that were under way")
+        return taken
 
 
 def load_inline(data: bytes) -> Any:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from actors.endpoint.manager import (
     EXIT_AGAIN,
     Manager,
@@ -49,6 +51,7 @@ from actors.messages import (
     FailureKind,
     HostActor,
     Interrupt,
+    Large,
     MoreItems,
     Ran,
     Run,
@@ -56,6 +59,7 @@ from actors.messages import (
     WorkerId,
     Yielded,
 )
+from tests.simulation.memory import LOST
 from tests.simulation.network import Node, Surroundings
 
 __all__ = [
@@ -83,6 +87,7 @@ class Center(Surroundings, Protocol):
     nodes_per_block: int
     executions: Counter[bytes]  # {arguments: begun how often}
     walltime: float | None  # of every job
+    has_large: bool  # all payloads lie in memory
     jobs: dict[BlockId, "Job"]
     provider_journal: list[Any]
 
@@ -149,7 +154,7 @@ class ManagerNode(Node):
                 # A dead worker's death has said, or will say, that these never began.
                 if worker_id in self.workers:
                     worker = self.workers[worker_id]
-                    worker.backlog.extend(runs)
+                    worker.backlog.extend(map(_as_sent, runs))
                     heart.after(0.0, lambda: self._run_next(worker))
             case RecallTasks(worker_id):
                 heart.after(self.world.delay() / 10, lambda: self._recall(worker_id))
@@ -199,7 +204,13 @@ class ManagerNode(Node):
         run = worker.backlog.popleft()
         worker.is_busy = True
         worker.begun_seq = worker.running = run.seq
-        arguments = worker.task = _arguments_of(run)
+        arguments = worker.task = self._read(run)
+        if arguments == LOST:
+            # Nobody waits for it: the manager does not keep what it is to read.
+            self._ran(worker, run, self.world.now, is_lost=True)
+            return
+        # Here a worker has what it has read, as a mapping stays when its file goes.
+        run = _with_arguments(run, arguments)
         self.world.executions[arguments] += 1
         if worker.become is None:
             self.world.task_begins(arguments, worker.worker_type, self.job)
@@ -225,7 +236,7 @@ class ManagerNode(Node):
         if index >= last:
             self._ran(worker, call, began)
         elif index < worker.taken[call.seq] + ITEMS_AHEAD:
-            value = Value(item_of(arguments, index))
+            value = Value(self._written(item_of(arguments, index)))
             if index >= worker.taken[call.seq]:
                 said = Yielded(call.seq, index, value)
                 self.tell(WorkerSaid(worker.worker_id, said))
@@ -233,6 +244,15 @@ class ManagerNode(Node):
             heart.after(pause, lambda: self._yield(worker, call, began, index + 1))
         else:
             heart.after(0.05, lambda: self._yield(worker, call, began, index))
+
+    def _read(self, run: Run | Call) -> bytes:
+        return self.world.memory.read(_arguments_of(run))
+
+    def _written(self, payload: bytes) -> bytes:
+        """Put what a worker gives where its manager takes it over, if it is large."""
+        if not self.world.has_large:
+            return payload
+        return self.world.memory.write(self, payload)
 
     def _look_at(self, worker_id: WorkerId, seq: int) -> None:
         worker = self.workers.get(worker_id)
@@ -268,16 +288,21 @@ class ManagerNode(Node):
         began: float,
         *,
         was_interrupted: bool = False,
+        is_lost: bool = False,
     ) -> None:
         if not worker.is_alive or worker.running != run.seq:
             return
         worker.is_busy = False
         worker.running = 0
         arguments = payload = _arguments_of(run)
-        is_success = not (arguments.startswith(FAILING) or was_interrupted)
+        is_success = not (arguments.startswith(FAILING) or was_interrupted or is_lost)
         failure = None if is_success else Failure(FailureKind.EXCEPTION, "it raised")
+        if is_lost:
+            failure = Failure(FailureKind.NOT_LOADABLE, "its arguments are gone")
         if isinstance(run, Call) and is_success:
             payload = b"%d" % ITEMS
+        elif is_success:
+            payload = self._written(payload)
         ran = Ran(run.seq, is_success, payload, began, self.world.now, failure)
         if not was_interrupted:
             self._print(worker, run)
@@ -340,6 +365,20 @@ class ManagerNode(Node):
 
 def _arguments_of(run: Run | Call) -> bytes:
     return run.arguments if isinstance(run, Run) else run.arguments.payload
+
+
+def _with_arguments(run: Run | Call, arguments: bytes) -> Run | Call:
+    if isinstance(run, Run):
+        return replace(run, arguments=arguments)
+    return replace(run, arguments=Value(arguments))
+
+
+def _as_sent(run: Run | Call) -> Run | Call:
+    """Be what a worker gets: a reference, and nothing that keeps what it refers to."""
+    arguments = _arguments_of(run)
+    if isinstance(arguments, Large):
+        return _with_arguments(run, arguments.reference)
+    return run
 
 
 def item_of(arguments: bytes, index: int) -> bytes:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from actors.api.session import (
     BeBarred,
@@ -50,6 +51,7 @@ class Stage(Surroundings, Protocol):
 
     has_actors: bool
     has_groups: bool
+    has_large: bool  # all payloads lie in memory
     slots: int
 
     def note(self, text: str) -> None: ...
@@ -76,7 +78,8 @@ class Reader:
                 self._tell()
             return
         assert item.index == self.known, f"{item} after {self.known} items"
-        assert item.payload == item_of(self._task.arguments, item.index), item
+        payload = self._client.world.memory.read(item.payload)
+        assert payload == item_of(self._task.arguments, item.index), item
         self.known += 1
         chance = self._client.world.chance
         self._client.world.heart.after(chance.choice((0.0, 0.1, 3.0)), self._read)
@@ -149,7 +152,22 @@ class ClientNode(Node):
             )
             self._enter(task)
             tasks.append(task)
-        self.tell(SubmitNow(tasks))
+        self.tell(SubmitNow(self._written(tasks)))
+
+    def _written(self, tasks: list[Task]) -> list[Task]:
+        """Put arguments into memory, if they are large."""
+        if not self.world.has_large:
+            return tasks
+        return [
+            replace(task, arguments=self.world.memory.write(self, task.arguments))
+            if task.actor is None or task.actor.verb in ("create", "call")
+            else task
+            for task in tasks
+        ]
+
+    def _read(self, outcome: Outcome) -> Outcome:
+        payload = self.world.memory.read(outcome.payload)
+        return replace(outcome, payload=payload)
 
     def _call(self, count: int) -> None:
         """Call an actor, new or known, of our own."""
@@ -183,7 +201,7 @@ class ClientNode(Node):
             is_final = chance.random() < 0.5
             ended = ActorWork(work.actor_id, "kill" if is_final else "restart")
             tasks.append(self._work(ended))
-        self.tell(SubmitNow(tasks))
+        self.tell(SubmitNow(self._written(tasks)))
 
     def _supervise(self) -> list[Task]:
         """Make a supervisor, or stop one."""
@@ -294,7 +312,7 @@ class ClientNode(Node):
     def do(self, effect: Any) -> None:
         match effect:
             case Resolve(outcomes):
-                for outcome in outcomes:
+                for outcome in map(self._read, outcomes):
                     self.resolved[outcome.task_id].append(outcome)
                     self._check_items(outcome)
                 if self._is_winding_up:

@@ -30,8 +30,10 @@ from actors.messages import (
     Message,
     Refused,
     Welcome,
-    encode_frame,
+    encode_marked,
 )
+from actors.store.links import SenderGone, SharedDecoder
+from tests.simulation.memory import Memory
 
 __all__ = ["Heart", "Node", "Surroundings", "Wire"]
 
@@ -60,6 +62,7 @@ class Surroundings(Protocol):
     """What a node needs of its world."""
 
     heart: Heart
+    memory: Memory
     chance: random.Random
     fingerprint: int  # of every frame that was sent, and when
 
@@ -275,7 +278,7 @@ class Wire:
         if not self.is_open:
             return
         (receiver,) = [end for end in self._ends if end is not sender]
-        frame = encode_frame([message])
+        frame = encode_marked([message])
         world = self.world
         world.fingerprint = zlib.crc32(frame, world.fingerprint)
         at = max(world.now + world.delay(), self._healed_at())
@@ -324,9 +327,20 @@ class Wire:
     def _read(self, receiver: Node, frame: bytes) -> None:
         peer, decoder = self._ends[receiver]
         # A link that was hung up, or replaced, is read no more.
-        if receiver.links.get(peer) is self:
-            for message in decoder.decode(frame):
-                receiver._handle(message, peer)
+        if receiver.links.get(peer) is not self:
+            return
+        take = partial(self.world.memory.take, receiver)
+        is_listener = receiver is not self._dialer
+        shared = SharedDecoder(decoder.decode, take, are_items_vital=is_listener)
+        try:
+            messages = shared.decode(frame)
+        except SenderGone:
+            # As in the runtime: nothing that comes after it counts.
+            self.close(by=receiver)
+            self._tell(receiver)
+            return
+        for message in messages:
+            receiver._handle(message, peer)
 
     def _tell(self, end: Node) -> None:
         peer, _ = self._ends[end]

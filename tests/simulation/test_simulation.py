@@ -63,6 +63,7 @@ def run(
     has_needs: bool = False,
     restarts: bool = False,
     has_output: bool = False,
+    has_large: bool = False,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
     world = World(
@@ -76,6 +77,7 @@ def run(
         has_needs=has_needs,
         restarts=restarts,
         has_output=has_output,
+        has_large=has_large,
     )
     try:
         world.run()
@@ -168,6 +170,27 @@ def test_without_faults_every_call_runs_once(seed: int) -> None:
         for task in client.submitted.values():
             if task.actor is None or task.actor.verb == "call":
                 assert world.executions[task.arguments] <= 1, task.task_id
+
+
+@pytest.mark.parametrize("has_actors", [False, True])
+def test_large_payloads_are_there_for_as_long_as_somebody_needs_them(
+    has_actors: bool,
+) -> None:
+    taken = unneeded = 0
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        world = run(seed, has_large=True, has_actors=has_actors)
+        taken += world.memory.taken
+        unneeded += world.memory.unneeded
+    # Who dies, or gives up a task, is the exception.
+    assert taken > 100 * unneeded
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_faults_memory_is_free_in_the_end(seed: int) -> None:
+    world = run(seed, faults=False, has_large=True, has_actors=seed % 2 == 1)
+    assert not world.memory.unneeded or any(c.cancelled for c in world.clients)
+    world.memory.sweep()
+    assert not world.memory.files
 
 
 def test_nobody_sees_what_the_tasks_of_others_print() -> None:

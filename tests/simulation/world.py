@@ -55,6 +55,7 @@ from tests.fake_disk import FakeDisk
 from tests.simulation.batch import FAILING, ITEMS, Job, ManagerNode, ProviderNode
 from tests.simulation.center import InterchangeNode
 from tests.simulation.client import ClientNode
+from tests.simulation.memory import Memory
 from tests.simulation.network import Heart, Node, Wire
 
 __all__ = ["World"]
@@ -105,6 +106,7 @@ class World:
         has_needs: whether tasks ask for workers of a type and for time, and blocks end.
         restarts: whether operators restart managers and actors.
         has_output: whether tasks print, and the first two clients want to see it.
+        has_large: whether all payloads are large, and lie in shared memory.
     """
 
     def __init__(
@@ -120,7 +122,12 @@ class World:
         has_needs: bool = False,
         restarts: bool = False,
         has_output: bool = False,
+        has_large: bool = False,
     ) -> None:
+        self.has_large = has_large
+        self.memory = Memory()
+        # Apart, too: when somebody sweeps.
+        self._sweeps = random.Random(seed)
         self._has_output = has_output
         self.has_actors = has_actors
         self.has_groups = has_groups
@@ -272,6 +279,10 @@ class World:
     def crash(self, node: Node) -> None:
         self.note(f"{node.name} crashes")
         node.crash()
+        if self.has_large:
+            # Before, while or after others link what it has left.
+            delay = self._sweeps.choice((0.0, 0.001, 0.01, 0.5))
+            self.heart.after(delay, self.memory.sweep)
         if node is self.provider:
             self.heart.after(0.3, self._restart_provider)
         elif node is self.strategy:

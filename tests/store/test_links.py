@@ -26,6 +26,9 @@ from actors.logic.records import (
 )
 from actors.messages import (
     ClientId,
+    Heartbeat,
+    Item,
+    ItemsYielded,
     Large,
     LargeName,
     Lease,
@@ -442,6 +445,26 @@ def test_only_what_nobody_needs_is_left_out_of_a_message(
     decoder = SharedDecoder(to_member["manager"].decode, others.take)
     (lease,) = decoder.decode(frame)
     assert [task.task_id for task in lease.tasks] == ["b", "c"]
+
+
+def test_a_manager_that_has_given_up_items_is_to_come_again(
+    links: Links, others: Links
+) -> None:
+    """It may have said that they are all: found by the simulation."""
+
+    def item(index: int) -> Item:
+        return Item(TaskId("t"), index, links.write(parts_of(filled(BYTES))))
+
+    items = [item(0), item(1)]
+    frame = encode_marked([ItemsYielded(items), Heartbeat()])
+    decode = from_member["manager"].decode
+    interchange = SharedDecoder(decode, others.take, are_items_vital=True)
+    assert len(interchange.decode(frame)[0].items) == 2
+    del items[1]
+    with pytest.raises(SenderGone, match="given up"):
+        interchange.decode(frame)
+    client = SharedDecoder(to_member["client"].decode, others.take)
+    assert [i.index for i in client.decode(frame)[0].items] == [0]
 
 
 def test_results_and_items_of_workers_are_taken_over() -> None:

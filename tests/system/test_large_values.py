@@ -180,6 +180,19 @@ def test_what_actors_are_made_of_and_called_with_is_shared(program: None) -> Non
     assert is_shared(result)
 
 
+def test_a_supervised_actor_may_be_made_of_large_values(program: None) -> None:
+    class Keeper:
+        def __init__(self, array: Bytes) -> None:
+            self.array = array
+
+        def total(self) -> int:
+            return int(self.array.sum())
+
+    child = actors.Child("keeper", Keeper, args=(filled(2),))
+    with actors.Supervisor([child]) as supervisor:
+        assert actors.get(supervisor["keeper"].total.remote()) == 2 * BYTES
+
+
 def test_tasks_that_call_tasks_share_values(program: None) -> None:
     def outer(array: Bytes) -> tuple[bool, bool, int]:
         inner = actors.remote(doubled).remote(array)
