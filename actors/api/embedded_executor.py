@@ -147,6 +147,7 @@ class EmbeddedExecutor(Executor):
         priority: higher goes first.
         max_tasks_per_child: tasks that a process runs; then another one takes its
             place. None: any number.
+        log_to_driver: whether what the tasks print appears on our standard error.
 
     Raises:
         NotSerializable: `initializer` or `initargs` cannot be pickled.
@@ -165,6 +166,7 @@ class EmbeddedExecutor(Executor):
         retries: int = 3,
         priority: int = 0,
         max_tasks_per_child: int | None = None,
+        log_to_driver: bool = True,
     ) -> None:
         if max_tasks_per_child is not None and max_tasks_per_child < 1:
             raise ValueError("max_tasks_per_child must be >= 1")
@@ -197,6 +199,7 @@ class EmbeddedExecutor(Executor):
             {},
             max(_MAX_WORKERS, self._max_workers),
             initializer=first,
+            log_to_driver=log_to_driver,
             most_tasks=max_tasks_per_child or 0,
         )
         self._begin(self._runtime)

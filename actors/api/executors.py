@@ -69,8 +69,8 @@ class Executor(StandardExecutor):
     With an address, or if the environment variable ACTORS_ADDRESS has one, it is an
     `actors.api.executor.EndpointExecutor`; else an
     `actors.api.embedded_executor.EmbeddedExecutor` with worker processes of its own.
-    Both take `max_workers`, `initializer`, `initargs`, `retries` and `priority`; what
-    else there is for endpoints is said there.
+    Both take `max_workers`, `initializer`, `initargs`, `retries`, `priority` and
+    `log_to_driver`; what else there is for endpoints is said there.
     """
 
     @overload

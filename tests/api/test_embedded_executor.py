@@ -162,3 +162,12 @@ def test_without_an_address_an_executor_is_one_of_these(
         assert list(executor.map(abs, [-1, -2, -3], chunksize=2)) == [1, 2, 3]
     with pytest.raises(TypeError, match="credentials"):
         actors.Executor(credentials="folder")
+
+
+@pytest.mark.parametrize("is_shown", [True, False])
+def test_what_tasks_print_appears_unless_told_otherwise(
+    capsys: pytest.CaptureFixture[str], is_shown: bool
+) -> None:
+    with EmbeddedExecutor(max_workers=1, log_to_driver=is_shown) as executor:
+        executor.submit(print, "from a task").result()
+    assert ("from a task" in capsys.readouterr().err) == is_shown
