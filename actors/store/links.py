@@ -145,7 +145,8 @@ class Links:
         self.place = memory_place()
         self._is_for_owner = is_for_owner
         self._session: Session | None = None
-        self._making = threading.Lock()
+        # A signal's handler may need the folder while its own thread makes it.
+        self._making = threading.RLock()
         self._numbers = itertools.count(1)
         self._held: set[str] = set()  # names of those that live
         self._is_inherited = False
@@ -180,34 +181,28 @@ class Links:
             A Large; its content if it cannot be linked.
 
         Raises:
-            MalformedFrame: it is no reference.
+            MalformedFrame: it is no reference, or to what cannot be read.
             SenderGone: that process is dead.
         """
         there = name_of_large(reference)
-        path = _path_to(there)
         try:
-            return self._obtain(there, _link) or _read(path, there.byte_count)
-        except FileNotFoundError:
-            if os.path.isdir(os.path.dirname(path)):
+            return self._obtain(there, _link)
+        except SenderGone:
+            if os.path.isdir(os.path.dirname(_path_to(there))):
                 return None
-            raise SenderGone(f"{path} is gone, with the process that had it") from None
+            raise
 
     def take_over(self, reference: bytes) -> bytes:
         """As `take`, of what another process has written for this one.
 
         Raises:
-            MalformedFrame: it is no reference.
+            MalformedFrame: it is no reference, or to what cannot be read.
             SenderGone: that process is dead.
         """
         there = name_of_large(reference)
-        path = _path_to(there)
-        try:
-            found = self._obtain(there, os.rename)
-            if found is None:
-                found = _read(path, there.byte_count)
-                discard_file(path)
-        except FileNotFoundError:
-            raise SenderGone(f"{path} is gone, with the process that had it") from None
+        found = self._obtain(there, os.rename)
+        if not isinstance(found, Large):
+            discard_file(_path_to(there))
         return found
 
     def release(self, name: str) -> None:
@@ -254,7 +249,7 @@ class Links:
 
     def _become_inherited(self) -> None:
         self._is_inherited = True
-        self._making = threading.Lock()
+        self._making = threading.RLock()
         self._timer = None
 
     def _folder(self) -> str | None:
@@ -283,26 +278,30 @@ class Links:
     def _name(self, folder: str, byte_count: int) -> LargeName:
         return LargeName(os.path.basename(folder), str(next(self._numbers)), byte_count)
 
-    def _obtain(
-        self, there: LargeName, get: Callable[[str, str], None]
-    ) -> bytes | None:
-        """Give a payload a name here; None: that cannot be, but perhaps be read.
+    def _obtain(self, there: LargeName, get: Callable[[str, str], None]) -> bytes:
+        """Give a payload a name here, or read it if that cannot be.
 
         Raises:
-            FileNotFoundError: it is not there.
+            SenderGone: it is not there.
+            MalformedFrame: it cannot be read.
         """
-        folder = self._folder()
-        if folder is None:
-            return None
-        here = self._name(folder, there.byte_count)
+        path = _path_to(there)
         try:
-            get(_path_to(there), os.path.join(folder, here.name))
-        except OSError as error:
-            if isinstance(error, FileNotFoundError) and os.path.isdir(folder):
-                raise
-            logger.debug("%s cannot be taken: %s", there, error)
-            return None
-        return self._keep(here)
+            folder = self._folder()
+            if folder is not None:
+                here = self._name(folder, there.byte_count)
+                try:
+                    get(path, os.path.join(folder, here.name))
+                    return self._keep(here)
+                except OSError as error:
+                    if isinstance(error, FileNotFoundError) and os.path.isdir(folder):
+                        raise
+                    logger.debug("%s cannot be taken: %s", path, error)
+            return _read(path, there.byte_count)
+        except FileNotFoundError:
+            raise SenderGone(f"{path} is gone, with the process that had it") from None
+        except (OSError, ValueError) as error:
+            raise MalformedFrame(f"{path} is no payload: {error}") from None
 
 
 def worker_write() -> Callable[[Parts], bytes]:

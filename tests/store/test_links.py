@@ -197,6 +197,26 @@ def test_a_reference_leads_to_no_other_file(links: Links, path: bytes) -> None:
             read(reference)
 
 
+def test_a_reference_to_what_is_no_payload_is_refused(
+    links: Links, others: Links
+) -> None:
+    own = links.write(parts_of(filled(BYTES)))
+    folder = path_of(own).parent
+    (folder / "77").mkdir()
+    (folder / "78").write_bytes(b"short")
+    directory = LargeName(folder.name, "77", 5)
+    with pytest.raises(MalformedFrame, match="is no payload"):
+        others.take(reference_of(Large(directory)))
+    # What is too short is found when it is opened, for who wants it alone.
+    short = others.take(reference_of(Large(LargeName(folder.name, "78", 500))))
+    assert short is not None
+    with pytest.raises(ValueError, match="is missing"):
+        loaded(short)
+    with pytest.raises(ObjectLostError):
+        (outcome,) = _sent(encode_inline([_results(short)]))[0].outcomes
+        loaded(outcome.payload)
+
+
 def test_a_symbolic_link_is_not_followed(links: Links, tmp_path: Path) -> None:
     payload = links.write(parts_of(filled(BYTES)))
     path = path_of(payload)
