@@ -120,14 +120,11 @@ class _Submissions:
         self._waiting: deque[TaskFuture] = deque()
         self._lock = threading.Lock()  # around a task's leaving its future
         self._room = max_running
-
-    def put(self, future: TaskFuture) -> None:
-        """Add a future with its task; `ring` then, or `read` at once."""
-        self._waiting.append(future)
-
-    def ring(self) -> None:
-        """Tell the loop that there is something to read."""
-        self._bell.ring()
+        # For every task there is: without a call in between.
+        # Add a future with its task; `ring` then, or `take` at once.
+        self.put = self._waiting.append
+        # Tell the loop that there is something to read.
+        self.ring = self._bell.ring
 
     def withdraw(self, future: TaskFuture) -> bool:
         """Take back a task that was not sent yet; false: it was."""

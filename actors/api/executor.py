@@ -226,10 +226,12 @@ class EndpointExecutor(Executor):
         if key:
             submit = functools.partial(connection.submit_keyed, key)
         with self._lock:
-            self._refuse_if_over()
+            if self._is_shut_down or self._is_at_exit:
+                self._refuse_if_over()
             if self._broken is not None:
                 raise InitializerFailed(self._broken.message)
-            options, name = self._options, name_call(function)
+            options = self._options
+            name = getattr(function, "__qualname__", None) or name_call(function)
             if options.name != name:
                 options = self._options = msgspec.structs.replace(options, name=name)
             if self._initializer is None:

@@ -41,11 +41,10 @@ class _Backend(Protocol):
 # To drain at the interpreter's end. As in `concurrent.futures`: a thread that ran on
 # would find a dead interpreter.
 _backends: "weakref.WeakSet[_Backend]" = weakref.WeakSet()
-_exit = threading.Event()
 
 
 def _drain_at_exit() -> None:
-    _exit.set()
+    Executor._is_at_exit = True  # noqa: SLF001  ours
     backends = list(_backends)
     for backend in backends:
         backend.leave()
@@ -72,6 +71,8 @@ class Executor(StandardExecutor):
     Both take `max_workers`, `initializer`, `initargs`, `retries`, `priority` and
     `log_to_driver`; what else there is for endpoints is said there.
     """
+
+    _is_at_exit = False  # the interpreter's
 
     @overload
     def __new__(
@@ -114,7 +115,7 @@ class Executor(StandardExecutor):
         """With the lock held: raise RuntimeError if nothing can be submitted."""
         if self._is_shut_down:
             raise RuntimeError("cannot schedule new futures after shutdown")
-        if _exit.is_set():
+        if self._is_at_exit:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
 
     def _break_with(self, future: "Future[Any]") -> None:
