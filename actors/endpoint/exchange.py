@@ -60,7 +60,6 @@ from actors.messages import (
     Drain,
     Failure,
     FailureKind,
-    Holding,
     Lease,
     Leased,
     ManagerId,
@@ -691,8 +690,14 @@ class Exchange(abc.ABC):
                 client_id, ended = final
                 by_client[client_id].append(ended)
         # A duplicate, or a task that nobody knows, is acknowledged again.
-        acks = AckFinished([Holding(o.task_id, o.attempt) for o in outcomes])
-        self._promise(manager.peer, acks, turn)
+        firsts = [o.task_id for o in outcomes if o.attempt == 1]
+        if firsts:
+            self._promise(manager.peer, AckFinished(firsts), turn)
+        if len(firsts) < len(outcomes):
+            for outcome in outcomes:
+                if outcome.attempt != 1:
+                    ack = AckFinished([outcome.task_id], outcome.attempt)
+                    self._promise(manager.peer, ack, turn)
         if by_client:
             manager.note_idle(now)
             self.block_errors.note_worked(manager.block_id)

@@ -46,7 +46,13 @@ class Finished(Message, frozen=True, array_like=True, tag=True, gc=False):
 
 
 class AckFinished(Message, frozen=True, array_like=True, tag=True, gc=False):
-    outcomes: list[Holding]
+    """These outcomes may be forgotten, if they are of this attempt.
+
+    Most tasks have one: said once, it costs nothing.
+    """
+
+    task_ids: list[TaskId]
+    attempt: int = 1
 
 
 class Returned(Message, frozen=True, array_like=True, tag=True, gc=False):

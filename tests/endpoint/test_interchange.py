@@ -425,7 +425,7 @@ def test_a_duplicate_result_is_acknowledged_but_not_delivered_twice(
 ) -> None:
     busy.tell(Finished([outcome()]), MANAGER)
     turn = busy.tell(Finished([outcome()]), MANAGER)
-    assert turn.promises == [(MANAGER, AckFinished([Holding(T1, 1)]))]
+    assert turn.promises == [(MANAGER, AckFinished([T1]))]
     assert busy.machine.finished == 1
 
 
@@ -480,7 +480,7 @@ def test_an_old_attempts_death_is_not_counted_twice(busy: Desk) -> None:
     turn = busy.tell(Finished([failed]), MANAGER)
     entry = busy.machine.ledger.entries[T1]
     assert entry.lost_starts == 1
-    assert sent_to(turn, MANAGER, AckFinished) == [AckFinished([Holding(T1, 1)])]
+    assert sent_to(turn, MANAGER, AckFinished) == [AckFinished([T1])]
     # What it holds no more is given out again.
     assert [t.task_id for t in only(sent_to(turn, MANAGER, Lease)).tasks] == ["t1"]
 
@@ -605,7 +605,7 @@ def test_a_failure_that_comes_back_from_the_lost_changes_nothing(
     busy.admit(manager_hello(held=[("t1", 1)]))
     failure = DIED if state is TaskState.FAILED else None
     turn = busy.tell(Finished([outcome(state=state, failure=failure)]), MANAGER)
-    assert turn.promises == [(MANAGER, AckFinished([Holding(T1, 1)]))]
+    assert turn.promises == [(MANAGER, AckFinished([T1]))]
     assert busy.leases("m2") == {T1: 2}
 
 
@@ -911,7 +911,7 @@ def test_an_old_attempts_end_told_again_is_no_end_of_the_new_one(
     # What never reached it is leased again.
     assert busy.leases() == {T1: 2 if has_lease else 3}
     assert bool(sent_to(turn, MANAGER, Lease)) is not has_lease
-    assert only(sent_to(turn, MANAGER, AckFinished)).outcomes == [Holding(T1, 1)]
+    assert only(sent_to(turn, MANAGER, AckFinished)) == AckFinished([T1])
 
 
 def test_a_task_of_an_unknown_worker_type_fails_and_is_never_leased() -> None:

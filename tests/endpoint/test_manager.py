@@ -165,7 +165,7 @@ def quick() -> Node:
     node = Node()
     node.lease("t0")
     node.ran(1, duration=0.0)
-    node.tell(AckFinished([Holding(TaskId("t0"), 1)]), DOOR)
+    node.tell(AckFinished([TaskId("t0")]), DOOR)
     return node
 
 
@@ -303,11 +303,11 @@ def test_an_outcome_is_kept_until_its_very_attempt_is_acknowledged(
 ) -> None:
     node.lease("t1", attempt=2)
     node.ran(1)
-    node.tell(AckFinished([Holding(T1, 1), Holding(T2, 1)]), DOOR)
+    node.tell(AckFinished([T1, T2]), DOOR)
     assert node.machine.outbox.keys() == {T1}
-    node.tell(AckFinished([Holding(T1, 2)]), DOOR)
+    node.tell(AckFinished([T1], 2), DOOR)
     assert not node.machine.outbox
-    node.tell(AckFinished([Holding(T1, 2)]), DOOR)
+    node.tell(AckFinished([T1], 2), DOOR)
 
 
 def test_what_is_unacknowledged_is_told_again_to_who_lets_it_in(node: Node) -> None:
@@ -866,7 +866,7 @@ def test_items_outlive_their_worker_and_are_forgotten_with_the_task(
     give(node, 0)
     node.died(1)
     assert [item.index for item in node.machine.outflow.untaken()] == [0]
-    node.tell(AckFinished([Holding(T1, 1)]), DOOR)
+    node.tell(AckFinished([T1]), DOOR)
     assert not node.machine.outflow
 
 

@@ -38,7 +38,6 @@ from actors.messages import (
     Finished,
     Goodbye,
     Heartbeat,
-    Holding,
     Lease,
     Leased,
     ManagerId,
@@ -161,7 +160,7 @@ def test_work_keeps_it_alive_and_its_end_starts_the_clock_anew() -> None:
     node.lease("t1")
     assert not leaves(node.spend(20.0))
     node.ran()
-    node.tell(AckFinished([Holding(TaskId("t1"), 1)]), DOOR)
+    node.tell(AckFinished([TaskId("t1")]), DOOR)
     assert not leaves(node.spend(9.0))
     assert leaves(node.spend(2.0))
 
@@ -216,7 +215,7 @@ def test_asked_to_end_it_asks_its_tasks_and_waits_for_them() -> None:
     failure = node.failure(failed)
     assert failure.kind is FailureKind.WORKER_DIED
     assert "was asked to end while it ran the task: SIGTERM" in failure.message
-    acks = [Holding(TaskId(name), 1) for name in ("t1", "t2")]
+    acks = [TaskId(name) for name in ("t1", "t2")]
     turn = node.tell(AckFinished(acks), DOOR)
     assert only(all_of(turn.effects, Exit)).code == 0
 

@@ -179,16 +179,16 @@ class Manager:
                 self.hosts.end(actors, turn.effects, is_killed=is_killed)
             case AckEnded(actors):
                 self.hosts.acknowledged(actors)
-            case AckFinished(outcomes):
+            case AckFinished(task_ids, attempt):
                 outbox, streams = self.outbox, bool(self.outflow)
-                for ack in outcomes:
-                    kept = outbox.pop(ack.task_id, None)
+                for task_id in task_ids:
+                    kept = outbox.pop(task_id, None)
                     if kept is None:
                         continue
-                    if kept.attempt != ack.attempt:
-                        outbox[ack.task_id] = kept
+                    if kept.attempt != attempt:
+                        outbox[task_id] = kept
                     elif streams:
-                        self.outflow.end(ack.task_id, ack.attempt)
+                        self.outflow.end(task_id, attempt)
             case ItemsTaken(marks):
                 self.outflow.taken(marks, turn.effects)
             case CancelTasks():
