@@ -721,8 +721,7 @@ class Pool:
             begun, last_words = worker.progress.read()[0], worker.log.look()
             self._tell_output(worker, begun, *last_words, is_end=True)
         if self._links is not None:
-            # What it has written and not told of.
-            self._links.sweep()
+            self._links.worker_ended(worker.pid)
         tail = worker.log.tail()
         if worker.fault:
             tail = f"{tail}\n{worker.fault}"[-TAIL_CHARACTERS:]

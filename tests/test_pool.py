@@ -4,6 +4,7 @@ Real processes. However a worker ends, its owner hears of it once, with the reas
 after all results; however the owner ends, no worker outlives it.
 """
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -31,11 +32,12 @@ from actors.logic.workers import (
     WorkerEvent,
     WorkerStarted,
 )
-from actors.messages import FailureKind, Ran, Run, WorkerId
+from actors.messages import FailureKind, Large, Ran, Run, WorkerId
 from actors.payload import dump_call, load_result
 from actors.pool import Pool
 from actors.process import ProcessIdentity
 from actors.remote_errors import load_exception
+from actors.store.links import MEMORY_VARIABLE, Links
 from tests.support import eventually
 
 ONE = WorkerId("one")
@@ -502,6 +504,32 @@ def test_all_that_was_written_is_read_before_the_death(owner: Owner) -> None:
     # Results that were held back when it died may be lost, those before may not.
     held = 20 - 1 - len(owner.results())
     assert held * 10_000 <= 100_000
+
+
+def test_large_results_of_workers_that_have_ended_are_all_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = "actors.api.endpoint_worker:run_worker"
+    with contextlib.closing(Links()) as links:
+        monkeypatch.setenv(MEMORY_VARIABLE, links.offer())
+        with Pool(tmp_path / "logs", program=program, links=links) as pool:
+            owner = Owner(pool)
+            for each in (ONE, TWO):
+                pool.start(each)
+            owner.read_until(lambda: len(owner.events) == 2)
+            for each in (ONE, TWO):
+                pool.assign(each, [_run(1, bytearray, 1_000_000)])
+                pool.stop(each)
+            (one,), (two,) = (owner.of(WorkerStarted, each) for each in (ONE, TWO))
+            pids = [one.pid, two.pid]
+            eventually(lambda: not any(map(_is_alive, pids)), what="unseen deaths")
+            # As others on this host do at any time.
+            Links().sweep()
+            for each in (ONE, TWO):
+                assert owner.death(each).exit_code == 0
+                payload = owner.results(each)[1].payload
+                assert isinstance(payload, Large)
+                assert load_result(payload) == bytearray(1_000_000)
 
 
 def test_a_task_that_closes_the_workers_pipes_costs_only_that_worker(

@@ -292,9 +292,8 @@ def run(around: Surroundings, block_id: BlockId, node: int) -> int:
     os.environ[WITHIN_VARIABLE] = str(around.paths.folder)
     os.environ[NODE_VARIABLE] = manager_id
     links = Links()
-    # What others of this user have left on the node.
-    links.sweep()
-    os.environ[MEMORY_VARIABLE] = links.place
+    # That sweeps, too, what others of this user have left on the node.
+    os.environ[MEMORY_VARIABLE] = links.offer()
     logs = around.paths.blocks / block_id / "workers"
     try:
         workplaces = Workplaces(around.config.workers)

@@ -24,7 +24,9 @@ What is promised
 3. A payload whose file was removed by somebody else fails alone where it is opened.
 4. Nothing is written to a file that has been told of: an array never changes.
 
-A worker keeps nothing: what it has written is taken over by the manager, by a rename.
+A worker keeps nothing: it writes into its manager's folder, under names that begin with
+its pid, and the manager renames what it is told of. So results outlive their worker,
+which may have ended by then; what nobody was told of goes with it.
 
 Two processes see the same memory if `Links.place` is the same: the same file system,
 of the same boot of the same kernel, seen by the same user. It is told at doors.
@@ -70,8 +72,11 @@ __all__ = [
 logger = logging.getLogger(__name__)
 Incoming = TypeVar("Incoming")
 
-# Where a manager tells its workers which memory it sees.
+# Where a manager tells its workers which memory it sees, and its folder there.
 MEMORY_VARIABLE = "ACTORS_MEMORY"
+
+# A worker's files: its pid, and so many digits. Names have 20 at most, pids 7.
+_WRITTEN_DIGITS = 10
 
 # A process that was killed is not quite dead when its link closes. Chosen.
 _SWEEP_DELAY = 1.0
@@ -134,16 +139,10 @@ class Kept(Large):
 
 
 class Links:
-    """The payloads of one process; any thread may use it.
+    """The payloads of one process; any thread may use it."""
 
-    Args:
-        is_for_owner: what is written here is taken over by another process, and stays
-            for it when this one ends; it sweeps then.
-    """
-
-    def __init__(self, *, is_for_owner: bool = False) -> None:
+    def __init__(self) -> None:
         self.place = memory_place()
-        self._is_for_owner = is_for_owner
         self._session: Session | None = None
         # A signal's handler may need the folder while its own thread makes it.
         self._making = threading.RLock()
@@ -164,15 +163,13 @@ class Links:
         folder = self._folder()
         if folder is None:
             return join_parts(parts)
-        planned = plan(parts.pickled, parts.buffers)
-        where = self._name(folder, planned.byte_count)
-        try:
-            path = os.path.join(folder, where.name)
-            make_file(path, planned, planned.byte_count)
-        except OSError as error:
-            logger.debug("%d bytes have no room: %s", planned.byte_count, error)
-            return join_parts(parts)
-        return Large(where) if self._is_for_owner else self._keep(where)
+        where = _write(folder, str(next(self._numbers)), parts)
+        return join_parts(parts) if where is None else self._keep(where)
+
+    def offer(self) -> str:
+        """Return what to tell workers by MEMORY_VARIABLE, so that they write here."""
+        folder = self._folder()
+        return "" if folder is None else f"{os.path.basename(folder)} {self.place}"
 
     def take(self, reference: bytes) -> bytes | None:
         """Link what another process has; None: nobody needs it any more.
@@ -204,6 +201,20 @@ class Links:
         if not isinstance(found, Large):
             discard_file(_path_to(there))
         return found
+
+    def worker_ended(self, pid: int) -> None:
+        """Remove what a worker has written, and did not tell of."""
+        folder = self._folder()
+        if folder is None:
+            return
+        try:
+            names = os.listdir(folder)
+        except FileNotFoundError:
+            # Somebody has cleaned up in our place.
+            return
+        for name in names:
+            if name[:-_WRITTEN_DIGITS] == str(pid):
+                discard_file(os.path.join(folder, name))
 
     def release(self, name: str) -> None:
         """Forget a name; called by finalizers, at any point of the program."""
@@ -238,8 +249,6 @@ class Links:
             self._timer.cancel()
         if self._session is not None and not self._is_inherited:
             self._session.close()
-            # Those who wrote for us are dead by now, or will be swept by others.
-            self.sweep()
 
     def close_when_unused(self) -> None:
         """Remove the folder once the last payload has gone."""
@@ -266,8 +275,7 @@ class Links:
                     self.place = ""
                     return None
                 at_fork(in_child=self._become_inherited)
-                if not self._is_for_owner:
-                    weakref.finalize(self, self._session.close)
+                weakref.finalize(self, self._session.close)
         session = self._session
         return session.folders.memory if session and session.is_open else None
 
@@ -306,11 +314,18 @@ class Links:
 
 def worker_write() -> Callable[[Parts], bytes]:
     """Return what puts large results where the manager of this worker takes them."""
-    place = os.environ.get(MEMORY_VARIABLE, "")
-    if place and place == memory_place():
-        return Links(is_for_owner=True).write
-    # It is in a container, and its manager is not.
-    return join_parts
+    name, _, place = os.environ.get(MEMORY_VARIABLE, "").partition(" ")
+    if not place or place != memory_place():
+        # It is in a container, and its manager is not.
+        return join_parts
+    folder, numbers = os.path.join(MEMORY_ROOT, name), itertools.count(1)
+
+    def write(parts: Parts) -> bytes:
+        number = f"{os.getpid()}{next(numbers):0{_WRITTEN_DIGITS}}"
+        where = _write(folder, number, parts)
+        return join_parts(parts) if where is None else Large(where)
+
+    return write
 
 
 class SharedDecoder(Generic[Incoming]):
@@ -374,6 +389,17 @@ def load_inline(data: bytes) -> Any:
     except FileNotFoundError:
         raise ObjectLostError(_why_lost(where)) from None
     return pickle.loads(pickled, buffers=buffers)
+
+
+def _write(folder: str, name: str, parts: Parts) -> LargeName | None:
+    """Copy a payload into a file; None: it has no room."""
+    planned = plan(parts.pickled, parts.buffers)
+    try:
+        make_file(os.path.join(folder, name), planned, planned.byte_count)
+    except OSError as error:
+        logger.debug("%d bytes have no room: %s", planned.byte_count, error)
+        return None
+    return LargeName(os.path.basename(folder), name, planned.byte_count)
 
 
 def _open(reference: bytes) -> memoryview:

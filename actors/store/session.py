@@ -180,7 +180,9 @@ def _remove(folder: str) -> None:
             if os.path.isdir(path):
                 shutil.rmtree(path, ignore_errors=True)
             elif entry != _LOCK:
-                os.unlink(path)
+                # Its process may be letting go of it right now.
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
         os.unlink(os.path.join(folder, _LOCK))
     # A sweeper may have done that already; or its maker, late, has it locked now.
     with contextlib.suppress(OSError):

@@ -6,7 +6,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,7 @@ from actors.store.links import (
     memory_place,
     worker_write,
 )
+from actors.store.parts import Parts
 from actors.store.session import MEMORY_ROOT
 from tests.store.support import Bytes, filled, parts_of, run_python
 
@@ -274,15 +275,35 @@ def test_a_process_whose_own_folder_was_removed_reads_what_it_cannot_link(
     assert (loaded(taken) == 4).all()
 
 
-def test_what_a_worker_has_written_is_its_managers() -> None:
-    worker, manager = Links(is_for_owner=True), Links()
-    written = worker.write(parts_of(filled(BYTES, 6)))
+@pytest.fixture
+def worker(links: Links, monkeypatch: pytest.MonkeyPatch) -> Callable[[Parts], bytes]:
+    """What a worker of the process writes with that `links` are of."""
+    monkeypatch.setenv(MEMORY_VARIABLE, links.offer())
+    return worker_write()
+
+
+def test_what_a_worker_has_written_is_its_managers(
+    links: Links, worker: Callable[[Parts], bytes]
+) -> None:
+    written = worker(parts_of(filled(BYTES, 6)))
     there = path_of(written)
-    taken = manager.take_over(reference_of(written))
+    taken = links.take_over(reference_of(written))
     assert (loaded(taken) == 6).all()
     assert not there.exists()
-    worker.close()
-    manager.close()
+
+
+def test_what_a_worker_did_not_tell_of_goes_with_it(
+    links: Links, worker: Callable[[Parts], bytes]
+) -> None:
+    own = links.write(parts_of(filled(BYTES)))
+    taken = links.take_over(reference_of(worker(parts_of(filled(BYTES)))))
+    untold = worker(parts_of(filled(BYTES)))
+    links.worker_ended(os.getpid() + 1)
+    assert path_of(untold).exists()
+    links.worker_ended(os.getpid())
+    assert not path_of(untold).exists()
+    assert path_of(own).exists()
+    assert path_of(taken).exists()
 
 
 def test_a_folder_goes_with_the_last_that_is_in_it() -> None:
@@ -337,16 +358,19 @@ def test_a_process_that_ends_in_order_leaves_nothing() -> None:
 
 
 def test_workers_of_another_machine_send_all_that_there_is(
-    monkeypatch: pytest.MonkeyPatch,
+    links: Links, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = parts_of(filled(BYTES))
-    for place in ("", "another kernel"):
+    offer = links.offer()
+    for place in ("", offer.replace(memory_place(), "another kernel")):
         monkeypatch.setenv(MEMORY_VARIABLE, place)
         assert type(worker_write()(parts)) is bytes
-    monkeypatch.setenv(MEMORY_VARIABLE, memory_place())
-    written = worker_write()(parts)
-    assert isinstance(written, Large)
-    path_of(written).unlink()
+    monkeypatch.setenv(MEMORY_VARIABLE, offer)
+    written = worker_write()
+    assert isinstance(written(parts), Large)
+    # Its manager has ended.
+    links.close()
+    assert type(written(parts)) is bytes
 
 
 # Messages
@@ -487,21 +511,19 @@ def test_a_manager_that_has_given_up_items_is_to_come_again(
     assert [i.index for i in client.decode(frame)[0].items] == [0]
 
 
-def test_results_and_items_of_workers_are_taken_over() -> None:
-    worker, manager = Links(is_for_owner=True), Links()
-
+def test_results_and_items_of_workers_are_taken_over(
+    links: Links, worker: Callable[[Parts], bytes]
+) -> None:
     def write() -> bytes:
-        return worker.write(parts_of(filled(BYTES, 4)))
+        return worker(parts_of(filled(BYTES, 4)))
 
     frame = encode_marked([Ran(1, True, write(), 0, 0), Yielded(2, 0, Value(write()))])
-    decoder = SharedDecoder(from_worker.decode, manager.take_over)
+    decoder = SharedDecoder(from_worker.decode, links.take_over)
     ran, yielded = decoder.decode(frame)
     assert isinstance(ran, Ran)
     assert isinstance(yielded, Yielded)
     assert (loaded(ran.payload) == 4).all()
     assert (loaded(yielded.value.payload) == 4).all()
-    worker.close()
-    manager.close()
 
 
 def test_messages_are_cut_by_what_is_behind_their_references(links: Links) -> None:
