@@ -10,8 +10,7 @@ endpoint's, it is for the client for which it works:
 
     Calls ─► its manager ─CallerKnown─► kept as long as the worker is a client
 
-None of it is kept: who is away misses it, and
-hears how much that was.
+None of it is kept: who is away misses it, and hears how much that was.
 """
 
 from typing import Protocol

@@ -1,6 +1,7 @@
 """What workers print appears with who has, and what is not shown is counted."""
 
 import io
+import os
 import socket
 import sys
 
@@ -49,3 +50,37 @@ def test_a_screen_that_is_gone_is_no_reason_to_fail(
     closed.close()
     monkeypatch.setattr(sys, "stderr", closed if is_there else None)
     Screen().show(7, "", b"a\n", 1)
+
+
+def test_who_does_not_read_holds_up_nothing_and_hears_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 5.0
+    here = socket.gethostname()
+    reader, writer = os.pipe()
+    with open(reader, "rb") as reading, open(writer, "w", encoding="utf-8") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setattr("actors.api.screen._PATIENCE", 0.01)
+        screen = Screen(lambda: now)
+        text = "".join(f"{n} {'ä' * (n % 5000)}\n" for n in range(1000)).encode()
+        screen.show(7, here, b"begin\n", 5)
+        for _ in range(3):
+            screen.show(7, here, text, 0)
+        os.set_blocking(reader, False)
+        shown = reading.read()
+        now = 7.0
+        screen.show(7, here, b"at last\n", 0)
+        told = reading.read()
+    hint = "bytes are not shown here: see `actors logs`"
+    begin = f"(actors) 5 {hint}\n(pid=7) begin\n".encode()
+    assert shown.startswith(begin)
+    whole = text.replace(b"\n", b"\n(pid=7) ").removesuffix(b"(pid=7) ")
+    whole = 3 * (b"(pid=7) " + whole)
+    shown = shown.removeprefix(begin)
+    assert whole.startswith(shown)
+    assert len(shown) > 4096
+    left_out = len(whole) - len(shown)
+    assert (
+        told.lstrip(b"\n").decode() == f"(actors) {left_out} {hint}\n(pid=7) at last\n"
+    )
+    assert told.startswith(b"\n") != shown.endswith(b"\n")
