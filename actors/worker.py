@@ -329,8 +329,7 @@ class Worker:
             # A line that a task has begun is its own, not the next one's.
             sys.stdout.flush()
             sys.stderr.flush()
-        except (AttributeError, OSError, ValueError) as error:
-            # Of streams that it has put there, or closed.
+        except Exception as error:  # noqa: BLE001  streams that it has put there, or closed
             logger.debug("what was printed last is lost: %s", error)
         log_bytes = os.lseek(self._log, 0, os.SEEK_END)
         if log_bytes == self._log_bytes or self._watch[0] != how:

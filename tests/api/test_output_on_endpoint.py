@@ -226,3 +226,28 @@ def test_what_tasks_and_actors_call_in_turn_prints_to_the_program_too(
     )
     # What a task has printed that goes on is looked at now and then.
     assert sorted(lines) == ["> calls", *(f"> depth {n}" for n in (1, 2, 3, 3))]
+
+
+def test_a_stream_that_cannot_be_flushed_costs_no_worker(
+    running: RunningEndpoint,
+) -> None:
+    _, told = run(
+        running,
+        """
+        import actors, sys
+
+        actors.init(FOLDER)
+
+        class Odd:
+            def flush(self):
+                raise RuntimeError("not this one")
+
+        @actors.remote(max_retries=0)
+        def replace():
+            sys.stdout = Odd()
+            return "fine"
+
+        print(actors.get(replace.remote()))
+        """,
+    )
+    assert told == "fine\n"
