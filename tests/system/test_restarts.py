@@ -104,6 +104,11 @@ def test_the_quiesced_stays_so_until_it_is_resumed_whoever_dies(
             20,
             "the client",
         )
+        # Some were at a manager, which the provider has to tell to be gone.
+        eventually(
+            lambda: picture(endpoint).tasks["waiting-for-nodes"] >= 5,
+            what="all that had been accepted",
+        )
         assert picture(endpoint).tasks["waiting-for-nodes"] == 5, "the late one stays"
         order(endpoint, "resume")
         assert [future.result(60) for future in mine] == list(range(5))
