@@ -187,7 +187,7 @@ class World:
         )
         self._settings = settings
         self.disk = FakeDisk()
-        self.power_losses = 0
+        self.forgotten = 0  # times that records were lost on which nothing stood
         # Deaths of its machine, beside those of its process.
         self._loses_power = chance.random() < 0.5
         self.interchange = self._make_interchange()
@@ -288,6 +288,7 @@ class World:
         elif node is self.strategy:
             self.heart.after(0.3, self._restart_strategy)
         elif node is self.interchange:
+            self.forgotten += self.interchange.has_unsaved
             seconds = self.chance.choice((0.3, 3.0))
             self.heart.after(seconds, self._restart_interchange)
 
@@ -397,7 +398,7 @@ class World:
     def _restart_interchange(self) -> None:
         if self._loses_power and self.chance.random() < 0.5:
             self.note("the interchange's host has lost power")
-            self.power_losses += 1
+            self.forgotten += 1
             self.disk.restart(self.chance)
         else:
             self.disk.restart()
@@ -686,11 +687,11 @@ class World:
             for task in client.submitted.values():
                 executions = self.executions[task.arguments]
                 # Every start but the last one was lost, and each lost one is counted.
-                # (A machine that loses its power may forget a start; never one that
-                # must be the last.)
+                # (A machine that loses its power may forget a start, as may who dies
+                # with records that wait; never one that must be the last.)
                 if task.actor is not None and task.actor.verb == "create":
                     continue  # it is constructed once per incarnation
-                if not self.power_losses or task.retries == 0:
+                if not self.forgotten or task.retries == 0:
                     assert executions <= task.retries + 1, (task.task_id, executions)
         orphans = [
             job.block_id
