@@ -17,6 +17,9 @@ from actors.messages import ManagerId, Needs
 __all__ = ["Matching"]
 
 
+_NOTHING = Needs()
+
+
 class Matching:
     """One pass over those who wait; while it lasts nobody gets more room.
 
@@ -56,7 +59,12 @@ class Matching:
                 return
             needs, entry = turns[0]
             need = need_of(needs)
-            if plain is not None and need.cpu_parts and rank(plain) < rank(entry):
+            if (
+                plain is not None
+                and need.cpu_parts
+                and rank(plain) < rank(entry)
+                and self._contends(needs)
+            ):
                 # It would take a processor before its turn.
                 self.waits_for_others = True
                 blocked.add(needs)
@@ -71,6 +79,11 @@ class Matching:
             if claimed is not None:
                 claimed.take(need)
             yield manager, taken
+
+    def _contends(self, needs: Needs) -> bool:
+        """Tell whether tasks that ask for nothing could run in the same place."""
+        suits = self._suits
+        return any(suits(m, needs) and suits(m, _NOTHING) for m in self._usable)
 
     def _manager_for(
         self, needs: Needs, need: Need, entry: Entry

@@ -4,7 +4,9 @@ A machine is played: tasks come, managers get them, and end them in any order.
 """
 
 import random
+from collections.abc import Callable
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,14 +48,16 @@ class Queue:
         self.ledger.accept([task], ClientId("c"), self.now)
         return self.ledger.entries[task_id]
 
-    def match(self) -> dict[str, str]:
+    def match(
+        self, suits: Callable[[ManagerEntry, Needs], bool] = lambda _m, _n: True
+    ) -> dict[str, str]:
         """Place what can be placed: {task: manager}."""
 
         def tell(entry: Entry, _: Need) -> None:
             self.told.append(entry.task.task_id)
 
         placed: dict[str, str] = {}
-        for manager, entry in Matching(self.ledger, self.fleet, tell).matches():
+        for manager, entry in Matching(self.ledger, self.fleet, tell, suits).matches():
             self.ledger.lease_one(entry, manager.manager_id, self.now)
             manager.hold(entry)
             placed[entry.task.task_id] = manager.manager_id
@@ -108,6 +112,18 @@ def test_who_came_before_and_asks_for_nothing_goes_before() -> None:
     assert queue.match() == {"gpu alone": "m1"}
     queue.ledger.finish(plain, plain.state.CANCELLED, 0.0)
     assert queue.match() == {"wide": "m1"}
+
+
+def test_who_cannot_run_in_the_same_place_is_not_waited_for() -> None:
+    """As with blocks of one type: tasks would wait beside idle workers for ever."""
+
+    def are_alike(manager: ManagerEntry, needs: Needs) -> bool:
+        return (manager.manager_id == "typed") == (needs.worker_type == "t")
+
+    queue = Queue(fleet_of(("typed", 2, 0)))
+    queue.add("plain", None)
+    queue.add("wide", msgspec.structs.replace(needs_of(2), worker_type="t"))
+    assert queue.match(are_alike) == {"wide": "typed"}
 
 
 def test_a_higher_priority_goes_first_whatever_it_asks_for() -> None:
