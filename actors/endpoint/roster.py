@@ -226,6 +226,7 @@ class Roster:
                 self.groups.fell(actor, now)
                 continue
             self._move_out(actor, manager.idle_since)
+            actor.life.never_began()
             actor.is_killed = False
             self.seek_home(actor)
         self.groups.settle(now, turn)

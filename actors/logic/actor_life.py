@@ -133,6 +133,10 @@ class ActorLife:
         assert self.may_restart
         self.ordered.add(self.incarnation)
 
+    def never_began(self) -> None:
+        """Note that nothing of this incarnation was: it need not end to begin anew."""
+        self.ordered.discard(self.incarnation)
+
     @property
     def is_ordered(self) -> bool:
         """Whether this incarnation ends, or has ended, by an operator's order."""

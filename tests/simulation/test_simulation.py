@@ -153,6 +153,11 @@ def test_operators_who_restart_managers_and_actors_lose_no_result() -> None:
         run(seed, has_actors=True, restarts=True)
 
 
+def test_an_order_to_restart_what_never_began_is_void() -> None:
+    """Its manager was away when it was to start, and when it was to end."""
+    run(40046, has_actors=True, restarts=True)
+
+
 def test_supervisors_and_what_they_keep_come_to_their_end() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
         run(seed, has_actors=True, has_groups=True, restarts=seed % 2 == 1)
