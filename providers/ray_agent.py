@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from queue import SimpleQueue
 from typing import Any
@@ -25,6 +26,10 @@ _NAMESPACE = "actors-blocks"
 # All are asked at a time.
 _ANSWER_TIMEOUT = 5.0
 _FIRST_ANSWER_TIMEOUT = 0.3
+# Chosen: how long the head may take to have an actor, milliseconds as a rule, and how
+# often it is asked.
+_TAKE_TIMEOUT = 5.0
+_TAKE_PERIOD = 0.01
 # Ray's explanations of a death are long.
 _PROBLEM_CHARACTERS = 400
 
@@ -49,8 +54,12 @@ class _Agent:
     def start(
         self, name: str, arguments: Mapping[str, Any], demand: Mapping[str, Any]
     ) -> None:
-        """Make an actor, unless there is one of this name."""
-        self._handles[name] = self._make.options(
+        """Make an actor, unless there is one of this name.
+
+        Raises:
+            TimeoutError: the head does not say that it has it.
+        """
+        handle = self._make.options(
             name=name,
             namespace=_NAMESPACE,
             get_if_exists=True,
@@ -59,11 +68,21 @@ class _Agent:
             scheduling_strategy="SPREAD",
             **demand,
         ).remote(**arguments, begins=True, owns_process=True)
+        deadline = time.monotonic() + _TAKE_TIMEOUT
+        while not self._is_taken(handle):
+            if time.monotonic() >= deadline:
+                raise TimeoutError(
+                    f"the head has not taken {name} in {_TAKE_TIMEOUT} s"
+                )
+            time.sleep(_TAKE_PERIOD)
+        self._handles[name] = handle
 
     def look(self, names: list[str]) -> dict[str, list[Any]]:
         """Ask actors how their nodes are: what they say, or a word of ours."""
         for name in names:
-            if name not in self._asked and (handle := self._find(name)) is not None:
+            if name in self._asked or (handle := self._find(name)) is None:
+                continue
+            if name in self._answered or self._is_taken(handle):
                 self._asked[name] = handle.poll.remote()
         known = [name for name in names if name in self._asked]
         for is_new, timeout in (
@@ -103,6 +122,19 @@ class _Agent:
             except ValueError:
                 return None
         return self._handles[name]
+
+    def _is_taken(self, handle: Any) -> bool:
+        """Whether an actor outlives the client that made it.
+
+        A detached actor has its name before its maker has told the head all that it
+        needs, and is gone if the maker dies in between
+        (https://github.com/ray-project/ray/issues/13902). Ray's public way to ask for
+        this state needs its dashboard.
+        """
+        actor_id = handle._actor_id.hex()  # noqa: SLF001
+        told = self._ray._private.state.actors(actor_id)  # noqa: SLF001
+        # One that has died meanwhile says why when it is asked.
+        return bool(told) and told["State"] != "DEPENDENCIES_UNREADY"
 
     def _drop(self, name: str) -> None:
         self._handles.pop(name, None)

@@ -158,6 +158,17 @@ def test_a_provider_killed_at_any_line_of_submit_loses_and_doubles_nothing(
     assert results == [False, False, True]
 
 
+def test_a_job_outlives_a_client_that_is_killed_when_it_has_just_been_taken(
+    connect: Connect, tmp_path: Path
+) -> None:
+    # Ray is told of an actor's needs after `remote` has returned: one in four was lost.
+    for turn in range(4):
+        before = connect()
+        job_id = before.submit(JobSpec("short", ["true"], tmp_path / str(turn)))
+        before.close()
+        assert end_of(connect(), job_id, WITHIN).state is JobState.COMPLETED
+
+
 def test_a_client_that_is_killed_is_replaced(connect: Connect, tmp_path: Path) -> None:
     provider = connect()
     job_id, _ = begin_and_see(provider, tmp_path)
