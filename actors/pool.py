@@ -191,7 +191,7 @@ class Pool:
         self._callbacks: dict[int, Callable[[], object]] = {}
         self._events: list[WorkerEvent] = []  # not yet read
         # Of dead workers: (worker, its pid, bytes).
-        self._last_output: list[tuple[WorkerId, int, bytes]] = []
+        self._last_output: list[tuple[int, bytes]] = []
         # Whoever was asked last had answered when we looked.
         self._is_answered_at_once = False
         self._oom_kills = read_oom_kills()  # when we looked last
@@ -391,20 +391,20 @@ class Pool:
                 )
         return usages
 
-    def read_output(self) -> Iterator[tuple[WorkerId, int, bytes]]:
+    def read_output(self) -> Iterator[tuple[int, bytes]]:
         """Give what workers have written since the last call, dead ones too.
 
         Of logs in memory only.
 
         Yields:
-            (worker, its pid, bytes); nothing for who wrote nothing.
+            (pid, bytes); nothing for who wrote nothing.
         """
         yield from self._last_output
         self._last_output.clear()
         for worker in list(self._workers.values()):
             output = worker.log.read_new()
             if output:
-                yield worker.worker_id, worker.pid, output
+                yield worker.pid, output
 
     def watch_output(self, *, is_wanted: bool, is_shared: bool = True) -> None:
         """Tell what workers write from now on, by `WorkerWrote`, or do not any more.
@@ -761,7 +761,7 @@ class Pool:
         worker.progress.close()
         output = worker.log.read_new()
         if output:
-            self._last_output.append((worker.worker_id, worker.pid, output))
+            self._last_output.append((worker.pid, output))
         worker.log.close()
         del self._workers[worker.worker_id]
 

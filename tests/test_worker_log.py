@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from actors import worker_log
-from actors.embedded.output import Lines
 from actors.worker_log import WorkerLog
 
 
@@ -52,19 +51,3 @@ def test_what_was_read_is_dropped_once_it_is_much() -> None:
     assert len(read) == 6 << 20
     os.close(descriptor)
     log.close()
-
-
-def test_lines_are_whole_and_bear_the_pid() -> None:
-    lines = Lines()
-    assert list(lines.add(1, b"one\ntw")) == ["(pid=1) one\n"]
-    assert list(lines.add(2, b"other\n")) == ["(pid=2) other\n"]
-    assert list(lines.add(1, b"o\n\xff\n")) == ["(pid=1) two\n", "(pid=1) \ufffd\n"]
-    assert list(lines.add(1, b"no end")) == []
-    assert list(lines.rest()) == ["(pid=1) no end\n"]
-    assert list(lines.rest()) == []
-
-
-def test_a_line_without_end_costs_bounded_memory() -> None:
-    lines = Lines()
-    given = [line for _ in range(10) for line in lines.add(1, b"x" * 50_000)]
-    assert sum(map(len, given)) > 300_000

@@ -1,45 +1,58 @@
-"""What workers print, as lines with a prefix."""
+"""What workers print appears on our standard error, as lines with a prefix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-__all__ = ["Lines", "prefixed"]
+from actors.logic.output import LineCutter
+from actors.standard_error import StandardError, prefixed
 
-# A line that is longer is cut: who prints no ends of lines shall cost no more memory.
-_MAX_LINE_BYTES = 65_536
+__all__ = ["Printer"]
+
+# So many seconds it is waited at the end for who reads slowly. Chosen.
+_PATIENCE = 2.0
 
 
-class Lines:
-    """Cuts what several processes write into whole lines."""
+class Printer:
+    """Shows what is read, and waits for nobody.
+
+    While our standard error is not read, what is not shown stays where it was written.
+    """
 
     def __init__(self) -> None:
-        self._begun: dict[int, bytes] = {}  # {pid: a line without its end}
+        self._cutters: dict[int, LineCutter] = {}  # {pid: a line without its end}
+        self._waiting = ""
+        self._stderr = StandardError()
 
-    def add(self, pid: int, output: bytes) -> Iterator[str]:
-        """Take what a process wrote, and give the lines that are whole now."""
-        text = self._begun.pop(pid, b"") + output
-        *whole, rest = text.split(b"\n")
-        if len(rest) > _MAX_LINE_BYTES:
-            whole.append(rest)
-        elif rest:
-            self._begun[pid] = rest
-        for line in whole:
-            yield prefixed(pid, line)
+    def show(self, outputs: Iterable[tuple[int, bytes]]) -> None:
+        """Show the lines that are whole now.
 
-    def rest(self) -> Iterator[str]:
-        """Give the lines that have no end yet, as there will be none."""
-        begun, self._begun = self._begun, {}
-        for pid, line in begun.items():
-            yield prefixed(pid, line)
+        Args:
+            outputs: what processes wrote, by their pids; nothing is taken from it while
+                what was taken before is not shown.
+        """
+        self._write(0.0)
+        if not self._waiting:
+            for pid, output in outputs:
+                self._add(pid, output)
+            self._write(0.0)
 
+    def close(self, outputs: Iterable[tuple[int, bytes]]) -> None:
+        """Show everything, as there will be no more."""
+        for pid, output in outputs:
+            self._add(pid, output)
+        for pid in list(self._cutters):
+            self._add(pid, b"", is_end=True)
+        self._write(_PATIENCE)
+        self._waiting = ""
 
-def prefixed(pid: int, line: bytes, host: str = "") -> str:
-    """Return a line for people to read, with its end.
+    def _add(self, pid: int, output: bytes, *, is_end: bool = False) -> None:
+        cutter = self._cutters.pop(pid, None) or LineCutter()
+        whole = b"".join(cutter.add(output, is_end=is_end))
+        if cutter.is_within_line:
+            self._cutters[pid] = cutter
+        lines = whole.removesuffix(b"\n").split(b"\n") if whole else []
+        self._waiting += "".join(prefixed(pid, line) for line in lines)
 
-    Args:
-        pid: who has written it.
-        line: without its end.
-        host: where, if it is not here.
-    """
-    text = line.decode("utf-8", "replace")
-    where = f", host={host}" if host else ""
-    return f"(pid={pid}{where}) {text}\n"
+    def _write(self, patience: float) -> None:
+        if self._waiting:
+            written = self._stderr.write(self._waiting, patience)
+            self._waiting = self._waiting[written:]

@@ -12,13 +12,11 @@ many calls leave in batches.
 Only rounds touch the hub and the pool.
 """
 
-import contextlib
 import logging
 import math
 import os
 import random
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -34,7 +32,7 @@ from actors.embedded.directory import Directory
 from actors.embedded.driver_actors import DriverActors
 from actors.embedded.hub import Hub
 from actors.embedded.outcomes import load_all
-from actors.embedded.output import Lines
+from actors.embedded.output import Printer
 from actors.embedded.payloads import (
     Parts,
     dump_arguments,
@@ -163,9 +161,8 @@ class Embedded:
         self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._is_rung = False
         self._pool.watch(self._bell, self._hear)
-        self._log_to_driver = log_to_driver
         self._look_at = 0.0
-        self._lines = Lines()
+        self._printer = Printer() if log_to_driver else None
         self._is_prompt = False  # what was sent alone was answered within a moment
         self._is_brisk = False  # what is waited for comes within a moment, of late
         self._busy_at = math.inf  # when a task was seen under way last
@@ -279,21 +276,8 @@ class Embedded:
             self._store.trim()
         period = IDLE_LOOK_PERIOD if self.is_idle else LOOK_PERIOD
         self._look_at = now + period
-        if self._log_to_driver:
-            self._show_output()
-
-    def _show_output(self) -> None:
-        lines = [
-            line
-            for _, pid, output in self._pool.read_output()
-            for line in self._lines.add(pid, output)
-        ]
-        if self.is_over:
-            lines += self._lines.rest()
-        if lines:
-            # Closed, or a full disk: it is no reason to end.
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                sys.stderr.write("".join(lines))
+        if self._printer is not None:
+            self._printer.show(self._pool.read_output())
 
     # Calls
 
@@ -682,8 +666,8 @@ class Embedded:
             self.is_over = True
             self._directory.close()
             self._hub.close(reason)
-            if self._log_to_driver:
-                self._show_output()
+            if self._printer is not None:
+                self._printer.close(self._pool.read_output())
             # The thread may be asleep.
             self._helm.leave_to_thread(lambda: None)
 

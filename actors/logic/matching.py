@@ -43,6 +43,7 @@ class Matching:
         self._usable = [m for m in fleet.managers.values() if fleet.is_usable(m)]
         self._claims: dict[ManagerId, Capacity] = {}
         self._searches: dict[Needs, _Search] = {}
+        self._alone: set[Needs] = set()  # of no interest to tasks that ask for nothing
         self.waits_for_others = False  # some go behind tasks that ask for nothing
 
     def matches(self) -> Iterator[tuple[ManagerEntry, Entry]]:
@@ -83,7 +84,13 @@ class Matching:
     def _contends(self, needs: Needs) -> bool:
         """Tell whether tasks that ask for nothing could run in the same place."""
         suits = self._suits
-        return any(suits(m, needs) and suits(m, _NOTHING) for m in self._usable)
+        if needs in self._alone:
+            return False
+        if any(suits(m, needs) and suits(m, _NOTHING) for m in self._usable):
+            return True
+        # What is given away in this pass suits nobody better than before.
+        self._alone.add(needs)
+        return False
 
     def _manager_for(
         self, needs: Needs, need: Need, entry: Entry

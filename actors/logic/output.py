@@ -45,6 +45,11 @@ class LineCutter:
     def __init__(self) -> None:
         self._begun = b""  # a line without its end
 
+    @property
+    def is_within_line(self) -> bool:
+        """Whether a line has begun that has no end yet."""
+        return bool(self._begun)
+
     def add(self, text: bytes, *, is_end: bool = False) -> list[bytes]:
         """Take what was written next, and give the lines that are whole now.
 

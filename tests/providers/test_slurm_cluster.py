@@ -199,6 +199,9 @@ def test_of_jobs_that_the_controller_has_forgotten_the_accounting_tells(
     status = end_of(provider, theirs, WITHIN)
     assert status.state is JobState.CANCELLED
     assert "somebody cancelled it" in status.message
+    # It hears of an end later than the controller does.
+    words = ("sacct", "-nPX", "--format=State", "-j", killed.partition(":")[0])
+    eventually(lambda: slurm(*words) == "FAILED", WITHIN, "a record of its end")
     # Of codes above 128 it keeps what is left without them.
     status = end_of(provider, killed, WITHIN)
     assert (status.state, status.exit_code) == (JobState.FAILED, 137 - 128)
