@@ -38,7 +38,7 @@ def open_pool(
     """
     environment = environment_of(type_, endpoint_dir)
 
-    def make_server(log: int, program: str) -> ForkServer:
+    def make_server(log: int) -> ForkServer:
         return HousedForkServer(environment, log, program)
 
     return Pool(

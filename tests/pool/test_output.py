@@ -14,8 +14,8 @@ import pytest
 from actors.logic.workers import TasksRan, WorkerDied, WorkerWrote
 from actors.messages import Ran
 from actors.pool import Pool
+from tests.pool.test_pool import ONE, TWO, Owner, _run
 from tests.support import eventually
-from tests.test_pool import ONE, TWO, Owner, _run
 
 pytestmark = pytest.mark.slow
 

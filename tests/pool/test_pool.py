@@ -23,7 +23,6 @@ from typing import Any
 import pytest
 
 from actors.errors import NotSerializable
-from actors.forkserver import ForkServer
 from actors.logic.workers import (
     InitializerFailed,
     TasksRan,
@@ -726,14 +725,12 @@ def test_without_the_fork_server_its_workers_die_and_the_next_ones_live(
     owner: Owner,
 ) -> None:
     owner.pool.start(TWO)
-    owner.call(abs, 1)
+    server_pid = load_result(owner.call(os.getppid).payload)
     owner.pool.assign(TWO, [_run(1, time.sleep, 30)])
     owner.read_until(lambda: owner.of(WorkerStarted, TWO))
     eventually(lambda: owner.pool.usage()[TWO].begun_seq == 1, what="begin")
-    server = owner.pool._server
-    assert isinstance(server, ForkServer)
     pids = [usage.pid for usage in owner.pool.usage().values()]
-    os.kill(server.pid, signal.SIGKILL)
+    os.kill(server_pid, signal.SIGKILL)
     for worker_id in (ONE, TWO):
         died = owner.death(worker_id)
         assert died.begun_seq == 1
@@ -765,7 +762,7 @@ pool = Pool(Path(sys.argv[1]))
 pool.start(WorkerId("one"))
 pool.start(WorkerId("two"))
 code = "import os, subprocess, time; p = subprocess.Popen(['sleep', '60']).pid; "
-code += "print(os.getpid(), p, flush=True); time.sleep(60)"
+code += "print(os.getppid(), p, flush=True); time.sleep(60)"
 pool.assign(WorkerId("one"), [Run(1, *dump_call(exec, (code,), {}))])
 logs = Path(sys.argv[1])
 while len(pool.usage()) < 2 or not (logs / "one.log").read_text().endswith("\\n"):
@@ -773,7 +770,7 @@ while len(pool.usage()) < 2 or not (logs / "one.log").read_text().endswith("\\n"
     time.sleep(0.01)
 pids = [usage.pid for usage in pool.usage().values()]
 pids += map(int, (logs / "one.log").read_text().split())
-print(pool._server.pid, *pids, flush=True)
+print(*pids, flush=True)
 time.sleep(60)
 """
 
@@ -802,13 +799,11 @@ def test_workers_of_an_owner_whose_thread_has_ended_live_on(tmp_path: Path) -> N
 
 
 def test_an_interrupt_at_the_terminal_reaches_no_worker(owner: Owner) -> None:
-    owner.call(abs, 1)
-    server = owner.pool._server
-    assert isinstance(server, ForkServer)
-    assert os.getpgid(server.pid) != os.getpgrp()
+    server_pid = load_result(owner.call(os.getppid).payload)
+    assert os.getpgid(server_pid) != os.getpgrp()
     (started,) = owner.of(WorkerStarted)
     os.killpg(started.pid, signal.SIGINT)
-    os.kill(server.pid, signal.SIGINT)
+    os.kill(server_pid, signal.SIGINT)
     assert load_result(owner.call(abs, -2, seq=2).payload) == 2
 
 
