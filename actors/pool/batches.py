@@ -50,6 +50,8 @@ def batches(runs: Sequence[ForMain]) -> Iterator[list[ForMain]]:
         else:
             run_bytes = _bytes_of(run)
         if run_bytes > _MAX_RUN_BYTES:
+            if batch:
+                yield batch
             raise PayloadTooLarge(
                 f"Task of {run_bytes} bytes exceeds {_MAX_RUN_BYTES} bytes; "
                 "pass large values by file or by reference"

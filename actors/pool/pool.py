@@ -360,7 +360,7 @@ class Pool:
             return None
         writer = worker.writer
         try:
-            writer.write(worker.main, encode_frame((run,)), [run.seq])
+            writer.write(worker.main, encode_frame((run,)), [run])
         except OSError:
             return None  # dead or dying; its end is told when all has been read
         if not writer.is_empty:

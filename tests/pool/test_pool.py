@@ -638,6 +638,18 @@ def test_what_never_left_the_owner_comes_back_too(owner: Owner) -> None:
     assert sorted(owner.recalled()) == list(range(2, 52))
 
 
+def test_a_task_that_somebody_waits_for_comes_back_if_there_was_no_room(
+    owner: Owner,
+) -> None:
+    owner.pool.assign(ONE, [_run(1, time.sleep, 30)])
+    runs = [_run(n, len, b"x" * 50_000) for n in range(2, 32)]
+    owner.pool.assign(ONE, runs)
+    assert owner.pool.exchange(ONE, _run(32, abs, -1), 0.0, 0.0) is None
+    owner.pool.recall(ONE)
+    owner.read_until(lambda: owner.of(TasksRecalled))
+    assert owner.recalled()[-1] == 32
+
+
 def test_an_idle_worker_has_nothing_to_hand_back(owner: Owner) -> None:
     owner.call(abs, 1)
     owner.pool.recall(ONE)
