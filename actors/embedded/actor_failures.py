@@ -67,7 +67,7 @@ def _outcome_of_creation(actor: Actor) -> bytes | Settled | None:
     return creation.returns.outcome
 
 
-def reason_of(actor: Actor, *, no_memory: bool) -> DeathReason:
+def reason_of(actor: Actor, death: WorkerDied) -> DeathReason:
     """Return why an actor's process is gone."""
     known = actor.life.reason
     if (
@@ -80,7 +80,9 @@ def reason_of(actor: Actor, *, no_memory: bool) -> DeathReason:
         return DeathReason.KILLED
     if actor.is_exiting:
         return DeathReason.EXITED
-    return DeathReason.OUT_OF_MEMORY if no_memory else DeathReason.CRASHED
+    if death.has_memory_run_out:
+        return DeathReason.OUT_OF_MEMORY
+    return DeathReason.CRASHED
 
 
 def describe_end(

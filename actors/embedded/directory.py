@@ -425,14 +425,14 @@ class Directory:
             failed = DeathReason.CONSTRUCTOR_FAILED
             self.groups.fell(actor, failed, "its arguments failed", 0.0)
 
-    def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
+    def died(self, death: WorkerDied, now: float) -> None:
         """Note that an actor's process is gone."""
         actor = self.calls.hosts.pop(death.worker_id)
         self._hub.crew.remove_guest(death.worker_id)
         host, actor.host = actor.host, None
         assert host is not None
         life = actor.life
-        reason = reason_of(actor, no_memory=no_memory)
+        reason = reason_of(actor, death)
         describe_end(actor, host, death, reason)
         incarnation = life.incarnation
         actor.early.clear()

@@ -38,15 +38,16 @@ def no_worker(task: Task, why: str) -> Settled:
     )
 
 
-def crashed(task: Task, death: WorkerDied, pid: int, *, no_memory: bool) -> Settled:
+def crashed(task: Task, death: WorkerDied, pid: int) -> Settled:
     """Tell that the worker died of the task, or with it."""
     text = (
         f"Worker {death.worker_id} (pid {pid}) {how_it_died(death)} while it ran "
         f"{task.spec.name}; peak memory {death.peak_rss_bytes / 2**20:.0f} MiB"
     )
-    if no_memory:
+    kind = FailureKind.WORKER_DIED
+    if death.has_memory_run_out:
+        kind = FailureKind.OUT_OF_MEMORY
         text += "; the kernel killed a process because memory ran out"
     if task.crashes > 1:
         text += f"; this was start {task.crashes}"
-    kind = FailureKind.OUT_OF_MEMORY if no_memory else FailureKind.WORKER_DIED
     return _failed(kind, text, death.stderr_tail)

@@ -582,7 +582,7 @@ class Hub:
                 self.waiting.withdraw(task)
                 self.end(task, self._broken)
 
-    def died(self, death: WorkerDied, now: float, *, no_memory: bool = False) -> None:
+    def died(self, death: WorkerDied, now: float) -> None:
         """Note that a worker's process is gone, and run again what may be."""
         worker = self.workers.pop(death.worker_id)
         self.idle.pop(death.worker_id, None)
@@ -597,7 +597,7 @@ class Hub:
         worker.backlog.clear()
         self._requeue(unstarted)
         for task in begun:
-            self._crash(task, death, worker.pid, no_memory=no_memory)
+            self._crash(task, death, worker.pid)
         worker.holds.clear()
         worker.requests.clear()
         if worker.is_stopping or self._broken is not None:
@@ -605,9 +605,7 @@ class Hub:
         if self.crew.replace_dead(worker, now, self.effects):
             self._refuse_waiting(f"no worker can be made: {death.stderr_tail}")
 
-    def _crash(
-        self, task: Task, death: WorkerDied, pid: int, *, no_memory: bool
-    ) -> None:
+    def _crash(self, task: Task, death: WorkerDied, pid: int) -> None:
         if task.is_cancelled:
             self.end(task, cancelled(task))
         elif task.is_timed_out:
@@ -616,7 +614,7 @@ class Hub:
             self.end(task, self._broken)
         elif task.crashes == task.spec.options.retries:
             task.crashes += 1
-            self.end(task, crashed(task, death, pid, no_memory=no_memory))
+            self.end(task, crashed(task, death, pid))
         else:
             task.crashes += 1
             self.waiting.push_front([task])

@@ -43,7 +43,6 @@ from actors.messages import (
     Yielded,
 )
 from actors.pool import Pool
-from actors.process import read_oom_kills
 from actors.store import OWNER, Store, Stored
 
 __all__ = ["Shell"]
@@ -83,7 +82,6 @@ class Shell:
         self._lines_folder = lines_folder
         self._requests = Requests(hub)
         self._actor_requests = ActorRequests(directory, self._requests, lines_folder)
-        self._oom_kills = read_oom_kills()
 
     # What workers say
 
@@ -117,7 +115,7 @@ class Shell:
                 logger.error("the initializer failed: %s", failure.message)
                 hub.give_up(failure)
             case WorkerDied(worker_id):
-                hub.died(event, now, no_memory=self._has_memory_run_out(event))
+                hub.died(event, now)
                 self.carry_out()
                 self._store.forget(worker_id)
 
@@ -140,7 +138,7 @@ class Shell:
             case WorkerStarted(worker_id, pid):
                 self._hub.guests[worker_id].pid = pid
             case WorkerDied(worker_id):
-                directory.died(event, now, no_memory=self._has_memory_run_out(event))
+                directory.died(event, now)
                 self.carry_out()
                 self._store.forget(worker_id)
                 with contextlib.suppress(OSError):  # usually it has none
@@ -151,13 +149,6 @@ class Shell:
             self._actor_requests.take(worker_id, message)
         else:
             self._requests.take(worker_id, message)
-
-    def _has_memory_run_out(self, death: WorkerDied) -> bool:
-        """Whether the kernel says that it killed somebody for that since we looked."""
-        kills = read_oom_kills()
-        has_run_out = death.signal is not None and kills > self._oom_kills
-        self._oom_kills = kills
-        return has_run_out
 
     # Effects
 
