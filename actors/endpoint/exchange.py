@@ -336,17 +336,22 @@ class Exchange(abc.ABC):
     def _enter_bad_state(self, bad_state: BadState, now: float, turn: Turn) -> None:
         """Let every task fail that waits, and every new one, until it is forgiven."""
         self.fleet.bad_state = bad_state
-        failure = _blocks_failed(bad_state)
-        by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
         for client in self.clients.values():
             if client.is_held_back:
                 client.is_held_back = False
                 self.ledger.let_go(client.client_id)
+        self._fail_waiting(bad_state, now, turn)
+
+    def _fail_waiting(self, bad_state: BadState, now: float, turn: Turn) -> None:
+        """Let what waits for workers fail; actors wait on, for a better state."""
+        failure = _blocks_failed(bad_state)
+        by_client: defaultdict[ClientId, list[Outcome]] = defaultdict(list)
         for entry in list(self.ledger.those_waiting):
             outcome = self.ledger.finish(entry, TaskState.FAILED, now, failure=failure)
             by_client[entry.client_id].append(outcome)
         for client_id, outcomes in by_client.items():
             self._deliver_many(outcomes, self.clients[client_id], now, turn)
+        self.roster.calls.fail_those_of_the_homeless(failure, now, turn)
 
     def _deliver_many(
         self, outcomes: list[Outcome], client: ClientEntry, now: float, turn: Turn
@@ -557,6 +562,9 @@ class Exchange(abc.ABC):
             if asking and not ledger.backlog.count:
                 # Whose turn was after theirs.
                 self._place_asking(now, turn)
+        if self.fleet.bad_state is not None:
+            # What was lost with one of the last managers, for one.
+            self._fail_waiting(self.fleet.bad_state, now, turn)
 
     def _place_plain(self, now: float, turn: Turn, only: ManagerEntry | None) -> None:
         if not self.placement.is_simple:

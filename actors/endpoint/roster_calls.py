@@ -195,16 +195,28 @@ class RosterCalls:
 
     def end_waiting(self, actor: Actor, now: float, turn: Turn) -> None:
         """End all calls that wait here, with the reason."""
+        self._fail(actor, *actor.failure(), now, turn)
+        if actor.is_dead and actor.watchers:
+            self.tell_watchers(actor, actor.death(), now, turn)
+
+    def fail_those_of_the_homeless(
+        self, failure: Failure, now: float, turn: Turn
+    ) -> None:
+        """End the calls of actors that have no process, as no block is to come."""
+        for actor in self._roster.actors.values():
+            if actor.lanes and not actor.manager_id:
+                self._fail(actor, failure, b"", now, turn)
+
+    def _fail(
+        self, actor: Actor, failure: Failure, payload: bytes, now: float, turn: Turn
+    ) -> None:
         lanes, actor.lanes = actor.lanes, {}
-        failure, payload = actor.failure()
         at = now + self._center.wall_offset
         for lane in lanes.values():
             for entry in lane:
                 if self._center.ledger.entries.get(entry.task.task_id) is entry:
                     outcome = failed(entry.task.task_id, failure, at, payload)
                     self._center.end_call(entry, outcome, now, turn)
-        if actor.is_dead and actor.watchers:
-            self.tell_watchers(actor, actor.death(), now, turn)
 
     def tell_watchers(self, actor: Actor, died: Died, now: float, turn: Turn) -> None:
         """Tell who watches an incarnation that it has ended."""

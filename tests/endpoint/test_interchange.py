@@ -792,6 +792,19 @@ def test_when_block_after_block_fails_all_tasks_fail_with_the_batch_systems_word
     assert not desk.machine.ledger.entries
 
 
+def test_what_is_handed_back_in_a_bad_state_fails_as_well(busy: Desk) -> None:
+    """A manager of a block that is to end still had it."""
+    busy.admit(hello("strategy"))
+    report(busy, Block(BlockId("block-1"), BlockState.RUNNING))
+    busy.tell(RetireBlocks([BlockId("block-1")], "no more", True), "strategy:strategy")
+    assert not busy.results(failing(busy, 2, 3, 4))
+    assert busy.machine.fleet.bad_state is not None
+    failed = only(busy.results(busy.tell(Returned([Holding(T1, 1)]), MANAGER)))
+    assert failed.failure is not None
+    assert failed.failure.kind is FailureKind.BLOCK_FAILED
+    assert not busy.machine.ledger.entries
+
+
 def test_no_task_fails_as_long_as_another_block_works(busy: Desk) -> None:
     """Other blocks may be refused because there are as many as we are allowed."""
     report(busy, Block(BlockId("block-1"), BlockState.RUNNING))

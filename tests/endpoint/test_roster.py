@@ -21,6 +21,10 @@ from actors.messages import (
     Adopted,
     Amount,
     Answer,
+    Block,
+    BlockId,
+    BlocksReported,
+    BlockState,
     CancelTasks,
     Command,
     EndActors,
@@ -328,6 +332,27 @@ def test_who_must_not_be_restarted_is_not() -> None:
     assert "waits for a manager" in refusal("e")
     stage.work("kill", "c")
     assert "is dead, or about to end" in refusal("c")
+
+
+def test_when_block_after_block_fails_calls_fail_and_actors_wait_to_be_resumed() -> (
+    None
+):
+    stage = Stage(has_manager=False)
+    stage.work("create")
+    stage.work("call")
+    watching = stage.work("watch")
+    stage.admit(hello("provider"))
+    failed = [Block(BlockId(f"b{n}"), BlockState.FAILED, "j", 7) for n in range(3)]
+    started = [msgspec.structs.replace(b, state=BlockState.PENDING) for b in failed]
+    stage.tell(BlocksReported(started), "provider:provider")
+    turn = stage.tell(BlocksReported(failed), "provider:provider")
+    assert failure_of(turn).kind is FailureKind.BLOCK_FAILED
+    assert failure_of(stage.work("call")).kind is FailureKind.BLOCK_FAILED
+    assert not outcomes(watching), "it is not dead"
+    stage.machine.resume(stage.now, Turn())
+    assert placed(stage.admit(manager_hello(slots=2))) == [Incarnation("a", 1)]
+    stage.tell(ActorsStarted([Incarnation("a", 1)]), MANAGER)
+    assert handed_over(stage.work("call")) == ["t4"]
 
 
 def test_an_actor_that_waits_for_its_restart_gets_it_now() -> None:
