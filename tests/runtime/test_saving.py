@@ -9,7 +9,8 @@ import pytest
 
 from actors.logic.turn import Admission, Effect, Turn
 from actors.messages import Hello
-from actors.runtime import MAX_UNSAVED, Runtime
+from actors.runtime import Runtime
+from actors.runtime.saving import MAX_UNSAVED
 from tests.support import eventually
 
 

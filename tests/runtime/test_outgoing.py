@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from actors.messages import Heartbeat, Message, Output, Printed, to_member
-from actors.outgoing import Outgoing, Port
+from actors.runtime.outgoing import Outgoing, Port
 
 
 class _SlowLink:

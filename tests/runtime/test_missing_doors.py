@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from actors.messages import PROTOCOL, Hello
-from actors.missing_doors import MissingDoors
+from actors.runtime.missing_doors import MissingDoors
 
 HELLO = Hello("client", "c", "i", PROTOCOL, "3.11", "t")
 

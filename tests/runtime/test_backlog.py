@@ -27,7 +27,8 @@ from actors.messages import (
     from_member,
     to_member,
 )
-from actors.runtime import BACKLOG_BYTES, Runtime, Serving
+from actors.runtime import Runtime, Serving
+from actors.runtime.ports import BACKLOG_BYTES
 from actors.transport import Knock, Link, Signal
 from tests.support import eventually
 
