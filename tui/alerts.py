@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from actors.api.observer import ConnectionState
-from actors.endpoint.steering import JournalPicture, Snapshot
+from actors.endpoint.pictures import JournalPicture, Snapshot
 from actors.messages import ActorRestarted, BlockState
 from tui.text import amount, duration, first_line, size
 from tui.view import Alert, Connection, Moment

@@ -12,7 +12,7 @@ import msgspec
 
 from actors.api.observer import Changed, Heard, Told
 from actors.cli.log_files import Line
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 from actors.endpoint.task_pictures import TaskList
 from actors.messages import (
     ActorRestarted,

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from actors.endpoint.steering import ManagerPicture, Snapshot, WorkerPicture
+from actors.endpoint.pictures import ManagerPicture, Snapshot, WorkerPicture
 from tui.text import amount, duration, first_line, number, plain, shorten, size
 from tui.view import View, busy_workers
 

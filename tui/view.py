@@ -5,7 +5,7 @@ from typing import Literal
 
 from actors.api.observer import ConnectionState
 from actors.cli.log_files import Line
-from actors.endpoint.steering import ManagerPicture, Snapshot
+from actors.endpoint.pictures import ManagerPicture, Snapshot
 from actors.endpoint.task_pictures import TaskList
 from actors.messages import AnyEvent
 

@@ -18,7 +18,7 @@ import msgspec
 
 from actors.api.actor_handle import ActorPicture
 from actors.api.methods import MethodPicture
-from actors.endpoint.steering import ManagerPicture, Relayed, Snapshot
+from actors.endpoint.pictures import ManagerPicture, Relayed, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskStory
 from actors.errors import ConfigError, NoSuchActorError
 from actors.messages import ActorRestarted, Command, ScalingDecided, TaskOptions, Verb

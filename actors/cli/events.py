@@ -24,7 +24,7 @@ from actors.cli.asking import address_argument, credentials_option, timeout_opti
 from actors.cli.event_text import describe
 from actors.cli.pipes import is_reader_gone, quiet_end
 from actors.cli.words import plain
-from actors.endpoint.steering import Relayed, Snapshot
+from actors.endpoint.pictures import Relayed, Snapshot
 from actors.errors import AdmissionRefused
 from actors.log_lines import utc_text
 from actors.messages import (

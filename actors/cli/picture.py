@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
-from actors.endpoint.steering import (
+from actors.endpoint.pictures import (
     BlockPicture,
     ClientPicture,
     HostedPicture,

@@ -12,7 +12,7 @@ from actors.api.addressing import find_entrance
 from actors.api.observer import Changed, Heard, Observation, Told, Unanswered
 from actors.api.progress import bar_columns
 from actors.cli.bottom_line import BottomLine
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 
 __all__ = ["RunProgress", "Tally"]
 

@@ -9,7 +9,7 @@ import msgspec
 from actors.api.operator import ask
 from actors.cli.asking import Asking, address_argument, asking, echo_json
 from actors.cli.picture import draw
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 
 __all__ = ["status"]
 

@@ -8,7 +8,7 @@ import msgspec
 from actors.api.addressing import Entrance
 from actors.api.operator import ask
 from actors.cli.asking import Asking, address_argument, asking, split_address
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 
 __all__ = ["cancel", "drain", "hold", "quiesce", "restart", "resume", "scale"]
 

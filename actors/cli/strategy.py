@@ -8,7 +8,7 @@ import msgspec
 from actors.api.operator import ask
 from actors.cli.asking import Asking, address_argument, asking, echo_json
 from actors.cli.picture import count, duration
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 from actors.messages import ScalingDecided
 
 __all__ = ["strategy"]

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from actors.messages import Block, BlockId, BlockState
+from actors.messages import Block, BlockId, BlockState, Failure, FailureKind
 
 __all__ = ["WINDOW", "BadState", "BlockErrors", "describe_end"]
 
@@ -42,6 +42,11 @@ class BadState(msgspec.Struct, frozen=True, array_like=True):
 
     text: str
     detail: str
+
+    @property
+    def failure(self) -> Failure:
+        """What tasks fail with meanwhile."""
+        return Failure(FailureKind.BLOCK_FAILED, self.text, self.detail)
 
 
 class BlockErrors:

@@ -26,7 +26,7 @@ from actors.messages import (
     WorkerReport,
 )
 
-__all__ = ["Fleet", "ManagerEntry", "Selector", "need_of", "ordering"]
+__all__ = ["Fleet", "ManagerEntry", "Order", "Selector", "need_of", "ordering"]
 
 Selector = Literal["fill_first", "random", "deadline"]
 
@@ -311,6 +311,8 @@ class Fleet:
         self.held: set[str] = set()  # manager ids and block ids that get nothing
         self.retired: set[BlockId] = set()  # blocks that end: nobody joins from there
         self.is_quiesced = False  # by an operator: no task is taken, nor handed out
+        # All tasks are for a successor: none is taken, nor handed out.
+        self.is_ending = False
         self.bad_state: BadState | None = None  # block after block failed: all tasks do
         # {block: the type of its workers, for good}; "": plain
         self.types: dict[BlockId, str] = {}

@@ -132,6 +132,10 @@ class Turn(msgspec.Struct):
     events: list[AnyEvent] = msgspec.field(default_factory=list)
     effects: list[Effect] = msgspec.field(default_factory=list)
 
+    def promise(self, peer: str, message: Message) -> None:
+        """Send to a peer once all that is recorded so far is safe."""
+        self.promises.append((peer, message))
+
 
 class Machine(Protocol):
     """The pure part of an actor.

@@ -20,7 +20,7 @@ from prometheus_client.metrics_core import (
 )
 
 from actors.api.observer import Changed, ConnectionState, Heard, Told, Unanswered
-from actors.endpoint.steering import JournalPicture, ManagerPicture, Snapshot
+from actors.endpoint.pictures import JournalPicture, ManagerPicture, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskPicture
 from actors.messages import ActorRestarted, AnyEvent, BlockState, TaskState, event_kind
 

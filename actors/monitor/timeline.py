@@ -14,7 +14,7 @@ from collections import OrderedDict
 import msgspec
 
 from actors.api.observer import Changed, Heard, Told, Unanswered
-from actors.endpoint.steering import ManagerPicture, Snapshot
+from actors.endpoint.pictures import ManagerPicture, Snapshot
 from actors.endpoint.task_pictures import TaskList, TaskPicture
 from actors.logic.trace_events import TraceEvents
 from actors.messages import (

@@ -149,7 +149,7 @@ class Hall:
         waiting = self.interchange.ledger.waiting
         self.submit(max(0, TASKS + self.workers - waiting))
         peers = list(self.leases)
-        frames, done, before = [], 0, self.interchange.finished
+        frames, done, before = [], 0, self.interchange.books.finished
         spent = 0.0
         while done < TASKS:
             frames.clear()
@@ -179,7 +179,7 @@ class Hall:
                 self.say(peer, frame)
             spent += time.process_time() - began
             done += at_once * len(peers)
-        assert self.interchange.finished - before == done, "tasks did not end"
+        assert self.interchange.books.finished - before == done, "tasks did not end"
         return spent / done
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.cli.picture import draw
-from actors.endpoint.steering import (
+from actors.endpoint.pictures import (
     BlockPicture,
     ClientPicture,
     HostedPicture,

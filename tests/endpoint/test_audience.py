@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.endpoint.audience import BYTES_PER_SECOND, MOST_BYTES
+from actors.endpoint.interchange.audience import BYTES_PER_SECOND, MOST_BYTES
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
     ActorOptions,

@@ -170,7 +170,7 @@ def test_a_rival_of_a_connected_member_is_refused_for_now(busy: Desk) -> None:
 def test_a_new_service_takes_the_old_ones_place(desk: Desk) -> None:
     desk.admit(hello("strategy"))
     desk.admit(hello("strategy", instance="other"))
-    assert desk.machine.services("strategy") == ["strategy:strategy"]
+    assert desk.machine.members.services("strategy") == ["strategy:strategy"]
 
 
 def test_the_first_message_on_a_link_comes_from_the_interchange(desk: Desk) -> None:
@@ -227,7 +227,7 @@ def test_an_unknown_sender_is_asked_to_register(desk: Desk) -> None:
 def test_a_malformed_frame_is_counted_and_told(desk: Desk) -> None:
     turn = desk.tell(FrameMalformed(CLIENT, "5 bytes refused"))
     assert only(turn.events) == FrameRefused(CLIENT, "5 bytes refused")
-    assert desk.machine.malformed == 1
+    assert desk.machine.members.malformed == 1
 
 
 def test_on_quit_everybody_is_told_and_the_process_ends(busy: Desk) -> None:
@@ -286,7 +286,7 @@ def test_beyond_max_queued_tasks_the_rest_is_refused_with_the_limit() -> None:
     assert "1 tasks already" in refused.failure.message
     assert desk.machine.clients[ClientId("c1")].unfinished == 1
     assert desk.results(desk.submit("t1", "t2")) == [refused]
-    assert desk.machine.finished == 1, "a resent task is no second one"
+    assert desk.machine.books.finished == 1, "a resent task is no second one"
 
 
 def test_results_wait_for_their_ack_and_are_resent_to_who_comes_back(
@@ -426,7 +426,7 @@ def test_a_duplicate_result_is_acknowledged_but_not_delivered_twice(
     busy.tell(Finished([outcome()]), MANAGER)
     turn = busy.tell(Finished([outcome()]), MANAGER)
     assert turn.promises == [(MANAGER, AckFinished([T1]))]
-    assert busy.machine.finished == 1
+    assert busy.machine.books.finished == 1
 
 
 def test_a_users_failure_is_no_reason_to_start_again(busy: Desk) -> None:
@@ -767,7 +767,8 @@ def test_a_block_without_managers_is_missing_and_its_text_kept(desk: Desk) -> No
     changed = only(all_of(failing(desk, 1).events, BlockChanged))
     assert changed.state is BlockState.MISSING
     assert "no such partition" in changed.message
-    assert desk.machine.block_states() == {BlockId("block-1"): BlockState.MISSING}
+    (block,) = desk.machine.blocks.known.values()
+    assert block.state is BlockState.MISSING
 
 
 def test_when_block_after_block_fails_all_tasks_fail_with_the_batch_systems_words(
@@ -825,7 +826,7 @@ def test_a_block_that_finished_a_task_is_no_failure(busy: Desk) -> None:
 
 def test_a_resumed_endpoint_takes_tasks_and_forgives_its_blocks(desk: Desk) -> None:
     failing(desk, 1, 2, 3)
-    desk.machine.resume(desk.now, turn := Turn())
+    desk.machine.blocks.resume(desk.now, turn := Turn())
     assert turn.records
     assert not desk.results(desk.submit("t1"))
     assert not desk.results(failing(desk, 1, 2, 3, 4))
@@ -842,7 +843,7 @@ def test_a_block_that_is_not_reported_any_more_is_over(
     report(desk, block(state))
     desk.tell(RetireBlocks([BlockId("block-1")], ""), "strategy:strategy")
     report(desk)
-    assert not desk.machine.blocks
+    assert not desk.machine.blocks.known
     assert not desk.machine.fleet.retired
 
 
@@ -891,14 +892,14 @@ def test_frames_that_others_refused_count_too(desk: Desk) -> None:
     desk.admit(hello("provider"))
     refused = FrameRefused("provider's door", "no message")
     desk.tell(Relay([refused]), "provider:provider")
-    assert desk.machine.malformed == 1
+    assert desk.machine.members.malformed == 1
 
 
 def test_a_service_that_leaves_is_hung_up_on(desk: Desk) -> None:
     desk.admit(hello("strategy"))
     turn = desk.tell(Goodbye("stopping"), "strategy:strategy")
     assert turn.effects == [HangUp("strategy:strategy")]
-    assert not desk.machine.services("strategy")
+    assert not desk.machine.members.services("strategy")
 
 
 def test_a_service_whose_link_closed_ends_by_itself(desk: Desk) -> None:

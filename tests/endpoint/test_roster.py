@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
-from actors.endpoint.steering import Steering
+from actors.endpoint.interchange.drawing import Drawing
 from actors.logic.records import ActorPlaced, IncarnationEnded, InterchangeRecord
 from actors.logic.turn import LinkClosed, Turn
 from actors.messages import (
@@ -211,7 +211,7 @@ def test_calls_wait_until_it_is_constructed_and_keep_their_order() -> None:
 def test_without_a_manager_an_actor_is_demand() -> None:
     stage = Stage(has_manager=False)
     stage.work("create", num_cpus=2)
-    (drawn,) = Steering(stage.machine).snapshot(stage.now).actors
+    (drawn,) = Drawing(stage.machine).snapshot(stage.now).actors
     assert (drawn.state, drawn.holders, drawn.manager_id) == ("waiting", 1, "")
     load = all_of(stage.wait(1.1).events, LoadReported)[-1]
     assert load.waiting == 2
@@ -349,7 +349,7 @@ def test_when_block_after_block_fails_calls_fail_and_actors_wait_to_be_resumed()
     assert failure_of(turn).kind is FailureKind.BLOCK_FAILED
     assert failure_of(stage.work("call")).kind is FailureKind.BLOCK_FAILED
     assert not outcomes(watching), "it is not dead"
-    stage.machine.resume(stage.now, Turn())
+    stage.machine.blocks.resume(stage.now, Turn())
     assert placed(stage.admit(manager_hello(slots=2))) == [Incarnation("a", 1)]
     stage.tell(ActorsStarted([Incarnation("a", 1)]), MANAGER)
     assert handed_over(stage.work("call")) == ["t4"]

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
-from actors.endpoint.roster_groups import LINGER
+from actors.endpoint.interchange.roster_groups import LINGER
 from actors.logic.actor_life import DeathReason, LifeState
 from actors.logic.records import GroupsStand
 from actors.logic.restarts import RestartScope

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.endpoint.interchange import Interchange, InterchangeSettings
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 from actors.logic.block_errors import BadState
 from actors.logic.journal_state import JournalState
 from actors.logic.liveness import Tempo

@@ -91,7 +91,7 @@ def test_a_wait_for_a_tag_that_no_manager_has_is_told() -> None:
     assert not notices(desk.submit("t1", "t2", tag="gpu"))
     (told,) = notices(desk.manager(1, "cpu"))
     assert "waits for a manager with the tag 'gpu': none of 1 has it" in told
-    assert Notice("info", told) in [event for _, event in desk.machine.relayed]
+    assert Notice("info", told) in [event for _, event in desk.machine.books.relayed]
     # Not again and again; and not if one has it, busy or not.
     assert not notices(desk.submit("t3", tag="gpu"))
     assert not notices(desk.manager(2, "gpu"))

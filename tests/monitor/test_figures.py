@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from actors.api.observer import Changed, ConnectionState, Heard, Told
-from actors.endpoint.steering import Relayed, Snapshot
+from actors.endpoint.pictures import Relayed, Snapshot
 from actors.endpoint.task_pictures import TaskList
 from actors.messages import (
     ActorRestarted,

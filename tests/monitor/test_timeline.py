@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from actors.api.observer import Heard, Told
-from actors.endpoint.steering import WorkerPicture
+from actors.endpoint.pictures import WorkerPicture
 from actors.endpoint.task_pictures import TaskList, TaskPicture
 from actors.messages import (
     Answer,

@@ -6,7 +6,7 @@ from typing import Literal
 
 from actors.logic.scaling import StrategyKind
 from tests.bench.line_chart import HEIGHT, WIDTH, line_chart
-from tests.simulate_scaling.parsl import ParslRules, RandomFleet
+from tests.simulate_scaling.parsl import ParslRules, in_random_order
 from tests.simulate_scaling.stage import Setup, Stage, Story
 from tests.simulate_scaling.traces import Arrival
 
@@ -46,7 +46,7 @@ def play_parsl(
     """
     stage = Stage(trace, setup, decider=ParslRules(kind))
     if seed is not None:
-        stage.interchange.fleet = RandomFleet(seed)
+        stage.interchange.fleet.in_order = in_random_order(seed)
     return stage.play()
 
 

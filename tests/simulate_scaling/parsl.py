@@ -10,14 +10,14 @@ Written from its documentation and what it does, not from its code. Every 5 s:
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Literal
 
-from actors.logic.fleet import Fleet, ManagerEntry, Waiting
+from actors.logic.fleet import ManagerEntry, Order
 from actors.messages import BlockId, CancelBlocks, LaunchBlocks
 from tests.simulate_scaling.stage import Stage
 
-__all__ = ["ParslRules", "RandomFleet"]
+__all__ = ["ParslRules", "in_random_order"]
 
 
 class ParslRules:
@@ -96,20 +96,13 @@ class ParslRules:
             stage.order(CancelBlocks(chosen, "parsl"))
 
 
-class RandomFleet(Fleet):
-    """Managers that get tasks as Parsl's interchange gives them: whoever, at random."""
+def in_random_order(seed: int) -> Order:
+    """Serve managers as Parsl's interchange does: whoever, at random."""
+    chance = random.Random(seed)
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self._chance = random.Random(seed)
+    def shuffle(managers: Iterable[ManagerEntry]) -> list[ManagerEntry]:
+        shuffled = list(managers)
+        chance.shuffle(shuffled)
+        return shuffled
 
-    def shares(
-        self, waiting: Waiting, only: ManagerEntry | None = None
-    ) -> Iterator[tuple[ManagerEntry, int]]:
-        """Fill one manager after another, in no order."""
-        usable = self.find_roomy(only)
-        self._chance.shuffle(usable)
-        for manager in usable:
-            count = min(manager.slots - len(manager.leases), waiting.count)
-            if count > 0:
-                yield manager, count
+    return shuffle

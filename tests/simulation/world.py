@@ -545,7 +545,7 @@ class World:
         """Be an operator who types whatever comes to mind."""
         chance = self.chance
         fleet = self.center.fleet
-        names: list[str] = [*fleet.managers, *self.center.blocks]
+        names: list[str] = [*fleet.managers, *self.center.blocks.known]
         if self._restarts and chance.random() < 0.7:
             restarted = [*fleet.managers, *self.center.roster.actors]
             if restarted:

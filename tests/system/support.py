@@ -10,7 +10,7 @@ import psutil
 
 from actors.api.addressing import find_entrance
 from actors.api.operator import ask
-from actors.endpoint.steering import Snapshot
+from actors.endpoint.pictures import Snapshot
 from actors.messages import AnyEvent, Published, Verb, published
 from actors.transport import Subscriber
 from tests.endpoints import RunningEndpoint

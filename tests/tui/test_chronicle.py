@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.api.observer import Changed, ConnectionState, Heard, Told
-from actors.endpoint.steering import JournalPicture, Relayed, Snapshot, WorkerPicture
+from actors.endpoint.pictures import JournalPicture, Relayed, Snapshot, WorkerPicture
 from actors.messages import (
     ActorRestarted,
     Answer,

@@ -7,7 +7,7 @@ import msgspec
 
 from actors.api.observer import ConnectionState
 from actors.cli.log_files import Line
-from actors.endpoint.steering import (
+from actors.endpoint.pictures import (
     BlockPicture,
     ClientPicture,
     HostedPicture,

@@ -8,7 +8,7 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from actors.endpoint.steering import HostedPicture, ManagerPicture
+from actors.endpoint.pictures import HostedPicture, ManagerPicture
 from actors.messages import ActorRestarted
 from tui.panes.base import Pane, Steer
 from tui.table import Column, Table

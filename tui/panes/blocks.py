@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 
-from actors.endpoint.steering import BlockPicture, ManagerPicture, Snapshot
+from actors.endpoint.pictures import BlockPicture, ManagerPicture, Snapshot
 from actors.messages import BlockState
 from tui.panes.base import Detail, Pane, Steer
 from tui.steering import OrderVerb

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.content import Content
 
-from actors.endpoint.steering import JournalPicture, Snapshot
+from actors.endpoint.pictures import JournalPicture, Snapshot
 from tui.panes.base import Card, Pane
 from tui.text import amount, duration, number, plain, size, sparkline
 from tui.view import View, busy_workers

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from actors.endpoint.roster_entry import Actor, Ending, done, failed
+from actors.endpoint.interchange.roster_entry import Actor, Ending, done, failed
 from actors.groups import Group, Groups
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry

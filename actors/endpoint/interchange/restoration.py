@@ -1,4 +1,4 @@
-"""From records to an exchange, and from an exchange to records. Pure.
+"""From records to books, and from books to records. Pure.
 
 Replay touches the table of tasks only; the queue, the leases and the counts, which
 follow from it, are made at the end. Clients and managers come back as members that are
@@ -7,13 +7,11 @@ away: each has its grace to return before it is judged.
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Protocol
 
-from actors.endpoint.roster import Roster
+from actors.endpoint.interchange.books import Books
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
-from actors.logic.item_streams import ItemStreams
-from actors.logic.ledger import Entry, Ledger
+from actors.logic.ledger import Entry
 from actors.logic.records import (
     ActorAdmitted,
     ActorDoomed,
@@ -43,7 +41,6 @@ from actors.logic.records import (
 from actors.messages import ClientId, ManagerId, Outcome, Task, TaskId
 
 __all__ = [
-    "Restorable",
     "Restoration",
     "put_back_record",
     "steering_record",
@@ -57,28 +54,16 @@ _PORTION = 500
 _PORTION_BYTES = 1 << 20
 
 
-class Restorable(Protocol):
-    """What an exchange knows that must not be lost."""
-
-    ledger: Ledger
-    fleet: Fleet
-    clients: dict[ClientId, ClientEntry]
-    streams: ItemStreams
-
-    @property
-    def roster(self) -> Roster: ...
-
-
 class Restoration:
-    """Rebuild an exchange that is new."""
+    """Rebuild books that are new."""
 
-    def __init__(self, exchange: Restorable) -> None:
-        self._exchange = exchange
+    def __init__(self, books: Books) -> None:
+        self._books = books
         self._holders: dict[TaskId, ManagerId] = {}  # {task: who has its lease}
 
     def apply(self, record: InterchangeRecord) -> None:
         """Take the next record; what it says of unknown tasks has no effect."""
-        entries, fleet = self._exchange.ledger.entries, self._exchange.fleet
+        entries, fleet = self._books.ledger.entries, self._books.fleet
         match record:
             case TasksAccepted(client_id, at, tasks):
                 ended = self._client(client_id).unacknowledged
@@ -111,9 +96,9 @@ class Restoration:
                     self._drop(task_id)
                     kept.pop(task_id, None)
             case ItemsKept() | ItemsRead():
-                self._exchange.streams.replay(record)
+                self._books.streams.replay(record)
             case ClientForgotten(client_id):
-                self._exchange.streams.forget(client_id)
+                self._books.streams.forget(client_id)
                 client = self._client(client_id)
                 client.is_leaving = True
                 client.unacknowledged.clear()
@@ -142,7 +127,7 @@ class Restoration:
                 | GroupsStand()
                 | GroupEnded()
             ):
-                self._exchange.roster.replay(record)
+                self._books.roster.replay(record)
             case FleetSteered(held, retired, is_quiesced, bad_state):
                 fleet.held, fleet.retired = set(held), set(retired)
                 fleet.is_quiesced, fleet.bad_state = is_quiesced, bad_state
@@ -153,16 +138,16 @@ class Restoration:
         Args:
             now: monotonic seconds.
         """
-        exchange = self._exchange
-        ledger, fleet, clients = exchange.ledger, exchange.fleet, exchange.clients
+        books = self._books
+        ledger, fleet, clients = books.ledger, books.fleet, books.clients
         for manager in fleet.managers.values():
             manager.idle_since = now
             manager.is_draining = manager.block_id in fleet.retired
-        for client_id in exchange.roster.those_who_hold():
+        for client_id in books.roster.those_who_hold():
             self._client(client_id)
-        exchange.roster.restored(now)
-        exchange.streams.restored(ledger.entries)
-        for stream in exchange.streams.streams.values():
+        books.roster.restored(now)
+        books.streams.restored(ledger.entries)
+        for stream in books.streams.streams.values():
             self._client(stream.client_id)
         first: list[Entry] = []
         others: list[Entry] = []
@@ -176,9 +161,9 @@ class Restoration:
                 ledger.hold(entry, holder.manager_id)
                 holder.hold(entry)
                 if is_call:
-                    exchange.roster.calls.adopt(entry)
+                    books.roster.calls.adopt(entry)
             elif is_call:
-                exchange.roster.calls.queue(entry)
+                books.roster.calls.queue(entry)
             else:
                 # Who tried before goes first, as in the lifetime that has ended.
                 (first if entry.attempt > 1 else others).append(entry)
@@ -192,20 +177,20 @@ class Restoration:
                 client.unfinished
                 or client.unacknowledged
                 or client.held_actors
-                or exchange.streams.of_client(client.client_id)
+                or books.streams.of_client(client.client_id)
             )
             if is_empty:
                 del clients[client.client_id]
 
     def _client(self, client_id: ClientId) -> ClientEntry:
-        clients = self._exchange.clients
+        clients = self._books.clients
         client = clients.get(client_id)
         if client is None:
             client = clients[client_id] = ClientEntry(client_id, "")
         return client
 
     def _put_back(self, record: TaskPutBack) -> None:
-        entry = self._exchange.ledger.entries.get(record.task_id)
+        entry = self._books.ledger.entries.get(record.task_id)
         if entry is not None:
             self._holders.pop(record.task_id, None)
             entry.attempt = record.attempt
@@ -215,7 +200,7 @@ class Restoration:
             entry.past = record.past
 
     def _drop(self, task_id: TaskId) -> None:
-        self._exchange.ledger.entries.pop(task_id, None)
+        self._books.ledger.entries.pop(task_id, None)
         self._holders.pop(task_id, None)
 
 
@@ -238,12 +223,12 @@ def put_back_record(entry: Entry) -> TaskPutBack:
     )
 
 
-def take_snapshot(exchange: Restorable) -> Iterator[list[InterchangeRecord]]:
-    """Give the records that an exchange can be rebuilt from, in portions.
+def take_snapshot(books: Books) -> Iterator[list[InterchangeRecord]]:
+    """Give the records that books can be rebuilt from, in portions.
 
-    The exchange may change between two portions: what changes is recorded behind them.
+    The books may change between two portions: what changes is recorded behind them.
     """
-    fleet = exchange.fleet
+    fleet = books.fleet
     yield [
         steering_record(fleet),
         *(
@@ -254,22 +239,18 @@ def take_snapshot(exchange: Restorable) -> Iterator[list[InterchangeRecord]]:
         ),
         *(
             ClientAdmitted(c.client_id, True)
-            for c in exchange.clients.values()
+            for c in books.clients.values()
             if c.is_within
         ),
-        *(
-            ClientForgotten(c.client_id)
-            for c in exchange.clients.values()
-            if c.is_leaving
-        ),
+        *(ClientForgotten(c.client_id) for c in books.clients.values() if c.is_leaving),
     ]
-    yield from exchange.roster.snapshot()
-    task_ids = iter(list(exchange.ledger.entries))
+    yield from books.roster.snapshot()
+    task_ids = iter(list(books.ledger.entries))
     while some := list(islice(task_ids, _PORTION)):
-        entries = exchange.ledger.entries
+        entries = books.ledger.entries
         yield from _tasks([entries[t] for t in some if t in entries])
-    yield from exchange.streams.snapshot()
-    for client in list(exchange.clients.values()):
+    yield from books.streams.snapshot()
+    for client in list(books.clients.values()):
         ended = iter(list(client.unacknowledged))
         while some := list(islice(ended, _PORTION)):
             kept = client.unacknowledged

@@ -4,17 +4,17 @@
                ▲                    │
                └─ not begun, or may be retried
 
-They are entries of the ledger that wait here instead of in its backlog; once leased
-they are the exchange's business as any task is. Calls of one caller are handed over in
-their order.
+They are entries of the ledger that wait here instead of in its backlog; how they end,
+once leased, is the business of `lease_ends`, as of any task. Calls of one caller are
+handed over in their order.
 """
 
 import itertools
 from collections import deque
 from typing import Protocol
 
-from actors.endpoint.roster_entry import Actor, done, failed
-from actors.endpoint.roster_groups import RosterGroups
+from actors.endpoint.interchange.roster_entry import Actor, done, failed
+from actors.endpoint.interchange.roster_groups import RosterGroups
 from actors.logic.actor_life import Died, LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet
@@ -27,7 +27,6 @@ from actors.messages import (
     Failure,
     LeaseCalls,
     LeasedCall,
-    Message,
     Outcome,
 )
 
@@ -48,7 +47,6 @@ class Center(Protocol):
 
     @property
     def wall_offset(self) -> float: ...
-    def promise(self, peer: str, message: Message, turn: Turn) -> None: ...
     def end_call(self, entry: Entry, outcome: Outcome, now: float, turn: Turn) -> None:
         """End a call, or a watch, that waits."""
         ...
@@ -190,7 +188,7 @@ class RosterCalls:
             at = now + self._center.wall_offset
             ids = [call.task_id for call in leased]
             turn.records.append(TasksLeased(manager.manager_id, at, ids))
-            self._center.promise(manager.peer, LeaseCalls(leased), turn)
+            turn.promise(manager.peer, LeaseCalls(leased))
         return not actor.lanes
 
     def end_waiting(self, actor: Actor, now: float, turn: Turn) -> None:

@@ -9,9 +9,9 @@ from typing import Protocol
 
 import msgspec
 
-from actors.endpoint.roster_calls import RosterCalls
-from actors.endpoint.roster_entry import Actor, done, failed
-from actors.endpoint.roster_groups import (
+from actors.endpoint.interchange.roster_calls import RosterCalls
+from actors.endpoint.interchange.roster_entry import Actor, done, failed
+from actors.endpoint.interchange.roster_groups import (
     RosterGroups,
     actors_in,
     ids_in,

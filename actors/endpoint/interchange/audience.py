@@ -15,7 +15,8 @@ None of it is kept: who is away misses it, and hears how much that was.
 
 from typing import Protocol
 
-from actors.endpoint.roster import Roster
+from actors.endpoint.interchange.members import Members
+from actors.endpoint.interchange.roster import Roster
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.ledger import Ledger
@@ -24,7 +25,6 @@ from actors.logic.turn import Turn
 from actors.messages import (
     CallerKnown,
     ClientId,
-    Message,
     Output,
     Printed,
     TaskId,
@@ -44,15 +44,15 @@ _MOST_WORKERS = 10_000
 _NOBODY = ClientId("")
 
 
-class _Endpoint(Protocol):
-    """What the audience needs of the exchange."""
+class Endpoint(Protocol):
+    """What the audience needs of the endpoint."""
 
     ledger: Ledger
     fleet: Fleet
     roster: Roster
     clients: dict[ClientId, ClientEntry]
 
-    def send(self, peer: str, message: Message, now: float, turn: Turn) -> object: ...
+    members: Members
 
 
 class _Listener:
@@ -76,7 +76,7 @@ class Audience:
         endpoint: whose clients they are.
     """
 
-    def __init__(self, endpoint: _Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._here: set[ClientId] = set()
         self._told = WatchOutput(False)  # to all managers
@@ -107,7 +107,7 @@ class Audience:
     def manager_admitted(self, manager: ManagerEntry, now: float, turn: Turn) -> None:
         """Tell a manager that somebody listens; at first nobody does."""
         if self._told.is_wanted:
-            self._endpoint.send(manager.peer, self._told, now, turn)
+            self._endpoint.members.send(manager.peer, self._told, now, turn)
 
     def printed(
         self, message: Printed, manager: ManagerEntry, now: float, turn: Turn
@@ -124,7 +124,7 @@ class Audience:
         if client_id not in self._here:
             listener.end += left_out
             return
-        peer, send = self._endpoint.clients[client_id].peer, self._endpoint.send
+        peer, send = self._endpoint.clients[client_id].peer, self._endpoint.members.send
         pid, host = message.pid, manager.host
         if shown:
             send(peer, Output(pid, host, shown, listener.end), now, turn)
@@ -172,7 +172,7 @@ class Audience:
             return
         self._told = word
         for manager in self._endpoint.fleet.managers.values():
-            self._endpoint.send(manager.peer, word, now, turn)
+            self._endpoint.members.send(manager.peer, word, now, turn)
 
     def check(self) -> None:
         """Raise AssertionError if somebody listens who is no client."""

@@ -10,15 +10,14 @@ All that are named are restarted, or none of them.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
-from actors.endpoint.roster import Roster
-from actors.endpoint.roster_entry import Actor
-from actors.logic.fleet import Fleet, ManagerEntry
+from actors.endpoint.interchange.books import Books
+from actors.endpoint.interchange.roster_entry import Actor
+from actors.logic.fleet import ManagerEntry
 from actors.logic.turn import Turn
-from actors.messages import ManagerId, Message, RestartActor, RestartManager
+from actors.messages import ManagerId, RestartActor, RestartManager
 
-__all__ = ["Restarted", "restart"]
+__all__ = ["restart"]
 
 # Those that the supervisor starts again.
 _SERVICES = ("interchange", "strategy", "provider")
@@ -30,24 +29,13 @@ _THESE_CAN = (
 _ORDERED = "an operator asked for its restart"
 
 
-class Restarted(Protocol):
-    """What an order needs of an interchange."""
-
-    fleet: Fleet
-
-    @property
-    def roster(self) -> Roster: ...
-    def send(self, peer: str, message: Message, now: float, turn: Turn) -> bool: ...
-    def services(self, kind: str) -> list[str]: ...
-
-
 def restart(
-    interchange: Restarted, names: Sequence[str], now: float, turn: Turn
+    books: Books, names: Sequence[str], now: float, turn: Turn
 ) -> tuple[bool, str]:
     """Restart what is named.
 
     Args:
-        interchange: that has them.
+        books: of the interchange.
         names: of services, managers, or clients' actors: their ids, their names if
             those are no one else's, or `namespace/name`.
         now: monotonic seconds.
@@ -56,7 +44,7 @@ def restart(
     Returns:
         Whether it was begun, and what comes of it, or why not.
     """
-    order = _Order(interchange, names)
+    order = _Order(books, names)
     if order.objections:
         return False, "; ".join(order.objections)
     return True, f"restarting: {', '.join(order.carry_out(now, turn))}"
@@ -65,12 +53,12 @@ def restart(
 class _Order:
     """What shall be restarted, and what speaks against it."""
 
-    def __init__(self, interchange: Restarted, names: Sequence[str]) -> None:
-        self._interchange = interchange
+    def __init__(self, books: Books, names: Sequence[str]) -> None:
+        self._books = books
         self._services: list[str] = []
         self._managers: list[ManagerEntry] = []
         self._actors: list[Actor] = []
-        self._supervisor = "".join(interchange.services("supervisor")[:1])
+        self._supervisor = "".join(books.members.services("supervisor")[:1])
         # The same twice is once.
         found = [self._find(name) for name in dict.fromkeys(names)]
         self.objections = [objection for objection in found if objection]
@@ -79,8 +67,8 @@ class _Order:
 
     def _find(self, name: str) -> str:
         """Note what a name means; return what speaks against its restart."""
-        manager = self._interchange.fleet.managers.get(ManagerId(name))
-        roster = self._interchange.roster
+        manager = self._books.fleet.managers.get(ManagerId(name))
+        roster = self._books.roster
         if name in _SERVICES:
             self._services.append(name)
             if self._supervisor:
@@ -100,23 +88,23 @@ class _Order:
 
     def carry_out(self, now: float, turn: Turn) -> list[str]:
         """Restart them; return what comes of each."""
-        interchange = self._interchange
+        books = self._books
         for name in self._services:
             order = RestartActor(name, _ORDERED)
-            interchange.send(self._supervisor, order, now, turn)
+            books.members.send(self._supervisor, order, now, turn)
         managers = [self._restart(manager, now, turn) for manager in self._managers]
         for actor in self._actors:
-            interchange.roster.restart(actor, now, turn)
+            books.roster.restart(actor, now, turn)
         return [*self._services, *managers, *(actor.title for actor in self._actors)]
 
     def _restart(self, manager: ManagerEntry, now: float, turn: Turn) -> str:
-        roster = self._interchange.roster
+        roster = self._books.roster
         hosted = [roster.actors[actor_id] for actor_id in sorted(manager.actors)]
         lasting = [actor for actor in hosted if actor.may_restart]
         for actor in lasting:
             roster.note_ordered(actor, turn)
         order = RestartManager(_ORDERED)
-        self._interchange.send(manager.peer, order, now, turn)
+        self._books.members.send(manager.peer, order, now, turn)
         ended = [f"tasks that begin again, or fail: {len(manager.leases)}"]
         if hosted:
             ended.append(f"actors that begin again: {len(lasting)}")

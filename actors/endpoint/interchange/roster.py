@@ -19,15 +19,15 @@ import random
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from actors.endpoint.roster_calls import Center, RosterCalls
-from actors.endpoint.roster_entry import (
+from actors.endpoint.interchange.roster_calls import Center, RosterCalls
+from actors.endpoint.interchange.roster_entry import (
     NOWHERE,
     Actor,
     Ending,
     reason_named,
 )
-from actors.endpoint.roster_groups import LINGER, RosterGroups
-from actors.endpoint.roster_wishes import Desk, RosterWishes
+from actors.endpoint.interchange.roster_groups import LINGER, RosterGroups
+from actors.endpoint.interchange.roster_wishes import Desk, RosterWishes
 from actors.logic.actor_life import DeathReason, Died, LifeState
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import ManagerEntry
@@ -161,7 +161,7 @@ class Roster:
         for manager_id, actors in starts.items():
             peer = self._endpoint.fleet.managers[manager_id].peer
             # As of a last lease: what may have begun must not be forgotten.
-            self._endpoint.promise(peer, StartActors(actors), turn)
+            turn.promise(peer, StartActors(actors))
         if self.calls.waiting:
             self.calls.hand_over(now, turn)
 
@@ -285,7 +285,7 @@ class Roster:
         ):
             self._ended(actor, told, now, turn)
             self.groups.settle(now, turn)
-        self._endpoint.promise(manager.peer, AckEnded([told.of]), turn)
+        turn.promise(manager.peer, AckEnded([told.of]))
 
     # Lives
 
@@ -439,7 +439,7 @@ class Roster:
         manager = self._endpoint.fleet.managers[actor.manager_id]
         message = EndActors([actor.incarnation], is_killed)
         # A promise, so as not to overtake the start.
-        self._endpoint.promise(manager.peer, message, turn)
+        turn.promise(manager.peer, message)
 
     # Handles
 

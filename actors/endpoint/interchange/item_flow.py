@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from typing import Protocol
 
+from actors.endpoint.interchange.members import Members
 from actors.logic.clients import ClientEntry
 from actors.logic.fleet import Fleet, ManagerEntry
 from actors.logic.item_streams import ALL_ITEMS, ItemStream, ItemStreams
@@ -20,22 +21,20 @@ from actors.messages import (
     ItemsMark,
     ItemsTaken,
     ItemsYielded,
-    Message,
     TaskId,
 )
 
 __all__ = ["ItemFlow"]
 
 
-class _Endpoint(Protocol):
-    """What the flow needs of the exchange."""
+class Endpoint(Protocol):
+    """What the flow needs of the endpoint."""
 
     ledger: Ledger
     fleet: Fleet
     clients: dict[ClientId, ClientEntry]
 
-    def send(self, peer: str, message: Message, now: float, turn: Turn) -> object: ...
-    def promise(self, peer: str, message: Message, turn: Turn) -> None: ...
+    members: Members
 
 
 class ItemFlow:
@@ -46,7 +45,7 @@ class ItemFlow:
         streams: what is kept.
     """
 
-    def __init__(self, endpoint: _Endpoint, streams: ItemStreams) -> None:
+    def __init__(self, endpoint: Endpoint, streams: ItemStreams) -> None:
         self._endpoint = endpoint
         self._streams = streams
 
@@ -87,11 +86,11 @@ class ItemFlow:
         for client_id, some in by_client.items():
             client = endpoint.clients[client_id]
             if client.gone_at == math.inf:
-                endpoint.send(client.peer, ItemsYielded(some), now, turn)
+                endpoint.members.send(client.peer, ItemsYielded(some), now, turn)
         if marks:
             # A promise: else they are lost with the disk's power, and nobody has them.
             taken = ItemsTaken(list(marks.values()))
-            endpoint.promise(manager.peer, taken, turn)
+            turn.promise(manager.peer, taken)
 
     def _may_go_on(self, stream: ItemStream) -> bool:
         client = self._endpoint.clients[stream.client_id]
@@ -136,4 +135,4 @@ class ItemFlow:
         manager = managers.get(entry.manager_id) if entry else None
         if manager is not None:
             taken = ItemsTaken([self._streams.mark_for(stream)])
-            self._endpoint.promise(manager.peer, taken, turn)
+            turn.promise(manager.peer, taken)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from actors.endpoint.roster_entry import Actor
+from actors.endpoint.interchange.roster_entry import Actor
 from actors.logic.actor_life import LifeState
 from actors.logic.ledger import Ledger
 from actors.messages import Deadlocked, ManagerId, TaskId, Waits
