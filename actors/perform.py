@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from time import time
 from typing import Protocol
 
+from actors.copies import end_if_copy
 from actors.errors import PayloadTooLarge
 from actors.interrupts import Interruptible, Speaker
 from actors.messages import Call, Equip, Failure, FailureKind, Gave, Message, Ran, Run
@@ -148,6 +149,7 @@ class Equipment:
 
 def failed(seq: int, began_at: float, kind: FailureKind, error: BaseException) -> Ran:
     """Report an exception, which comes out of `perform` and shows none of it."""
+    end_if_copy(error)
     ended_at = time()
     try:
         payload, summary, text = dump_exception(error, own_frames=1)

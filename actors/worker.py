@@ -35,6 +35,7 @@ from collections.abc import Callable, Sequence
 from time import time
 from typing import Protocol
 
+from actors.copies import Barred, be_copy
 from actors.messages import (
     FIRST_DIRECT,
     INITIALIZER_SEQ,
@@ -55,6 +56,7 @@ from actors.messages import (
 from actors.perform import Performer, SimplePerformer
 from actors.pipe import FrameReader, send_frame
 from actors.process import Alarm
+from actors.store.forks import at_fork
 
 __all__ = [
     "BY_FRAME",
@@ -183,7 +185,7 @@ class Worker:
         self._comes_at_once = False
         self._performer: Performer = SimplePerformer()
         # Guards reader, backlog and results; never held while anything blocks.
-        self._lock = threading.Lock()
+        self._lock: threading.Lock | Barred = threading.Lock()
         self._reader = FrameReader()
         self._backlog: deque[Run | Call] = deque()  # received, not begun
         self._results: list[Message] = []  # and what else there is to say: not sent
@@ -192,7 +194,7 @@ class Worker:
         self._is_alarm_set = False
         self._alarm = Alarm(_ALARM_DELAY)
         # Held while a frame is being sent: both threads do. Taken before `_lock`.
-        self._send_lock = threading.Lock()
+        self._send_lock: threading.Lock | Barred = threading.Lock()
         # One for each thread; what is watched may change while one waits.
         self._poller = select.epoll()
         self._poller.register(main, select.EPOLLIN)
@@ -200,6 +202,12 @@ class Worker:
         self._watched = select.epoll()  # by the second thread
         # {descriptor: what to call in the second thread when it is readable}
         self._callbacks: dict[int, Callable[[], object]] = {}
+        at_fork(in_child=self._become_copy)
+
+    def _become_copy(self) -> None:
+        """In the child of a task that forks: let nobody near the owner any more."""
+        self._lock = self._send_lock = Barred()
+        be_copy()
 
     def run(self, performer: Performer | None = None) -> int:
         """Run tasks until the owner closes the main pipe; return the exit code.
