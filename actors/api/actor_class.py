@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from actors.api.actor_handle import ActorHandle, ActorPicture
 from actors.api.methods import MethodChanges, MethodPicture
+from actors.api.option_kinds import of_their_kinds
 from actors.api.runtime import runtime
 from actors.errors import ConfigError
 from actors.messages import STREAMING, ActorOptions, Amount, TaskOptions
@@ -59,7 +60,7 @@ class ClassOptions:
                 f"{', '.join(self.__dataclass_fields__)}"
             )
         chosen = {name: value for name, value in options.items() if value is not None}
-        changed = replace(self, **chosen)
+        changed = replace(self, **of_their_kinds(chosen))
         changed.check()
         return changed
 

@@ -92,15 +92,14 @@ class ActorMethod:
         Raises:
             ConfigError: a value is wrong.
         """
-        changes = MethodChanges(
-            num_returns,
-            max_task_retries,
-            retry_exceptions,
-            concurrency_group,
-            timeout,
-            name,
+        changes = MethodChanges.of(
+            num_returns=num_returns,
+            max_task_retries=max_task_retries,
+            retry_exceptions=retry_exceptions,
+            concurrency_group=concurrency_group,
+            timeout=timeout,
+            name=name,
         )
-        changes.check()
         picture = changes.applied_to(self._picture)
         return ActorMethod(self._anchor, self._name, self._class_name, picture)
 

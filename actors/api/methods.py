@@ -2,9 +2,11 @@
 
 import pickle
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
+from actors.api.option_kinds import of_their_kinds
 from actors.errors import ConfigError
 from actors.messages import DYNAMIC, STREAMING, TaskOptions
 
@@ -33,6 +35,17 @@ class MethodChanges:
     concurrency_group: str | None = None
     timeout: float | None = None
     name: str | None = None
+
+    @classmethod
+    def of(cls, **options: Any) -> "MethodChanges":
+        """Check what a user gave.
+
+        Raises:
+            ConfigError: a value is wrong.
+        """
+        changes = cls(**of_their_kinds(options))
+        changes.check()
+        return changes
 
     def check(self) -> None:
         """Raise ConfigError if a value is wrong."""

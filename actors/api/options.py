@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
+from actors.api.option_kinds import of_their_kinds
 from actors.errors import ConfigError
 from actors.logic.resources import amounts_of
 from actors.messages import DYNAMIC, STREAMING, Amount, Needs, TaskOptions
@@ -87,7 +88,7 @@ class Options:
                 f"Unknown options {', '.join(sorted(unknown))}; there are "
                 f"{', '.join(self.__dataclass_fields__)}"
             )
-        changed = replace(self, **chosen)
+        changed = replace(self, **of_their_kinds(chosen))
         changed.check()
         return changed
 

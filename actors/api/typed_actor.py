@@ -188,10 +188,13 @@ def method(
     Raises:
         ConfigError: a value is wrong.
     """
-    changes = MethodChanges(
-        num_returns, max_task_retries, retry_exceptions, concurrency_group, timeout
+    changes = MethodChanges.of(
+        num_returns=num_returns,
+        max_task_retries=max_task_retries,
+        retry_exceptions=retry_exceptions,
+        concurrency_group=concurrency_group,
+        timeout=timeout,
     )
-    changes.check()
 
     def mark(marked: Callable[..., Any]) -> Callable[..., Any]:
         setattr(marked, MARK, changes)
