@@ -10,20 +10,16 @@ the link; meanwhile the workers go on.
 
 import math
 import random
-from collections.abc import Callable
-from functools import partial
-from operator import attrgetter
 from typing import Any
-
-import msgspec
 
 from actors.endpoint.hosts import Host, Hosts
 from actors.endpoint.manager.crew import Crew, KnownWorker
 from actors.endpoint.manager.dealer import Dealer
 from actors.endpoint.manager.endings import Endings, key_of
+from actors.endpoint.manager.farewell import EXIT_AGAIN, EXIT_BARRED, Farewell
+from actors.endpoint.manager.holdings import Holdings
 from actors.endpoint.manager.long_waits import LongWaits
 from actors.endpoint.manager.outcomes import (
-    FRAME_OVERHEAD_BYTES,
     Outcomes,
     took_too_long,
 )
@@ -31,8 +27,8 @@ from actors.endpoint.manager.printing import Printing
 from actors.endpoint.manager.queues import Queues
 from actors.endpoint.manager.reports import Reports
 from actors.endpoint.manager.settings import ManagerSettings
+from actors.endpoint.manager.voice import Voice
 from actors.endpoint.manager.worker_care import (
-    MeasureWorkers,
     WorkerCare,
     WorkersMeasured,
 )
@@ -41,7 +37,7 @@ from actors.endpoint.outflow import Outflow
 from actors.errors import BrokenInvariant
 from actors.logic.membership import Membership
 from actors.logic.resources import CPU, Capacity
-from actors.logic.turn import Admission, Exit, Quit, Turn
+from actors.logic.turn import Admission, Quit, Turn
 from actors.logic.workers import (
     TasksRan,
     TasksRecalled,
@@ -66,7 +62,6 @@ from actors.messages import (
     Failure,
     FailureKind,
     Finished,
-    Goodbye,
     Hello,
     Holding,
     ItemsTaken,
@@ -78,33 +73,19 @@ from actors.messages import (
     Outcome,
     Ran,
     RestartManager,
-    Returned,
     StartActors,
     Stop,
     TaskId,
     TaskWaits,
-    Waits,
     WaitsLong,
     WatchOutput,
     WorkerId,
     Yielded,
 )
 
-__all__ = ["ABANDONED_AFTER", "EXIT_AGAIN", "Manager"]
+__all__ = ["Manager"]
 
 DOOR = "interchange"
-# The exit code that says: begin anew, in the same process. (EX_TEMPFAIL of sysexits.h)
-EXIT_AGAIN = 75
-
-# A manager that no interchange wants ends itself. Chosen: longer than an operator needs
-# to restart an endpoint, shorter than an allocation that nobody uses.
-ABANDONED_AFTER = 3600.0
-# How long a manager that was asked to end may take to hand back what has not begun.
-# Chosen: more than the interchange and the workers need to answer on a busy machine
-# with a slow disk, less than any batch system leaves between SIGTERM and SIGKILL.
-QUIT_PATIENCE = 4.0
-
-_id_of: Callable[[Outcome], TaskId] = attrgetter("task_id")
 
 
 class Manager:
@@ -119,8 +100,8 @@ class Manager:
             self._hello,
             chance,
             entered=self._rejoin,
-            left=self._is_alone,
-            barred=partial(self._exit, 3),
+            left=self._left,
+            barred=self._barred,
         )
         there = {each.name: each.amount for each in settings.resources}
         self.capacity = Capacity(there | {CPU: settings.slots})
@@ -146,13 +127,32 @@ class Manager:
             endings=self._endings,
             outflow=self.outflow,
         )
-        self.is_draining = False
-        self._alone_since = now
-        self._quit_reason = ""
-        self._exit_code = 0  # of an end that was asked for
-        self._quit_by = math.inf  # we were asked to end, and do so by then
-        self._is_drain_told = False  # the interchange leases us no more
-        self._is_over = False
+        self._voice = Voice(
+            self.membership,
+            self.outbox,
+            reports=self.reports,
+            dealer=self.dealer,
+            measures=settings.care.measures,
+        )
+        self._holdings = Holdings(
+            self.queues,
+            self.crew,
+            hosts=self.hosts,
+            outbox=self.outbox,
+            endings=self._endings,
+            outflow=self.outflow,
+        )
+        self._farewell = Farewell(
+            self._voice,
+            self.membership,
+            queues=self.queues,
+            crew=self.crew,
+            hosts=self.hosts,
+            outbox=self.outbox,
+            care=self.care,
+            termination_grace=settings.care.termination_grace,
+            now=now,
+        )
         self._now = now  # of the last tick, for what is said at the door
 
     # The loop's calls
@@ -171,10 +171,10 @@ class Manager:
                 self._lease(tasks, now, turn)
             case StartActors(actors):
                 self.hosts.start(actors, turn.effects)
-                self._report(now, turn)
+                self._voice.report(now, turn)
             case LeaseCalls(calls):
                 strays = self.hosts.call(calls, self.outflow, turn.effects)
-                self._return(strays, now, turn)
+                self._voice.give_back(strays, now, turn)
             case EndActors(actors, is_killed):
                 self.hosts.end(actors, turn.effects, is_killed=is_killed)
             case AckEnded(actors):
@@ -196,25 +196,20 @@ class Manager:
             case Adopted(leases, actors):
                 attempts = {lease.task_id: lease.attempt for lease in leases}
                 self.outflow.keep_only(attempts, turn.effects)
-                self._adopted(attempts, turn)
+                self._holdings.keep_only(attempts, turn)
                 self.hosts.adopted(actors, attempts, self.outflow, turn.effects)
                 # An actor that died between our knock and the answer has left calls.
-                here = {holding.task_id for holding in self._held()}
+                here = {holding.task_id for holding in self._holdings.held()}
                 gone = [lease for lease in leases if lease.task_id not in here]
-                self._return(gone, now, turn)
+                self._voice.give_back(gone, now, turn)
             case Drain():
-                self._is_drain_told = True
-                self._drain(now, turn)
+                self._farewell.drain_as_told(now, turn)
             case Stop(reason):
-                reason = self.care.leaves or reason
-                self.membership.send(Goodbye(reason), now, turn)
-                self._exit(self._exit_code, reason, turn)
+                self._farewell.stop(reason, now, turn)
             case RestartManager(reason):
-                self._exit_code = EXIT_AGAIN
-                self._quit(reason, now, turn)
+                self._farewell.quit(reason, EXIT_AGAIN, now, turn)
             case Quit(reason):
-                self._exit_code = 0
-                self._quit(reason, now, turn)
+                self._farewell.quit(reason, 0, now, turn)
             case TasksRan(worker_id, results):
                 worker = self.crew.workers.get(worker_id)
                 if worker is None:
@@ -228,12 +223,12 @@ class Manager:
                 worker = self.crew.workers.get(worker_id)
                 if worker is not None and is_waiting:
                     self.crew.waits(worker, now, turn.effects)
-                    self._report(now, turn)
+                    self._voice.report(now, turn)
                     self._assign(now, turn)
                 elif worker is not None and self.crew.waits_no_more(worker, now):
                     self.reports.hurry(now)
             case WorkerSaid(worker_id, WaitsLong() as said):
-                self._tell_wait(self._waits.take(worker_id, said), now, turn)
+                self._voice.wait(self._waits.take(worker_id, said), now, turn)
             case Deadlocked():
                 self._waits.deadlocked(message, turn.effects)
             case WorkerSaid(worker_id, Calls(seq, client_id)):
@@ -270,8 +265,8 @@ class Manager:
                 if usage.keys() - self.care.usage.keys():
                     self.reports.hurry(now)
                 self.care.measured(usage, now, turn.effects)
-        if self._quit_by < math.inf:
-            self._quit_if_ready(now, turn)
+        if self._farewell.quit_by < math.inf:
+            self._farewell.quit_if_ready(now, turn)
         return turn
 
     def tick(self, now: float) -> Turn:
@@ -279,8 +274,6 @@ class Manager:
         turn = Turn()
         self._now = now
         self.membership.tick(now, turn)
-        if not self.membership.is_in and now >= self._alone_since + ABANDONED_AFTER:
-            self._exit(4, f"no interchange for {ABANDONED_AFTER:.0f} s", turn)
         self.crew.tick(now, turn.effects)
         if self.types.wake_at <= now:
             if self.types.tick(now, turn.effects):
@@ -290,14 +283,12 @@ class Manager:
         if self.hosts.wake_at <= now:
             self.hosts.tick(now, turn.effects)
         if self.membership.is_in and self.reports.due_at <= now:
-            self._report(now, turn)
+            self._voice.report(now, turn)
         self.care.tick(now, turn.effects)
         self.printing.tick(now, turn.effects)
-        if self.care.is_idle_due(now):
-            reason = self.care.why_leave_idle(now, is_busy=self._is_needed)
-            self._leave(reason, now, turn)
-        if self._quit_by < math.inf:
-            self._quit_if_ready(now, turn)
+        self._farewell.tick(now, turn)
+        if self._farewell.quit_by < math.inf:
+            self._farewell.quit_if_ready(now, turn)
         return turn
 
     @property
@@ -311,25 +302,11 @@ class Manager:
             self._endings.wake_at,
             self.hosts.wake_at,
             self.printing.wake_at,
-            self._quit_by,
-            self.reports.due_at if is_in else self._alone_since + ABANDONED_AFTER,
+            self._farewell.quit_by,
+            self.reports.due_at if is_in else self._farewell.abandoned_at,
         )
 
     # Membership
-
-    def _held(self) -> list[Holding]:
-        """List all leases that are here, or whose outcome is."""
-        held = self.queues.held()
-        for worker in self.crew.workers.values():
-            # What is dropped must not be adopted: nobody would ever end it.
-            held += [
-                Holding(t.task_id, t.attempt)
-                for _, t in worker.backlog
-                if not self._endings.is_dropped(t)
-            ]
-        held += self.hosts.held()
-        held += [Holding(o.task_id, o.attempt) for o in self.outbox.values()]
-        return held
 
     def _hello(self) -> Hello:
         settings = self.settings
@@ -344,7 +321,7 @@ class Manager:
             settings.host,
             settings.block_id,
             settings.slots,
-            self._held(),
+            self._holdings.held(),
             self.hosts.incarnations(),
             resources=list(settings.resources),
             time_left=None
@@ -355,8 +332,11 @@ class Manager:
             is_exclusive=settings.is_exclusive,
         )
 
-    def _is_alone(self, _: str, now: float, __: Turn) -> None:
-        self._alone_since = now
+    def _left(self, _: str, now: float, __: Turn) -> None:
+        self._farewell.alone(now)
+
+    def _barred(self, reason: str, turn: Turn) -> None:
+        self._farewell.exit(EXIT_BARRED, reason, turn)
 
     def _rejoin(self, now: float, turn: Turn) -> None:
         # Whoever lets us in says so if it is wanted.
@@ -376,36 +356,14 @@ class Manager:
             self.membership.send(finished, now, turn)
         for worker in self.crew.workers.values():
             worker.reported = None
-        self._report(now, turn)
-
-    def _adopted(self, attempts: dict[TaskId, int], turn: Turn) -> None:
-        """Keep what the interchange still wants from us, drop the rest."""
-        self.queues.hold_only(
-            _under_attempt(task, attempts[task.task_id])
-            for task in list(self.queues)
-            if task.task_id in attempts
-        )
-        for task_id in [t for t in self.outbox if t not in attempts]:
-            del self.outbox[task_id]
-        for worker in self.crew.workers.values():
-            for index, (seq, task) in enumerate(worker.backlog):
-                attempt = attempts.get(task.task_id)
-                if attempt is None or self._endings.is_dropped(task):
-                    self._endings.drop(worker, index, turn.effects)
-                    continue
-                kept = _under_attempt(task, attempt)
-                worker.backlog[index] = (seq, kept)
-                self.outflow.renumber(task, kept.attempt)
-                self._endings.renumber(task, kept)
-                if index == 0 and kept is not task:
-                    worker.reported = None
+        self._voice.report(now, turn)
 
     # Leases
 
     def _lease(self, tasks: list[Leased], now: float, turn: Turn) -> None:
-        if self.is_draining:
+        if self._voice.is_draining:
             held = [Holding(t.task_id, t.attempt) for t in tasks]
-            self.membership.send(Returned(held), now, turn)
+            self._voice.give_back(held, now, turn)
             return
         self.care.busy_at = now
         queues = self.queues
@@ -439,7 +397,7 @@ class Manager:
         if not unknown:
             return tasks
         for task, failure in unknown:
-            self._finish([self._outcomes.refused(task, failure, now)], now, turn)
+            self._voice.finish([self._outcomes.refused(task, failure, now)], now, turn)
         strays = {key_of(task) for task, _ in unknown}
         return [task for task in tasks if key_of(task) not in strays]
 
@@ -451,7 +409,9 @@ class Manager:
         An interchange that lost what it had not yet synced may count attempts anew.
         """
         ending = [task for task in tasks if self._endings.is_unwanted(task)]
-        self._return([Holding(t.task_id, t.attempt) for t in ending], now, turn)
+        self._voice.give_back(
+            [Holding(t.task_id, t.attempt) for t in ending], now, turn
+        )
         return [task for task in tasks if not self._endings.is_unwanted(task)]
 
     def _assign(self, now: float, turn: Turn) -> None:
@@ -460,31 +420,16 @@ class Manager:
     def _tell_places(self, now: float, turn: Turn) -> None:
         """Say how many tasks that ask for nothing may run, if that has changed."""
         if self.crew.places != self.reports.places:
-            self._report(now, turn)
+            self._voice.report(now, turn)
 
     def _cancel(self, order: CancelTasks, now: float, turn: Turn) -> None:
         wanted = set(order.task_ids)
         ended = self.queues.take(lambda task: task.task_id in wanted)
-        self._finish([self._outcomes.cancelled(t, now) for t in ended], now, turn)
+        self._voice.finish([self._outcomes.cancelled(t, now) for t in ended], now, turn)
         self._endings.cancel(order, wanted, now, turn.effects)
         if self.hosts.by_worker:
             grace = -1.0 if order.grace is None else order.grace
             self.hosts.cancel(wanted, now, grace, turn.effects)
-
-    def _drain(self, now: float, turn: Turn) -> None:
-        self.is_draining = True
-        self.crew.recall_all(turn.effects)
-        self._hand_back(now, turn)
-
-    def _hand_back(self, now: float, turn: Turn) -> None:
-        held = self.queues.held()
-        self.queues.hold_only([])
-        self._return(held, now, turn)
-
-    def _return(self, held: list[Holding], now: float, turn: Turn) -> None:
-        """Tell of leases that have not begun here, and never will."""
-        if held:
-            self.membership.send(Returned(held), now, turn)
 
     # Workers
 
@@ -493,7 +438,7 @@ class Manager:
     ) -> None:
         outcomes: list[Outcome] = []
         backlog, of_run = worker.backlog, self._outcomes.of_run
-        limit = self._payload_limit
+        limit = self._voice.payload_limit
         is_ending = bool(self._endings) or worker.why_terminated is not None
         busy = 0.0
         for ran in results:
@@ -519,12 +464,12 @@ class Manager:
         if has_asked:
             self.crew.let_go(worker, now)
         self.dealer.observed(busy, len(results))
-        self._finish(outcomes, now, turn)
+        self._voice.finish(outcomes, now, turn)
         self._endings.end_head(worker, now, turn.effects)
         if not (backlog or worker.is_open):
             self.crew.stop_if_retired(worker, turn.effects)
         if self.care.limits_itself:
-            self._leave(self.care.why_leave(results), now, turn)
+            self._farewell.leave(self.care.why_leave(results), now, turn)
         self._assign(now, turn)
         if has_asked:
             self._tell_places(now, turn)
@@ -556,17 +501,19 @@ class Manager:
             if task.streams_from >= 0:
                 # It begins anew when it is given to a worker again.
                 self.outflow.end(task.task_id, task.attempt)
-        self._finish([self._outcomes.cancelled(t, now) for t in cancelled], now, turn)
+        self._voice.finish(
+            [self._outcomes.cancelled(t, now) for t in cancelled], now, turn
+        )
 
     def _pass_on(self, now: float, turn: Turn) -> None:
         """Let others have what has been put back."""
-        if self.is_draining:
-            self._hand_back(now, turn)
+        if self._voice.is_draining:
+            self._farewell.hand_back(now, turn)
         else:
             self._assign(now, turn)
 
     def _worker_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
-        self._tell_wait(self._waits.end(death.worker_id), now, turn)
+        self._voice.wait(self._waits.end(death.worker_id), now, turn)
         worker = self.crew.died(death, now)
         self.printing.died(death.worker_id)
         self.care.busy_at = now
@@ -583,25 +530,21 @@ class Manager:
             self._endings.of_death(task, death, worker, now) for task in tasks[:count]
         ]
         self._requeue(tasks[count:], now, turn)
-        self._finish([each for each in outcomes if each is not None], now, turn)
+        self._voice.finish([each for each in outcomes if each is not None], now, turn)
         if worker.worker_type:
             failure = self.types.died(worker, death, now)
             if failure is not None:
                 self._refuse_type(worker.worker_type, failure, now, turn)
         self.crew.replace(worker, now)
         if self.care.limits_itself:
-            self._leave(self.care.why_leave([]), now, turn)
+            self._farewell.leave(self.care.why_leave([]), now, turn)
         self._pass_on(now, turn)
 
     def _refuse_type(self, name: str, failure: Failure, now: float, turn: Turn) -> None:
         """Let all tasks fail whose type cannot be had."""
         refused = self.queues.take(lambda task: task.worker_type == name)
         outcomes = [self._outcomes.refused(task, failure, now) for task in refused]
-        self._finish(outcomes, now, turn)
-
-    def _tell_wait(self, wait: Waits | None, now: float, turn: Turn) -> None:
-        if wait is not None:
-            self.membership.send(wait, now, turn)
+        self._voice.finish(outcomes, now, turn)
 
     # Generators
 
@@ -615,7 +558,7 @@ class Manager:
         else:
             task = worker.head
         if task is not None:
-            limit = self._payload_limit
+            limit = self._voice.payload_limit
             item = self.outflow.yielded(task, said, limit, turn.effects)
             if item is not None:
                 self.membership.send(ItemsYielded([item]), now, turn)
@@ -628,7 +571,7 @@ class Manager:
         ended, is_constructed = self.hosts.ran(host, results, turn.effects)
         if is_constructed:
             self.membership.send(ActorsStarted([host.of]), now, turn)
-        said, limit = self._outcomes, self._payload_limit
+        said, limit = self._outcomes, self._voice.payload_limit
         outcomes: list[Outcome] = []
         for call, ran, is_cancelled, is_late in ended:
             if is_cancelled:
@@ -636,12 +579,12 @@ class Manager:
                 continue
             outcome = said.of_run(call, ran, host.worker_id, limit)
             outcomes.append(said.as_late(call, outcome) if is_late else outcome)
-        self._finish(outcomes, now, turn)
+        self._voice.finish(outcomes, now, turn)
 
     def _actor_died(self, death: WorkerDied, now: float, turn: Turn) -> None:
-        self._tell_wait(self._waits.end(death.worker_id), now, turn)
+        self._voice.wait(self._waits.end(death.worker_id), now, turn)
         host = self.hosts.by_worker[death.worker_id]
-        calls = self.hosts.died(death, self._payload_limit)
+        calls = self.hosts.died(death, self._voice.payload_limit)
         self.printing.died(death.worker_id)
         self.membership.send(
             self.hosts.ended[host.of.actor_id, host.of.number], now, turn
@@ -649,96 +592,16 @@ class Manager:
         failure = Failure(FailureKind.WORKER_DIED, calls.message, death.stderr_tail)
         ended = [(call, failure) for call in calls.begun]
         ended += [(call, took_too_long(call)) for call in calls.timed_out]
-        self._finish(
+        self._voice.finish(
             [self._outcomes.of_dead_actor(*each, now) for each in ended], now, turn
         )
         for call in calls.unbegun:
             self.outflow.end(call.task_id, call.attempt)
         held = [Holding(call.task_id, call.attempt) for call in calls.unbegun]
-        self._return(held, now, turn)
+        self._voice.give_back(held, now, turn)
         if host.need.amounts:
-            self._report(now, turn)
+            self._voice.report(now, turn)
             self._assign(now, turn)
-
-    # What the interchange hears
-
-    @property
-    def _payload_limit(self) -> int:
-        """Bytes that fit into a message; below 0: any number."""
-        return self.membership.max_frame_bytes - FRAME_OVERHEAD_BYTES
-
-    @property
-    def window(self) -> int:
-        """Leases that we want to have at most; none while we drain."""
-        return 0 if self.is_draining else self.dealer.window
-
-    def _finish(self, outcomes: list[Outcome], now: float, turn: Turn) -> None:
-        if not outcomes:
-            return
-        self.outbox.update(zip(map(_id_of, outcomes), outcomes, strict=True))
-        self.membership.send(Finished(outcomes), now, turn)
-        # The first short tasks show that more may be under way at once.
-        if self.window > 2 * self.reports.window:
-            self._report(now, turn)
-
-    def _report(self, now: float, turn: Turn) -> None:
-        report = self.reports.make(self.window, self.is_draining, now)
-        self.membership.send(report, now, turn)
-        turn.effects.append(MeasureWorkers(of_all=self.settings.care.measures))
-
-    # The end
-
-    @property
-    def _is_needed(self) -> bool:
-        """Whether there is something here that ends with us."""
-        return bool(
-            not self.membership.is_in
-            or self.queues
-            or self.outbox
-            or self.hosts.by_worker
-            or self.crew.is_busy
-        )
-
-    def _leave(self, reason: str, now: float, turn: Turn) -> None:
-        """Drain by ourselves: the interchange stops us when we have nothing left."""
-        if not reason or self.care.leaves:
-            return
-        self.care.leave(reason)
-        self._drain(now, turn)
-        # Who hears it gives us nothing more.
-        self._report(now, turn)
-
-    def _quit(self, reason: str, now: float, turn: Turn) -> None:
-        """Hand back what has not begun, then leave; what runs is lost."""
-        self._quit_reason = reason
-        self._quit_by = now
-        # Who begins anew has the time to say that it wants no more.
-        if self._exit_code or self.queues or self.crew.is_busy:
-            grace = self.settings.care.termination_grace
-            self._quit_by += max(QUIT_PATIENCE, grace)
-            if grace:
-                self.crew.terminate(reason, turn.effects)
-            self._drain(now, turn)
-            # Answered with `Drain`: what was leased to us before has come by then.
-            self._report(now, turn)
-
-    def _quit_if_ready(self, now: float, turn: Turn) -> None:
-        """End, as we were asked to, once nobody waits for what is here."""
-        is_ready = self._is_drain_told and not any(
-            worker.is_recalled or (worker.why_terminated is not None and worker.backlog)
-            for worker in self.crew.workers.values()
-        )
-        if self.settings.care.termination_grace:
-            is_ready = is_ready and not self.outbox
-        if is_ready or now >= self._quit_by or not self.membership.is_in:
-            self._quit_by = math.inf
-            self.membership.send(Goodbye(self._quit_reason), now, turn)
-            self._exit(self._exit_code, self._quit_reason, turn)
-
-    def _exit(self, code: int, reason: str, turn: Turn) -> None:
-        if not self._is_over:
-            self._is_over = True
-            turn.effects.append(Exit(code, reason))
 
     def check(self) -> None:
         """Raise AssertionError if a task is in two places, or in a wrong one."""
@@ -760,9 +623,3 @@ class Manager:
                 is_waiting, need = worker.is_waiting, worker.need
                 there.take(need.besides_processors if is_waiting else need)
         assert there.is_as_free_as(self.capacity), "something is taken by nobody"
-
-
-def _under_attempt(task: Leased, attempt: int) -> Leased:
-    if task.attempt == attempt:
-        return task
-    return msgspec.structs.replace(task, attempt=attempt)
