@@ -13,8 +13,7 @@ from rich.text import Text
 
 from actors.api.addressing import find_entrance
 from actors.api.observer import ConnectionState
-from actors.api.operator import DEFAULT_TIMEOUT
-from actors.cli.asking import address_argument, credentials_option
+from actors.cli.asking import address_argument, credentials_option, timeout_option
 from actors.cli.pipes import INTERRUPTED, quiet_end
 from tui.reader import Reader
 from tui.top import glance
@@ -32,14 +31,7 @@ _COLUMNS, _LINES = 120, 1000
 @address_argument
 @credentials_option
 @click.option("--once", is_flag=True, help="Print one picture, and end.")
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0, min_open=True),
-    default=f"{DEFAULT_TIMEOUT:g}",
-    show_default=True,
-    help="How long to wait for an answer, for one picture.",
-)
+@timeout_option("How long to wait for an answer, for one picture.")
 def top(
     address: str | None, *, credentials: Path | None, once: bool, timeout: float
 ) -> None:

@@ -100,7 +100,7 @@ def find_entrance(
         AddressError: no address given, or nothing there.
         ConfigError: the address, the endpoint's folder or the credentials are wrong.
     """
-    given = os.fspath(address) if address else os.environ.get(ADDRESS_VARIABLE, "")
+    given = os.fsdecode(address) if address else os.environ.get(ADDRESS_VARIABLE, "")
     if not given:
         raise AddressError(
             "No endpoint's address: give its folder, such as 'lab', or set "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from actors.api.embedding import embed
 from actors.api.executors import Executor, name_call
 from actors.api.initializer import Initializer, is_for_bars
+from actors.api.option_kinds import of_their_kinds
 from actors.embedded.outcomes import load
 from actors.embedded.tasks import CallSpec, TaskStage
 from actors.errors import NotSerializable
@@ -150,6 +151,7 @@ class EmbeddedExecutor(Executor):
         log_to_driver: whether what the tasks print appears on our standard error.
 
     Raises:
+        ConfigError: an option is of a wrong kind.
         NotSerializable: `initializer` or `initargs` cannot be pickled.
         TypeError: `initializer` is not callable.
         ValueError: `max_workers` or `max_tasks_per_child` is not positive, or `retries`
@@ -168,6 +170,16 @@ class EmbeddedExecutor(Executor):
         max_tasks_per_child: int | None = None,
         log_to_driver: bool = True,
     ) -> None:
+        given = of_their_kinds(
+            {
+                "max_workers": max_workers,
+                "retries": retries,
+                "priority": priority,
+                "max_tasks_per_child": max_tasks_per_child,
+            }
+        )
+        max_workers, retries = given["max_workers"], given["retries"]
+        max_tasks_per_child = given["max_tasks_per_child"]
         if max_tasks_per_child is not None and max_tasks_per_child < 1:
             raise ValueError("max_tasks_per_child must be >= 1")
         if address is not None:
@@ -182,7 +194,7 @@ class EmbeddedExecutor(Executor):
             initializer = None
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or len(os.sched_getaffinity(0))
-        self._options = TaskOptions(retries=retries, priority=priority)
+        self._options = TaskOptions(retries=retries, priority=given["priority"] or 0)
         self._dumper = CallDumper()
         self._spec: tuple[bytes, CallSpec] | None = None  # of the last function
         # An initializer that can be imported is called as a worker starts. One that

@@ -12,6 +12,7 @@ from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
 from actors.api.executors import Executor, name_call
 from actors.api.initializer import Initializer, InitializerFailed, is_for_bars
+from actors.api.option_kinds import of_their_kinds
 from actors.api.options import needs_of
 from actors.api.session import KEY_MARK
 from actors.api.task_future import TaskFuture
@@ -69,10 +70,11 @@ class EndpointExecutor(Executor):
 
     Raises:
         AddressError: no address, or nothing is there.
-        ConfigError: the address, the endpoint's folder or the credentials are wrong.
+        ConfigError: the address, the endpoint's folder or the credentials are wrong,
+            or an option is of a wrong kind.
         TypeError: `initializer` is not callable.
-        ValueError: `max_workers` or `walltime` is not positive, `retries` is negative,
-            `name` is no name, or `resume` has none.
+        ValueError: `max_workers` or `walltime` is not positive, `retries` or
+            `patience` is negative, `name` is no name, or `resume` has none.
     """
 
     def __init__(
@@ -93,10 +95,26 @@ class EndpointExecutor(Executor):
         resume: bool = False,
         log_to_driver: bool = True,
     ) -> None:
+        given = of_their_kinds(
+            {
+                "max_workers": max_workers,
+                "walltime": walltime,
+                "retries": retries,
+                "priority": priority,
+                "patience": patience,
+                "worker_type": worker_type,
+                "tag": tag,
+                "name": name,
+            }
+        )
+        max_workers, walltime = given["max_workers"], given["walltime"]
+        retries, patience, name = given["retries"], given["patience"], given["name"]
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if retries < 0:
             raise ValueError(f"retries {retries} must be 0 or more")
+        if patience < 0:
+            raise ValueError(f"patience {patience:g} must be 0 or more")
         if walltime is not None and not 0 < walltime < math.inf:
             raise ValueError(f"walltime {walltime} must be positive")
         if len(name) > _MOST_CHARACTERS or set(name) & {":", KEY_MARK}:
@@ -108,9 +126,11 @@ class EndpointExecutor(Executor):
             raise ValueError("resume needs the name of the client to be resumed")
         # Others read it to decide on the size of chunks: dask, joblib.
         self._max_workers = max_workers or os.cpu_count() or 1
-        needs = needs_of(worker_type, walltime, tag)
+        needs = needs_of(given["worker_type"] or "", walltime, given["tag"] or "")
         # As of the last call, by whose name people know its task.
-        self._options = TaskOptions(retries=retries, priority=priority, needs=needs)
+        self._options = TaskOptions(
+            retries=retries, priority=given["priority"] or 0, needs=needs
+        )
         if is_for_bars(initializer):
             initializer = None
         self._initializer = Initializer(initializer, initargs) if initializer else None

@@ -210,11 +210,14 @@ def _map_chunks(
 
 def name_call(function: Callable[..., Any]) -> str:
     """Name what is called in the end, for the people who look at its task."""
-    name: str | None = getattr(function, "__qualname__", None)
-    if name is None and isinstance(function, functools.partial):
+    name = getattr(function, "__qualname__", None)
+    if type(name) is str:
+        return name
+    if isinstance(function, functools.partial):
         is_chunk = function.func is run_chunk
         return name_call(function.args[0] if is_chunk else function.func)
-    return name or type(function).__qualname__
+    # Objects that have whatever attribute they are asked for have no such name either.
+    return type(function).__qualname__
 
 
 def _one(*_arguments: object) -> int:

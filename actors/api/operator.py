@@ -69,6 +69,7 @@ class Inquiry:
         self.answer: Answer | None = None
         self.is_gone = False  # the interchange went after its answer
         self._command = command
+        self._asked_epoch = ""  # the interchange's that was asked
         self._deadline = deadline
         self._until_gone = until_gone
         self._is_over = False
@@ -109,8 +110,23 @@ class Inquiry:
         return min(self._deadline, self.membership.wake_at)
 
     def _entered(self, now: float, turn: Turn) -> None:
-        if self.answer is None:
+        epoch = self.membership.epoch
+        if self._is_restarted(epoch):
+            # It was killed before its answer had left: asked again, its successor
+            # would be killed, too.
+            text = f"restarting: {', '.join(self._command.names)}"
+            self.answer = Answer(self._command.request_id, True, text)
+            self.membership.send(Goodbye("answered"), now, turn)
+            self._end("the interchange is another one", turn)
+        elif self.answer is None:
+            self._asked_epoch = epoch
             self.membership.send(self._command, now, turn)
+
+    def _is_restarted(self, epoch: str) -> bool:
+        """Tell whether the interchange was to be restarted, and was."""
+        command = self._command
+        is_about_it = command.verb == "restart" and "interchange" in command.names
+        return is_about_it and self._asked_epoch not in ("", epoch)
 
     def _barred(self, _: str, turn: Turn) -> None:
         self._end("refused", turn)

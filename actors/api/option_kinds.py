@@ -102,7 +102,7 @@ def _returns(name: str, value: object) -> int | str:
     return value if isinstance(value, str) else _whole(name, value)
 
 
-# {option of a function, a class or a method: what makes it one that travels}
+# {option of functions, classes, methods and executors: what makes it one that travels}
 _KINDS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(
         (
@@ -112,10 +112,12 @@ _KINDS: dict[str, Callable[[str, Any], Any]] = {
             "max_task_retries",
             "max_concurrency",
             "max_pending_calls",
+            "max_workers",
+            "max_tasks_per_child",
         ),
         _whole,
     ),
-    **dict.fromkeys(("timeout", "walltime", "restart_period"), _number),
+    **dict.fromkeys(("timeout", "walltime", "restart_period", "patience"), _number),
     **dict.fromkeys(("num_cpus", "num_gpus"), _amount),
     **dict.fromkeys(
         ("name", "namespace", "worker_type", "tag", "concurrency_group"), _text

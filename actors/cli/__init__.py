@@ -73,10 +73,16 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error of ours is a message and exit code 1."""
+        """Run the command; an error of ours is a message and exit code 1.
+
+        So is what the operating system refuses where no command has better words: a
+        full disk behind standard output, a path that is too long.
+        """
         try:
             return super().invoke(ctx)
-        except ActorsError as error:
+        except BrokenPipeError:
+            raise  # click ends without a word
+        except (ActorsError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
 

@@ -6,11 +6,12 @@ happens: its "ok" says whether it was done, and "text" what was done or why not.
 """
 
 import functools
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import msgspec
@@ -23,6 +24,7 @@ from actors.messages import Verb
 
 __all__ = [
     "Asking",
+    "Seconds",
     "address_argument",
     "asking",
     "credentials_option",
@@ -85,12 +87,27 @@ credentials_option = click.option(
 )
 
 
+class Seconds(click.FloatRange):
+    """A time to wait: above 0, and a number; with NaN all comparisons are false."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value} is not a number of seconds", param, ctx)
+        return seconds
+
+
 def timeout_option(text: str, *, default: float = DEFAULT_TIMEOUT) -> _Decorator:
     """Give a command --timeout: seconds, as a float above 0."""
     return click.option(
         "--timeout",
         metavar="SECONDS",
-        type=click.FloatRange(min=0, min_open=True),
+        type=Seconds(),
         default=f"{default:g}",
         show_default=True,
         help=text,
@@ -163,7 +180,9 @@ def split_address(
 
 
 def _is_address(word: str) -> bool:
-    return "/" in word or word == CONFIG_NAME or (Path(word) / CONFIG_NAME).exists()
+    # os.path: a word too long to be a file's name is none, and no error.
+    is_folder = os.path.exists(os.path.join(word, CONFIG_NAME))
+    return "/" in word or word == CONFIG_NAME or is_folder
 
 
 def echo_json(value: object) -> None:

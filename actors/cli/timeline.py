@@ -160,13 +160,22 @@ def _write(out: str, content: bytes) -> None:
     if out == _STANDARD_OUTPUT:
         click.echo(content, nl=False)
         return
-    # Beside it first: a file of that name is either whole or as it was.
-    beside = Path(f"{out}.{os.getpid()}.tmp")
+    path = Path(out)
+    beside: Path | None = None
     try:
+        if path.exists() and not path.is_file():
+            # A pipe or a device is nothing to be replaced.
+            path.write_bytes(content)
+            return
+        # Beside it first: a file of that name is either whole or as it was.
+        path = path.resolve()
+        beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
         beside.write_bytes(content)
-        beside.replace(out)
+        beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        if beside is not None:
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
         raise click.ClickException(
             f"Cannot write {out}: {error.strerror}; give another OUT"
         ) from error

@@ -146,6 +146,7 @@ def _make_status(config: EndpointConfig, around: Surroundings) -> RunStatus:
         root.pid,
         root.started_at,
         workers,
+        around.folder_id,
     )
 
 
@@ -328,7 +329,10 @@ class _Root:
     def _signals(self) -> Iterator[None]:
         numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         before = {number: signal.getsignal(number) for number in numbers}
-        for number in numbers:
+        if before[signal.SIGHUP] == signal.SIG_IGN:
+            # Under nohup: it shall live on when its terminal goes.
+            del before[signal.SIGHUP]
+        for number in before:
             signal.signal(number, self._on_signal)
         try:
             yield

@@ -13,6 +13,7 @@ import msgspec
 
 from actors.address import Address
 from actors.config import EndpointConfig, EndpointPaths, dialled_url, load_config
+from actors.errors import ConfigError
 from actors.logic.liveness import Tempo
 from actors.logic.resources import CPU, GPU
 from actors.messages import Decoder
@@ -33,6 +34,7 @@ class RunStatus(msgspec.Struct, frozen=True):
     root_pid: int
     root_started_at: float  # as `ProcessIdentity` counts
     workers_per_node: int
+    folder_id: str = ""  # of the endpoint's folder: a copy of it is another's
 
     @property
     def root(self) -> ProcessIdentity:
@@ -119,6 +121,12 @@ class Surroundings(msgspec.Struct, frozen=True):
         return Address.parse(url) if url else self.local_address
 
     @property
+    def folder_id(self) -> str:
+        """What tells the folder from its copies, on this host until it boots."""
+        found = self.paths.folder.stat()
+        return f"{found.st_dev}:{found.st_ino}"
+
+    @property
     def listening_address(self) -> Address:
         """Where the interchange listens."""
         listen = self.config.transport.listen
@@ -162,12 +170,27 @@ class Surroundings(msgspec.Struct, frozen=True):
         )
 
     def read_status(self) -> RunStatus | None:
-        """Return what the running, or last, `actors run` wrote; None: nothing."""
+        """Return what the running, or last, `actors run` of this folder wrote.
+
+        Returns:
+            None: nothing. What a folder brought along that is a copy of an endpoint's
+            tells of that endpoint, and counts as nothing, too.
+
+        Raises:
+            ConfigError: what is written there makes no sense.
+        """
         try:
             written = self.paths.status.read_bytes()
+            status = msgspec.json.decode(written, type=RunStatus)
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(written, type=RunStatus)
+        except msgspec.DecodeError as error:
+            raise ConfigError(
+                f"{self.paths.status} is damaged ({error}): remove it; the next "
+                f"`actors run {self.paths.folder}` writes it anew"
+            ) from error
+        is_copied = status.folder_id not in ("", self.folder_id)
+        return None if status.is_here and is_copied else status
 
     def write_status(self, status: RunStatus) -> None:
         """Write it so that a reader sees all of it or the one before."""

@@ -76,6 +76,26 @@ def test_a_question_that_was_lost_is_asked_again(message: object, sender: str) -
     assert sent_to(talk.enter(), DOOR, Command) == [QUESTION]
 
 
+def test_an_interchange_that_was_restarted_is_not_asked_to_be_so_again() -> None:
+    """It is killed before its answer has left; its successor would be, too."""
+    talk = inquire(Command("q1", "restart", ["interchange"]))
+    talk.enter()
+    talk.tell(LinkClosed(DOOR))
+    turn = talk.enter(answer=welcome("its successor"))
+    assert not sent_to(turn, DOOR, Command)
+    answer = inquiry(talk).answer
+    assert answer == Answer("q1", True, "restarting: interchange")
+    only(all_of(turn.effects, Exit))
+
+
+def test_an_interchange_that_was_only_away_is_asked_again_to_restart() -> None:
+    question = Command("q1", "restart", ["interchange"])
+    talk = inquire(question)
+    talk.enter()
+    talk.tell(LinkClosed(DOOR))
+    assert sent_to(talk.enter(), DOOR, Command) == [question]
+
+
 def test_at_the_deadline_it_is_over_wherever_it_is() -> None:
     outside, inside = inquire(), inquire()
     inside.enter()

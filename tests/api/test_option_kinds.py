@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import actors
+from actors.api.executors import name_call
 from actors.api.methods import MethodChanges
 from actors.api.option_kinds import of_their_kinds
 from actors.errors import ConfigError
@@ -68,6 +69,41 @@ def test_and_a_method() -> None:
     for option, value in (("max_task_retries", "1"), ("concurrency_group", 1)):
         with pytest.raises(ConfigError, match=option):
             MethodChanges.of(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("max_workers", 1.5, "a whole number"),
+        ("retries", "3", "a whole number"),
+        ("priority", 0.5, "a whole number"),
+        ("patience", "long", "a number"),
+        ("walltime", "1h", "a number"),
+        ("worker_type", 3, "a text"),
+        ("tag", 3, "a text"),
+        ("name", 3, "a text"),
+    ],
+)
+def test_and_an_executor(option: str, value: object, what: str) -> None:
+    """Before it looks for its endpoint."""
+    given: dict[str, Any] = {option: value}
+    with pytest.raises(ConfigError, match=f"{option} .* must be {what}"):
+        actors.Executor("there is none", **given)
+    if option in ("max_workers", "retries", "priority"):
+        with pytest.raises(ConfigError, match=what):
+            actors.Executor(**given)
+
+
+def test_a_call_is_named_by_its_type_if_its_own_name_is_no_text() -> None:
+    class Proxy:
+        """Has whatever it is asked for."""
+
+        def __getattr__(self, name: str) -> "Proxy":
+            return self
+
+        def __call__(self) -> None: ...
+
+    assert name_call(Proxy()).endswith("Proxy")
 
 
 def test_numbers_of_other_libraries_travel_as_pythons_own() -> None:

@@ -6,6 +6,7 @@ the reason stands on standard output, for programs.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,8 +86,35 @@ def test_blocks_are_a_number(lab: Path, blocks: str) -> None:
 
 
 @pytest.mark.parametrize("words", ASKING)
-def test_a_timeout_is_more_than_nothing(lab: Path, words: tuple[str, ...]) -> None:
-    assert actors(*words, "--timeout", "0", address=lab).exit_code == 2
+@pytest.mark.parametrize("timeout", ["0", "-1", "nan"])
+def test_a_timeout_is_more_than_nothing(
+    lab: Path, words: tuple[str, ...], timeout: str
+) -> None:
+    assert actors(*words, "--timeout", timeout, address=lab).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("init",), ("check",), ("run",), ("status",), ("hold", "block-1"), ("logs",)],
+)
+def test_an_address_too_long_to_be_a_file_is_an_error_like_others(
+    words: tuple[str, ...],
+) -> None:
+    verb, *names = words
+    result = actors(verb, "x" * 300, *names)
+    assert result.exit_code == 1
+    assert "File name too long" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_what_standard_output_cannot_take_is_said() -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "actors", "schema"]
+        result = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr == "Error: [Errno 28] No space left on device\n"
 
 
 @pytest.mark.parametrize("words", [*ASKING, ("logs",)])
@@ -164,6 +192,34 @@ def test_an_endpoint_whose_process_is_gone_is_known_at_once(
     result = actors(*words, address=lab)
     assert result.exit_code == 1
     assert f"its process {os.getpid()} is gone" in result.stderr
+
+
+@pytest.mark.parametrize("words", [*ASKING, ("stop", "--now")])
+def test_a_copy_of_a_running_endpoints_folder_is_not_that_endpoint(
+    lab: Path, words: tuple[str, ...], sleeper: ProcessIdentity
+) -> None:
+    pretend(lab, sleeper, folder_id=Surroundings.of(lab).folder_id)
+    copy = shutil.copytree(lab, lab.with_name("copy"))
+    result = actors(*words, address=copy)
+    assert result.exit_code == 1
+    assert "it was never started" in result.stderr
+    assert sleeper.is_alive()
+    # Moved, it is the same one.
+    around = Surroundings.of(lab.rename(lab.with_name("moved")))
+    status = around.read_status()
+    assert status is not None
+    assert status.is_running
+
+
+@pytest.mark.parametrize("words", ASKING)
+def test_a_damaged_word_of_its_start_is_named(
+    lab: Path, words: tuple[str, ...]
+) -> None:
+    (lab / "status.json").write_bytes(b"")
+    result = actors(*words, address=lab)
+    assert result.exit_code == 1
+    assert f"{lab}/status.json is damaged" in result.stderr
+    assert f"`actors run {lab}` writes it anew" in result.stderr
 
 
 @pytest.mark.parametrize("words", ASKING)

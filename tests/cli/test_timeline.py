@@ -1,6 +1,8 @@
 """Promise: what ran is written to a file that is whole, or not touched."""
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -110,3 +112,32 @@ def test_a_file_that_cannot_be_written_is_said_so(
     result = actors("timeline", out, shared_endpoint.folder)
     assert result.exit_code == 1
     assert f"Cannot write {out}: No such file or directory" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_leftovers")
+def test_a_device_is_written_to_and_not_replaced(
+    shared_endpoint: RunningEndpoint, tmp_path: Path
+) -> None:
+    """Root's `actors timeline /dev/stdout lab` would leave a file in its place."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    # Open for both, so that the writer need not wait for its reader.
+    descriptor = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, 1 << 20)
+    try:
+        assert actors("timeline", pipe, shared_endpoint.folder).exit_code == 0
+        assert os.read(descriptor, 1) == b"{"
+    finally:
+        os.close(descriptor)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_leftovers")
+def test_a_link_stays_one(shared_endpoint: RunningEndpoint, tmp_path: Path) -> None:
+    link, out = tmp_path / "link.json", tmp_path / "out.json"
+    link.symlink_to(out)
+    assert actors("timeline", link, shared_endpoint.folder).exit_code == 0
+    assert link.is_symlink()
+    assert json.loads(out.read_bytes())

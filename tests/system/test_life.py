@@ -110,6 +110,22 @@ def test_a_signal_ends_everything_in_order(number: signal.Signals) -> None:
         assert block_ends(endpoint) == ["0"]
 
 
+def test_under_nohup_it_outlives_its_terminal() -> None:
+    # What is ignored here is ignored by whom we start, as under nohup.
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with RunningEndpoint() as endpoint:
+            assert endpoint.process is not None
+            endpoint.process.send_signal(signal.SIGHUP)
+            status = Path(f"/proc/{endpoint.process.pid}/status").read_text()
+            ignored = next(x for x in status.splitlines() if x.startswith("SigIgn"))
+            assert int(ignored.split()[1], 16) & 1 << signal.SIGHUP - 1
+            assert endpoint.executor().submit(tasks.square, 2).result(20) == 4
+            assert endpoint.stop() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_an_endpoint_that_gives_up_stops_in_order_and_says_why(tmp_path: Path) -> None:
     """Its supervisor escalates; what was accepted is there for the next start."""
     gate = tmp_path / "gate"
