@@ -345,6 +345,7 @@ def test_a_snapshot_of_every_tag_keeps_old_and_new_versions_talking() -> None:
         "Gave",
         "GetValues",
         "Goodbye",
+        "HandBack",
         "Heartbeat",
         "HostActor",
         "Interrupt",

@@ -16,6 +16,7 @@ one before something of that kind waits, nor once nothing waits any more.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -97,7 +98,7 @@ class Ledger:
         self._is_drawing = False  # everybody who comes draws one
         # {client: its tasks that wait until it has read some results}; some may have
         # ended meanwhile.
-        self.held_back: dict[ClientId, list[Entry]] = {}
+        self.held_back: dict[ClientId, deque[Entry]] = {}
         self.ended = EndedTasks()
         self._wall_offset = wall_offset
         self._told_at = -math.inf  # the moment of the last end
@@ -168,7 +169,7 @@ class Ledger:
 
         queues = (self.backlog, self.demanding, self.asking)
         taken = [entry for queue in queues for entry in queue.take_out(is_its)]
-        self.held_back[client_id] = sorted(taken, key=rank)
+        self.held_back[client_id] = deque(sorted(taken, key=rank))
 
     def let_go(self, client_id: ClientId) -> None:
         """Let a client's tasks wait again, behind the others."""
@@ -317,7 +318,9 @@ class Ledger:
         avoid: BlockId,
         tried: Outcome | None = None,
     ) -> None:
-        """Let a leased task wait again, before all others; a call, elsewhere.
+        """Let a leased task wait again, before all others.
+
+        A call waits elsewhere; a task of a client that is held back, with its others.
 
         Args:
             entry: leased.
@@ -355,8 +358,13 @@ class Ledger:
         entry.claimed = 0
         entry.queued_at = at
         entry.leased_at = entry.running_at = 0.0
-        if entry.task.actor is None:
+        if entry.task.actor is not None:
+            return
+        held_back = self.held_back.get(entry.client_id)
+        if held_back is None:
             self._queue_first(entry)
+        else:
+            held_back.appendleft(entry)
 
     def may_start_again(self, entry: Entry) -> bool:
         """Tell whether another start may be lost after this one."""

@@ -46,6 +46,7 @@ from actors.messages.manager import (
     Drain,
     EndActors,
     Finished,
+    HandBack,
     Lease,
     LeaseCalls,
     Printed,
@@ -191,6 +192,7 @@ ToManager = (
     | ItemsTaken
     | Deadlocked
     | CancelTasks
+    | HandBack
     | Adopted
     | StartActors
     | EndActors

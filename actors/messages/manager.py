@@ -16,6 +16,7 @@ __all__ = [
     "Drain",
     "EndActors",
     "Finished",
+    "HandBack",
     "Hosting",
     "Lease",
     "LeaseCalls",
@@ -55,8 +56,14 @@ class AckFinished(Message, frozen=True, array_like=True, tag=True, gc=False):
     attempt: int = 1
 
 
+class HandBack(Message, frozen=True, array_like=True, tag=True, gc=False):
+    """Hand back, by `Returned`, which of these have not begun; the others go on."""
+
+    task_ids: list[TaskId]
+
+
 class Returned(Message, frozen=True, array_like=True, tag=True, gc=False):
-    """Leases handed back unstarted: the manager drains."""
+    """Leases handed back unstarted: the manager drains, or was asked to."""
 
     leases: list[Holding]
 

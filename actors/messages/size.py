@@ -22,6 +22,7 @@ from actors.messages.client import (
 from actors.messages.manager import (
     AckFinished,
     Finished,
+    HandBack,
     Hosting,
     Lease,
     LeaseCalls,
@@ -107,6 +108,7 @@ _SIZES: dict[type[Message], Callable[[Any], list[int]]] = {
     UnknownTasks: _short_sizes,
     CancelTasks: _short_sizes,
     AckFinished: _short_sizes,
+    HandBack: _short_sizes,
     Returned: _short_sizes,
     StatesChanged: _short_sizes,
 }

@@ -9,13 +9,19 @@ from actors.messages import (
     AckResults,
     CancelTasks,
     ClientId,
+    Delta,
     Finished,
     Goodbye,
+    HandBack,
+    Holding,
     Lease,
     Notice,
+    Report,
     Reregister,
+    Returned,
     Submit,
     TaskId,
+    TaskState,
 )
 from tests.endpoint.talk import (
     all_of,
@@ -29,6 +35,7 @@ from tests.endpoint.talk import (
 from tests.endpoint.test_interchange import CLIENT, MANAGER, Desk, lost
 
 C1 = ClientId("c1")
+T4, T5 = TaskId("t4"), TaskId("t5")
 # Of results with one byte: the third is too much.
 TWO_RESULTS = 2 * (OUTCOME_BYTES + 1)
 
@@ -127,6 +134,52 @@ def test_a_lost_task_waits_again_and_is_counted_once(desk: Desk) -> None:
     lost(desk)
     assert desk.machine.ledger.waiting == 1
     assert leased(desk.admit(manager_hello())) == ["t4"]
+
+
+def far_ahead(desk: Desk) -> None:
+    """Let the manager have all seven tasks, of which t1 to t3 have ended unread."""
+    desk.tell(Report(10, []), MANAGER)
+    desk.submit(*(f"t{number}" for number in range(1, 8)))
+    desk.tell(Report(10, [Delta(T4, 1, TaskState.RUNNING, 1.0)]), MANAGER)
+    desk.tell(Finished([outcome("t1"), outcome("t2")]), MANAGER)
+
+
+def test_what_managers_have_not_begun_is_called_back(desk: Desk) -> None:
+    far_ahead(desk)
+    turn = desk.tell(Finished([outcome("t3")]), MANAGER)
+    asked = only(sent_to(turn, MANAGER, HandBack))
+    assert asked.task_ids == ["t5", "t6", "t7"], "t4 runs"
+    back = [Holding(task_id, 1) for task_id in asked.task_ids]
+    assert leased(desk.tell(Returned(back), MANAGER)) == []
+    assert leased(desk.tell(Report(10, []), MANAGER)) == []
+    assert list(desk.leases()) == ["t4"]
+    # They wait in their order for who reads, before those that came later.
+    assert leased(read(desk, "t1", "t2")) == ["t5", "t6", "t7"]
+
+
+def test_what_others_want_of_managers_is_not_called_back(desk: Desk) -> None:
+    desk.admit(hello("client", "c2"))
+    far_ahead(desk)
+    desk.tell(Submit([task("u1")]), "client:c2")
+    assert "u1" in desk.leases()
+    turn = desk.tell(Finished([outcome("t3")]), MANAGER)
+    assert "u1" not in only(sent_to(turn, MANAGER, HandBack)).task_ids
+
+
+def test_what_comes_back_after_its_client_was_let_go_goes_on(desk: Desk) -> None:
+    far_ahead(desk)
+    desk.tell(Finished([outcome("t3")]), MANAGER)
+    read(desk, "t1", "t2", "t3")
+    turn = desk.tell(Returned([Holding(T5, 1)]), MANAGER)
+    assert leased(turn) == ["t5"]
+
+
+def test_what_is_lost_of_who_does_not_read_waits_for_it(desk: Desk) -> None:
+    far_ahead(desk)
+    desk.tell(Finished([outcome("t3")]), MANAGER)
+    lost(desk)
+    assert leased(desk.admit(manager_hello(instance="i2"))) == []
+    assert leased(read(desk, "t1", "t2", "t3")) == ["t4"]
 
 
 def test_a_successor_holds_back_what_its_predecessor_did(stuck: Desk) -> None:

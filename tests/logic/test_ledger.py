@@ -74,6 +74,17 @@ def test_a_task_that_avoids_a_block_is_passed_over_and_keeps_its_place() -> None
     assert lease(ledger, 1, manager_id=M2, block_id=B2) == ["t1"]
 
 
+def test_what_is_put_back_while_its_client_is_held_back_waits_with_the_others() -> None:
+    ledger = ledger_of(task("t1"), task("t2"))
+    lease(ledger, 1)
+    ledger.hold_back(ClientId("c"))
+    ledger.put_back(ledger.entries[T1], "back", 3.0, was_lost=False, avoid=NOWHERE)
+    assert lease(ledger, 2) == []
+    assert (ledger.waiting, ledger.leased) == (0, 0)
+    ledger.let_go(ClientId("c"))
+    assert lease(ledger, 2) == ["t1", "t2"]
+
+
 def test_where_there_is_no_other_block_nothing_is_avoided() -> None:
     ledger = ledger_of(task())
     lease(ledger)

@@ -10,6 +10,7 @@ import os
 
 import pytest
 
+from actors.logic.clients import OUTCOME_BYTES
 from actors.logic.scaling import StrategyKind
 from actors.messages import FailureKind, TaskState
 from tests.simulation.batch import FAILING
@@ -64,6 +65,7 @@ def run(
     restarts: bool = False,
     has_output: bool = False,
     has_large: bool = False,
+    max_unread_bytes: int = 1 << 30,
 ) -> World:
     """Run one seed; a failure tells the seed and the end of its story."""
     world = World(
@@ -78,6 +80,7 @@ def run(
         restarts=restarts,
         has_output=has_output,
         has_large=has_large,
+        max_unread_bytes=max_unread_bytes,
     )
     try:
         world.run()
@@ -121,6 +124,12 @@ def test_each_task_that_asks_for_all_at_once_has_one_result() -> None:
 @pytest.mark.parametrize("seed", range(50))
 def test_without_faults_a_task_begins_where_there_is_time_for_it(seed: int) -> None:
     run(seed, faults=False, has_needs=True)
+
+
+def test_each_task_has_one_result_though_its_client_is_held_back_all_the_time() -> None:
+    """One unread result is too much: what managers have not begun is called back."""
+    for seed in range(FIRST_SEED, FIRST_SEED + KIND_SEEDS):
+        run(seed, has_actors=seed % 2 == 0, max_unread_bytes=OUTCOME_BYTES)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -107,6 +107,7 @@ class World:
         restarts: whether operators restart managers and actors.
         has_output: whether tasks print, and the first two clients want to see it.
         has_large: whether all payloads are large, and lie in shared memory.
+        max_unread_bytes: see `InterchangeSettings`.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class World:
         restarts: bool = False,
         has_output: bool = False,
         has_large: bool = False,
+        max_unread_bytes: int = 1 << 30,
     ) -> None:
         self.has_large = has_large
         self.memory = Memory()
@@ -181,6 +183,7 @@ class World:
             "3.11",
             TEMPO,
             keep_results=KEEP_RESULTS,
+            max_unread_bytes=max_unread_bytes,
             wall_offset=0.5,
             node={"CPU": self.slots, "GPU": 2.0 if asks else 0.0},
             placement=self._make_rules(),

@@ -26,6 +26,7 @@ from actors.messages import (
     CancelTasks,
     ClientId,
     Failure,
+    HandBack,
     ManagerId,
     Message,
     Notice,
@@ -206,6 +207,7 @@ class Delivery:
             return
         client.is_held_back = True
         self._ledger.hold_back(client.client_id)
+        self._call_back(client.client_id, turn)
         self._books.is_load_news = True
         text = (
             f"client {client.client_id} has left {client.unread_bytes} bytes of "
@@ -213,6 +215,21 @@ class Delivery:
             "tasks wait until it reads"
         )
         turn.events.append(Notice("warning", text))
+
+    def _call_back(self, client_id: ClientId, turn: Turn) -> None:
+        """Have managers hand back what they have not begun of a client's tasks."""
+        # After short ones they have hundreds; each may have a large result.
+        for manager in self._books.fleet.managers.values():
+            unbegun = [
+                task_id
+                for task_id, entry in manager.leases.items()
+                if entry.client_id == client_id
+                and entry.state is not TaskState.RUNNING
+                and not entry.is_cancelling
+            ]
+            if unbegun:
+                # It may overtake a lease, which is carried out then: no harm is done.
+                turn.sends.append((manager.peer, HandBack(unbegun)))
 
     def _hold_no_longer(self, client: ClientEntry) -> None:
         if client.is_held_back:

@@ -10,7 +10,7 @@ manager tells it again.
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -199,10 +199,11 @@ class LeaseEnds:
     # Handed back, or lost
 
     def returned(
-        self, leases: Iterable[Holding], manager: ManagerEntry, now: float, turn: Turn
+        self, leases: Sequence[Holding], manager: ManagerEntry, now: float, turn: Turn
     ) -> None:
         """Take back what a manager has not begun."""
-        for lease in leases:
+        # Each goes before all that wait: so the last one first.
+        for lease in reversed(leases):
             entry = self._lease_of(lease.task_id, manager)
             if entry is not None:
                 self._put_back(entry, manager, "handed back", now, turn)
@@ -226,7 +227,7 @@ class LeaseEnds:
             or holding.attempt >= calls[holding.task_id].attempt
         ]
         held = {holding.task_id for holding in said}
-        for task_id in [t for t in manager.all_leases if t not in held]:
+        for task_id in reversed([t for t in manager.all_leases if t not in held]):
             # The lease never reached it: nothing has begun.
             entry = ledger.entries[task_id]
             why = f"lease did not reach {manager_id}"
@@ -274,7 +275,8 @@ class LeaseEnds:
             now: monotonic seconds.
             turn: what follows goes in here.
         """
-        for task_id in list(manager.all_leases):
+        # Each goes before all that wait: so the last one first.
+        for task_id in reversed(list(manager.all_leases)):
             entry = self._lease_of(task_id, manager)
             manager.release(task_id, now)
             if entry is None:

@@ -5,7 +5,8 @@
                 └──its grace is over──► killed, with its worker
 
 Three wish for it: who cancels a task, its own timeout, and an interchange that wants it
-no more (it is *dropped*: it ends without an outcome).
+no more (it is *dropped*: it ends without an outcome). And an interchange may ask for
+what has not begun: that goes back unless it begins.
 
 Marks are kept by (task_id, attempt): the same task may come back as a new attempt while
 the worker of the old one is still dying.
@@ -76,12 +77,15 @@ class Endings:
         self._cancelled: dict[LeaseKey, _Wish] = {}
         self._dropped: set[LeaseKey] = set()  # to be ended without an outcome
         self._timed_out: set[LeaseKey] = set()  # they were told to end
+        self._asked_for: set[LeaseKey] = set()  # to be handed back, if unbegun
         # {lease: when its worker is killed if it goes on}
         self._kill_at: dict[LeaseKey, float] = {}
         self.has_timeouts = False  # some task here may run for so long only
 
     def __bool__(self) -> bool:
-        return bool(self._cancelled or self._dropped or self._timed_out)
+        return bool(
+            self._cancelled or self._dropped or self._timed_out or self._asked_for
+        )
 
     # Wishes
 
@@ -125,6 +129,17 @@ class Endings:
         else:
             self._crew.recall(worker, effects)
 
+    def ask_for(self, wanted: Container[TaskId], effects: list[Effect]) -> None:
+        """Take back what workers have of some tasks, and have not begun."""
+        for worker in self._crew.workers.values():
+            behind = [task for _, task in worker.backlog if task.task_id in wanted]
+            if behind and behind[0] is worker.head:
+                # That one has begun, or is about to.
+                del behind[0]
+            if behind:
+                self._asked_for.update(map(key_of, behind))
+                self._crew.recall(worker, effects)
+
     def end_head(self, worker: KnownWorker, now: float, effects: list[Effect]) -> None:
         """End what a worker runs, if it began before it could be recalled."""
         head = worker.head
@@ -160,6 +175,10 @@ class Endings:
         """Tell whether nobody wants to know of a task's end."""
         return key_of(task) in self._dropped
 
+    def is_asked_for(self, task: Leased) -> bool:
+        """Tell whether a task is to be handed back."""
+        return key_of(task) in self._asked_for
+
     def is_cancelled(self, task: Leased) -> bool:
         """Tell whether somebody has cancelled a task."""
         return key_of(task) in self._cancelled
@@ -171,6 +190,7 @@ class Endings:
         self._cancelled.pop(key, None)
         self._dropped.discard(key)
         self._timed_out.discard(key)
+        self._asked_for.discard(key)
         self._kill_at.pop(key, None)
 
     def renumber(self, task: Leased, kept: Leased) -> None:
@@ -183,6 +203,9 @@ class Endings:
         if key in self._timed_out:
             self._timed_out.discard(key)
             self._timed_out.add(new_key)
+        if key in self._asked_for:
+            self._asked_for.discard(key)
+            self._asked_for.add(new_key)
 
     # What is said
 
@@ -293,7 +316,7 @@ class Endings:
     def check(self, here: Container[LeaseKey]) -> None:
         """Raise AssertionError if something is marked that is not here."""
         marked = self._cancelled.keys() | self._dropped | self._timed_out
-        marked |= self._kill_at.keys()
+        marked |= self._kill_at.keys() | self._asked_for
         stray = [key for key in marked if key not in here]
         assert not stray, f"marked but not here: {stray}"
 

@@ -10,6 +10,7 @@ the link; meanwhile the workers go on.
 
 import math
 import random
+from collections.abc import Collection
 from typing import Any
 
 from actors.endpoint.hosts import Host, Hosts
@@ -62,6 +63,7 @@ from actors.messages import (
     Failure,
     FailureKind,
     Finished,
+    HandBack,
     Hello,
     Holding,
     ItemsTaken,
@@ -193,6 +195,8 @@ class Manager:
                 self.outflow.taken(marks, turn.effects)
             case CancelTasks():
                 self._cancel(message, now, turn)
+            case HandBack(task_ids):
+                self._give_up(set(task_ids), now, turn)
             case Adopted(leases, actors):
                 attempts = {lease.task_id: lease.attempt for lease in leases}
                 self.outflow.keep_only(attempts, turn.effects)
@@ -431,6 +435,14 @@ class Manager:
             grace = -1.0 if order.grace is None else order.grace
             self.hosts.cancel(wanted, now, grace, turn.effects)
 
+    def _give_up(self, wanted: Collection[TaskId], now: float, turn: Turn) -> None:
+        """Hand back which of some tasks have not begun; others may begin."""
+        queued = self.queues.take(lambda task: task.task_id in wanted)
+        held = [Holding(t.task_id, t.attempt) for t in queued]
+        self._voice.give_back(held, now, turn)
+        self._endings.ask_for(wanted, turn.effects)
+        self._assign(now, turn)
+
     # Workers
 
     def _ran(
@@ -485,17 +497,20 @@ class Manager:
         self._requeue(tasks, now, turn)
         self._endings.end_head(worker, now, turn.effects)
         behind = [task for _, task in worker.backlog][1:]
-        if any(self._endings.is_unwanted(task) for task in behind):
+        ends = self._endings
+        if any(ends.is_unwanted(task) or ends.is_asked_for(task) for task in behind):
             # They were assigned after the recall that this answers.
             self.crew.recall(worker, turn.effects)
         self._pass_on(now, turn)
 
     def _requeue(self, tasks: list[Leased], now: float, turn: Turn) -> None:
-        """Put unstarted tasks back, except those that nobody wants any more."""
+        """Put unstarted tasks back, except those that nobody wants (here) any more."""
         if self.care.counts:
             self.care.given -= len(tasks)
         cancelled = [t for t in tasks if self._endings.is_cancelled(t)]
-        self.queues.put_back([t for t in tasks if not self._endings.is_unwanted(t)])
+        wanted = [t for t in tasks if not self._endings.is_unwanted(t)]
+        elsewhere = [t for t in wanted if self._endings.is_asked_for(t)]
+        self.queues.put_back([t for t in wanted if not self._endings.is_asked_for(t)])
         for task in tasks:
             self._endings.forget(task)
             if task.streams_from >= 0:
@@ -504,6 +519,8 @@ class Manager:
         self._voice.finish(
             [self._outcomes.cancelled(t, now) for t in cancelled], now, turn
         )
+        held = [Holding(t.task_id, t.attempt) for t in elsewhere]
+        self._voice.give_back(held, now, turn)
 
     def _pass_on(self, now: float, turn: Turn) -> None:
         """Let others have what has been put back."""
