@@ -254,7 +254,8 @@ class Placement:
                 return 0  # it is of no type yet
             if worker_type:
                 return 0
-            return max(manager.window, manager.slots)
+            # Those that need no processor leave theirs to others, see `places`.
+            return max(manager.window, manager.places)
         slots = layout.get(worker_type, 0)
         if not is_ahead:
             return slots

@@ -171,6 +171,17 @@ def test_plain_tasks_leave_room_for_those_that_came_before_them() -> None:
     assert leased(ended(desk, "wide")) == ["p2"]
 
 
+def test_tasks_beside_those_that_need_no_processor_have_all_of_them() -> None:
+    """Also while some of them ask for time, and so are not simple to place."""
+    desk = Desk()
+    desk.join()
+    part = Needs(amounts=(Amount("GPU", 0.25),))
+    assert leased(desk.submit("g1", "g2", "g3", needs=part)) == ["g1", "g2", "g3"]
+    timed = Task(TaskId("t1"), b"f", b"a", 1.0, needs=Needs(walltime=5.0))
+    plain = [Task(TaskId(name), b"f", b"a", 1.0) for name in ("p1", "p2")]
+    assert sorted(leased(desk.tell(Submit([timed, *plain]), CLIENT))) == ["p1", "t1"]
+
+
 def test_an_actor_waits_aloud_for_what_a_task_has() -> None:
     desk = Desk()
     desk.join()
