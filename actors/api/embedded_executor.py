@@ -279,6 +279,8 @@ class EmbeddedExecutor(Executor):
         """
         with self._lock:
             self._is_shut_down = True
+        if self._forked_from:
+            return  # it is the parent's
         self._runtime.leave(cancel_waiting=cancel_futures)
         if wait:
             self._runtime.join()

@@ -17,6 +17,7 @@ from actors.api.options import needs_of
 from actors.api.session import KEY_MARK
 from actors.api.task_future import TaskFuture
 from actors.messages import TaskOptions
+from actors.nng import refuse_forks
 
 __all__ = ["EndpointExecutor"]
 
@@ -261,6 +262,11 @@ class EndpointExecutor(Executor):
         self._break_with(future)
         return future
 
+    def _refuse_if_over(self) -> None:
+        # In a fork there is more to say: it cannot have one of its own, either.
+        refuse_forks()
+        super()._refuse_if_over()
+
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more tasks, and leave the endpoint when all have ended.
 
@@ -271,6 +277,8 @@ class EndpointExecutor(Executor):
         """
         with self._lock:
             self._is_shut_down = True
+        if self._forked_from:
+            return  # it is the parent's
         if cancel_futures:
             self._connection.cancel_waiting()
         self._connection.leave()

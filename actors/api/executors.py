@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
 from actors.address import ADDRESS_VARIABLE
 from actors.api.initializer import InitializerFailed
+from actors.errors import ConfigError
 from actors.logic.chunks import chunked, flattened, run_chunk
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class _Backend(Protocol):
 _backends: "weakref.WeakSet[_Backend]" = weakref.WeakSet()
 
 
+# Which a fork of this process has, too, but neither their threads nor their workers.
+_executors: "weakref.WeakSet[Executor]" = weakref.WeakSet()
+
+
 def _drain_at_exit() -> None:
     Executor._is_at_exit = True  # noqa: SLF001  ours
     backends = list(_backends)
@@ -54,6 +59,19 @@ def _drain_at_exit() -> None:
 
 # Before the interpreter waits for threads that are no daemons, and before `atexit`.
 threading._register_atexit(_drain_at_exit)  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+def _leave_all_to_the_parent() -> None:
+    """In a forked child: what was inherited talks to nobody and waits for nobody."""
+    for executor in _executors:
+        executor._lock = threading.Lock()  # noqa: SLF001  ours; perhaps held
+        executor._is_shut_down = True  # noqa: SLF001
+        executor._forked_from = os.getppid()  # noqa: SLF001
+    _executors.clear()
+    _backends.clear()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_the_parent)
 
 # By name, too: few want a bar, and rich takes its time to import.
 _PROGRESS = "actors.api.progress"
@@ -73,6 +91,7 @@ class Executor(StandardExecutor):
     """
 
     _is_at_exit = False  # the interpreter's
+    _forked_from = 0  # the process that it was made in, if we are a fork of that
 
     @overload
     def __new__(
@@ -108,12 +127,23 @@ class Executor(StandardExecutor):
         self._broken: InitializerFailed | None = None
         self._lock = threading.Lock()  # around a submission, and around the shutdown
         _backends.add(backend)
+        _executors.add(self)
         # An executor that is dropped ends its thread once its tasks have ended.
         weakref.finalize(self, backend.leave).atexit = False
 
     def _refuse_if_over(self) -> None:
-        """With the lock held: raise RuntimeError if nothing can be submitted."""
+        """With the lock held: raise what there is to say if it takes nothing.
+
+        Raises:
+            ConfigError: this process is a fork of the one that made it.
+            RuntimeError: after `shutdown`, or at the interpreter's end.
+        """
         if self._is_shut_down:
+            if self._forked_from:
+                raise ConfigError(
+                    f"Process {os.getpid()} was forked from process "
+                    f"{self._forked_from}, whose executor this is: make one here"
+                )
             raise RuntimeError("cannot schedule new futures after shutdown")
         if self._is_at_exit:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")

@@ -298,7 +298,10 @@ class Session:
         self._cancel_later = [(m, wish) for m, wish in self._cancel_later if m > now]
         for wish in due:
             self._cancel(wish, now, turn)
-        if self._give_up_at() <= now:
+        if self._give_up_at() <= now and self.membership.refusal:
+            reason = f"{self.membership.refusal}, for {self.settings.patience:g} s"
+            self._bar(reason, is_refusal=True, turn=turn)
+        elif self._give_up_at() <= now:
             reason = f"no answer for {self.settings.patience:g} s"
             if self._last_words:
                 reason += f", after it said that {self._last_words}"

@@ -81,7 +81,7 @@ class Membership:
         self.state = _AWAY
         self.epoch = ""
         self.max_frame_bytes = 0
-        self.refusal = ""  # why we are barred
+        self.refusal = ""  # what the door said last, if it was a no
         self._hello = hello
         self._entered, self._left, self._barred = entered, left, barred
         # The waits stay below the time that an interchange gives to the cut off.
@@ -175,6 +175,7 @@ class Membership:
     def _enter(self, welcome: Welcome, now: float, turn: Turn) -> None:
         self.state = _IN
         self.epoch = welcome.epoch
+        self.refusal = ""
         self.max_frame_bytes = welcome.max_frame_bytes
         self._knocked_at = now
         self._is_confirmed = False
@@ -185,9 +186,9 @@ class Membership:
         self._entered(now, turn)
 
     def _refused(self, refused: Refused, now: float, turn: Turn) -> None:
+        self.refusal = refused.reason
         if refused.is_final:
             self.state = _BARRED
-            self.refusal = refused.reason
             self._barred(refused.reason, turn)
         else:
             self.state = _AWAY

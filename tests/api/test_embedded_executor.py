@@ -5,6 +5,9 @@ CPython's own tests of executors run on it, too: see `test_cpython_contract_embe
 
 import asyncio
 import os
+import subprocess
+import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
@@ -171,3 +174,32 @@ def test_what_tasks_print_appears_unless_told_otherwise(
     with EmbeddedExecutor(max_workers=1, log_to_driver=is_shown) as executor:
         executor.submit(print, "from a task").result()
     assert ("from a task" in capsys.readouterr().err) == is_shown
+
+
+def test_a_fork_is_told_that_the_executor_is_its_parents() -> None:
+    """Its calls went down the parent's own pipes, or waited for ever."""
+    text = """
+        import os, sys, warnings, actors
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+        executor = actors.Executor(max_workers=1)
+        assert executor.submit(len, "abc").result() == 3
+        if not (pid := os.fork()):
+            try:
+                executor.map(len, "abc")
+            except actors.ConfigError as error:
+                print("make one here" in str(error))
+            executor.shutdown()
+            with actors.Executor(max_workers=1) as own:
+                print(own.submit(len, "ab").result(60), flush=True)
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        print(executor.submit(len, "abc").result(60))
+        """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n2\n3\n", "")

@@ -270,6 +270,30 @@ def test_a_fork_of_a_program_that_uses_an_endpoint_is_told_that_it_cannot(
     assert run_script(running, text) == (0, "ConfigError True\n", "")
 
 
+def test_a_fork_is_told_that_an_executor_is_its_parents(
+    running: RunningEndpoint,
+) -> None:
+    """Its first call was ended by nng, with a panic; others waited for ever."""
+    text = """
+        import os, sys, warnings, actors
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+        executor = actors.Executor()
+        assert executor.submit(len, "abc").result() == 3
+        if not (pid := os.fork()):
+            for call in (executor.submit, executor.map):
+                try:
+                    call(len, "abc")
+                except actors.ConfigError as error:
+                    print(type(error).__name__, "spawn" in str(error))
+            executor.shutdown(cancel_futures=True)
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+        assert executor.submit(len, "abc").result() == 3
+        """
+    told = "ConfigError True\n" * 2
+    assert run_script(running, text) == (0, told, "")
+
+
 def test_a_program_that_fails_ends(running: RunningEndpoint) -> None:
     text = """
         import actors

@@ -349,6 +349,22 @@ def test_a_refusal_for_now_does_not() -> None:
     client.enter()
 
 
+def test_who_is_refused_for_now_until_its_patience_ends_is_told_why() -> None:
+    client = Client(is_in=False)
+    client.tell(Answered(DOOR, Refused("a rival is there", is_final=False)))
+    barred = only(all_of(client.live(PATIENCE + 1).effects, BeBarred))
+    assert barred == BeBarred("a rival is there, for 60 s", is_refusal=True)
+
+
+def test_a_refusal_is_forgotten_by_who_was_let_in_after_it() -> None:
+    client = Client(is_in=False)
+    client.tell(Answered(DOOR, Refused("a rival is there", is_final=False)))
+    client.enter()
+    client.tell(LinkClosed(DOOR))
+    barred = only(all_of(client.live(PATIENCE + 1).effects, BeBarred))
+    assert barred == BeBarred("no answer for 60 s", is_refusal=False)
+
+
 def test_without_an_endpoint_the_client_gives_up_after_its_patience(
     client: Client,
 ) -> None:

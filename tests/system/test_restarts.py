@@ -212,7 +212,8 @@ def test_two_processes_of_one_name_at_a_time_are_one_too_many() -> None:
         assert executor.submit(abs, -1).result(20) == 1
         with endpoint.executor(name="nightly", patience=0.5) as rival:
             error = rival.submit(abs, -2).exception(20)
-        assert isinstance(error, actors.ActorsError)
+        assert isinstance(error, actors.AdmissionRefused)
+        assert "nightly" in str(error)
         assert executor.submit(abs, -3).result(20) == 3
 
 
