@@ -18,9 +18,9 @@ the parts, which all work with the same `books`.
 
 import math
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from typing import Any
 
+from actors.endpoint.interchange.absences import Absences
 from actors.endpoint.interchange.blocks import Blocks
 from actors.endpoint.interchange.books import Books
 from actors.endpoint.interchange.delivery import Delivery
@@ -42,7 +42,6 @@ from actors.logic.records import InterchangeRecord
 from actors.logic.resources import Need
 from actors.logic.turn import Admission, Exit, FrameMalformed, LinkClosed, Quit, Turn
 from actors.messages import (
-    PROTOCOL,
     AckResults,
     ActorEnded,
     ActorsStarted,
@@ -76,17 +75,7 @@ from actors.messages import (
     Waits,
 )
 
-__all__ = ["RETURN_GRACE", "Interchange"]
-
-# What managers have beyond the grace of a closed link to find a new process: a knock at
-# the old one's door, and the longest wait between two knocks (`membership`).
-RETURN_GRACE = 10.0
-# How long handles of a client that is away keep actors alive. Chosen: a client gives
-# an endpoint that is away up after the same time.
-HANDLES_GRACE = 30.0
-# How long a client that has no tasks or results here, and left without a word, is
-# listed. Chosen: an operator sees who was there just now.
-EMPTY_GRACE = 30.0
+__all__ = ["Interchange"]
 
 
 class Interchange:
@@ -109,6 +98,7 @@ class Interchange:
         self._door = Door(
             books, self.leasing, self._intake, self._lease_ends, self.departures
         )
+        self._absences = Absences(books, self.delivery, self.departures)
         self._load_teller = LoadTeller(books)
         self._steering = Steering(self)
         self._has_restored = False  # and not looked at what was restored
@@ -164,25 +154,9 @@ class Interchange:
             client.recount()
             if client.unread_bytes > self.settings.max_unread_bytes:
                 self.delivery.hold_back(client, Turn())
-            if client.is_within:
-                client.gone_at += RETURN_GRACE
         for manager in self.fleet.managers.values():
             self.books.block_errors.note_joined(manager.block_id)
-            hello = Hello(
-                "manager",
-                manager.manager_id,
-                manager.instance,
-                PROTOCOL,
-                self.settings.python,
-                "",
-                manager.pid,
-                manager.host,
-                manager.block_id,
-                manager.slots,
-            )
-            # It has a little more time than after an ordinary loss of its link.
-            self.members.join(manager.peer, hello, now + RETURN_GRACE)
-            self.members.liveness.closed(manager.peer, now + RETURN_GRACE)
+        self._absences.restored(now)
 
     def snapshot(self) -> Iterator[list[InterchangeRecord]]:
         """Give the records that stand for all before them, in portions.
@@ -225,7 +199,7 @@ class Interchange:
     def _handle_local(self, message: Any, now: float, turn: Turn) -> None:
         match message:
             case LinkClosed(peer):
-                self._link_closed(peer, now, turn)
+                self._absences.link_closed(peer, now, turn)
             case JournalState():
                 self.journal = message
             case Quit(reason):
@@ -354,17 +328,7 @@ class Interchange:
     def tick(self, now: float) -> Turn:
         """Beat, judge, forget the long gone, tell the load."""
         turn = Turn()
-        for peer in self.members.liveness.lost(now):
-            self._lose(peer, now, turn)
-        for peer in self.members.liveness.due(now):
-            self.members.send(peer, Heartbeat(), now, turn)
-        for client in list(self.clients.values()):
-            if now < self._forget_at(client):
-                continue
-            if client.held_actors and not client.is_within:
-                self.roster.client_gone(client, now, turn)
-            else:
-                self.delivery.forget(client, now, turn)
+        self._absences.tick(now, turn)
         if now >= self.roster.wake_at:
             self.roster.tick(now, turn)
             self.leasing.place(now, turn)
@@ -391,7 +355,7 @@ class Interchange:
         )
         for client in self.clients.values():
             if client.gone_at < math.inf:
-                at = min(at, self._forget_at(client))
+                at = min(at, self._absences.forget_at(client))
         return at if self.books.placement.is_simple else min(at, self._place_at)
 
     @property
@@ -400,91 +364,10 @@ class Interchange:
         is_idle = self.fleet.is_quiesced or self.fleet.is_ending
         return math.inf if is_idle else self.books.placement.wake_at
 
-    def _forget_at(self, client: ClientEntry) -> float:
-        if client.is_leaving:
-            return math.inf
-        if client.is_within:
-            # As a manager that is away: its worker is gone, or its node.
-            return client.gone_at + self.settings.tempo.reconnect_grace
-        if client.held_actors:
-            return client.gone_at + HANDLES_GRACE
-        if not client.unfinished and not client.unacknowledged:
-            # It left nothing behind: when it comes back it may as well be new.
-            return client.gone_at + EMPTY_GRACE
-        return client.gone_at + self.settings.keep_results
-
-    # Members
-
-    def _link_closed(self, peer: str, now: float, turn: Turn) -> None:
-        self.members.liveness.closed(peer, now)
-        kind, _, member_id = peer.partition(":")
-        if kind == "client" and (client := self.clients.get(ClientId(member_id))):
-            client.gone_at = min(client.gone_at, now)
-            self.books.audience.left(client.client_id, now, turn)
-        if kind == "manager":
-            manager = self.fleet.managers.get(ManagerId(member_id))
-            if manager is not None:
-                manager.is_connected = False
-
-    def _lose(self, peer: str, now: float, turn: Turn) -> None:
-        """Give up a member that was silent, or away, for too long."""
-        kind, _, member_id = peer.partition(":")
-        if self.members.liveness.is_connected(peer):
-            reason = f"not heard for {self.members.liveness.silence(peer, now):.1f} s"
-        else:
-            reason = "its link closed and it did not come back"
-        if kind == "manager":
-            manager = self.fleet.managers[ManagerId(member_id)]
-            self.departures.lose(manager, reason, now, turn)
-            return
-        if kind == "client":
-            client = self.clients.get(ClientId(member_id))
-            if client is not None:
-                client.gone_at = min(client.gone_at, now)
-                self.books.audience.left(client.client_id, now, turn)
-        self.members.leave(peer, reason, turn, is_lost=True)
-
     @staticmethod
     def _unexpected(message: object, sender: str) -> None:
         raise BrokenInvariant(f"{sender} cannot have sent {message!r}")
 
     def check(self) -> None:
         """Raise AssertionError if tasks, leases and members contradict each other."""
-        self.ledger.check()
-        self.fleet.check()
-        self.roster.check()
-        self.streams.check()
-        self.books.audience.check()
-        leases = {
-            task_id: manager_id
-            for manager_id, manager in self.fleet.managers.items()
-            for task_id in manager.all_leases
-        }
-        for task_id, entry in self.ledger.entries.items():
-            if entry.manager_id:
-                assert leases.get(task_id) == entry.manager_id, task_id
-            assert entry.client_id in self.clients, task_id
-        for client in self.clients.values():
-            client.check()
-            held_back = client.client_id in self.ledger.held_back
-            assert held_back == client.is_held_back, client.client_id
-            # Another client may have taken the same id: that is its own affair.
-            both = [
-                task_id
-                for task_id in client.unacknowledged.keys() & self.ledger.entries.keys()
-                if self.ledger.entries[task_id].client_id == client.client_id
-            ]
-            assert not both, f"finished and unfinished: {both}"
-        for manager in self.fleet.managers.values():
-            assert manager.peer in self.members, manager.peer
-        self.books.placement.check()
-        has_some = self.ledger.backlog or self.ledger.demanding
-        if has_some and not (self.fleet.is_quiesced or self.fleet.is_ending):
-            # Else `place` was told that nobody but one could get anything.
-            roomy = self.fleet.find_roomy()
-            placement = self.books.placement
-            if not placement.is_simple:
-                roomy = [m for m in roomy if placement.has_task_for(m, math.inf)]
-            entries = chain(self.ledger.backlog, self.ledger.demanding)
-            avoided = all(entry.avoid for entry in entries)
-            assert avoided or not roomy, f"tasks wait though there is room at {roomy}"
+        self.books.check()
