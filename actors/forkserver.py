@@ -75,12 +75,16 @@ _CLOSE_TIMEOUT = 5.0
 _EXIT_ERROR = 1
 
 # sys.path comes as arguments: ours may have been changed since our own start, and a
-# worker must import what its owner can.
-_BOOT = (
-    "import sys; sys.path[:] = sys.argv[4:]; "
-    "from actors.forkserver import main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
-)
+# worker must import what its owner can. What the server itself needs of the standard
+# library comes from there, whatever a script beside it is called: a program `queue.py`
+# would else be run here, and start the next server, and so on.
+_BOOT = """\
+import os, sys
+library = os.path.dirname(os.__file__)
+sys.path[:] = [library, library + "/lib-dynload", *sys.argv[4:]]
+from actors.forkserver import main
+main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:])
+"""
 
 # What a worker runs: called with its ends of the main and the control pipe and the
 # shared cell; returns the exit code. Named as "module:function"; the server imports the
@@ -201,8 +205,7 @@ class ForkServer:
                         str(theirs.fileno()),
                         str(os.getpid()),
                         program,
-                        # The current folder stands in sys.path as "".
-                        *(entry or os.getcwd() for entry in path),
+                        *_absolute(path),
                     ],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -343,6 +346,17 @@ class ForkServer:
         self._waiting.clear()
 
 
+def _absolute(path: Sequence[str]) -> list[str]:
+    """Put the current folder in the place of "", which means it in sys.path."""
+    if "" not in path:
+        return [*path]
+    try:
+        here = [os.getcwd()]
+    except FileNotFoundError:
+        here = []  # removed: nothing can be imported from there
+    return [each for entry in path for each in ([entry] if entry else here)]
+
+
 def _close_all(descriptors: Sequence[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
@@ -351,11 +365,20 @@ def _close_all(descriptors: Sequence[int]) -> None:
 # The server's side
 
 
-def main(descriptor: int, owner_pid: int, program: str) -> None:
-    """Be the fork server until the owner ends, or closes its end of the socket."""
+def main(
+    descriptor: int, owner_pid: int, program: str, path: Sequence[str] = ()
+) -> None:
+    """Be the fork server until the owner ends, or closes its end of the socket.
+
+    Args:
+        descriptor: of the socket.
+        owner_pid: who must live.
+        program: what workers run.
+        path: what they import from; empty: it is so already.
+    """
     channel = socket.socket(fileno=descriptor)
     os.set_inheritable(descriptor, False)
-    _be_server(channel, owner_pid, program)
+    _be_server(channel, owner_pid, program, path)
 
 
 def come_in(path: str, program: str) -> None:
@@ -365,10 +388,14 @@ def come_in(path: str, program: str) -> None:
     _be_server(channel, 0, program)
 
 
-def _be_server(channel: socket.socket, owner_pid: int, program: str) -> None:
+def _be_server(
+    channel: socket.socket, owner_pid: int, program: str, path: Sequence[str] = ()
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     name_process("actors-forks")
     _find_program(program)
+    if path:
+        sys.path[:] = path
     # What exists now is never collected: copies share its memory for good.
     gc.disable()
     gc.collect()

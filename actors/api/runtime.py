@@ -1,9 +1,11 @@
 """The process's runtime: `init`, `shutdown`, and what comes about by itself."""
 
+import contextlib
 import importlib
 import os
+import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from actors.address import ADDRESS_VARIABLE
@@ -31,7 +33,8 @@ class _Runtime(Context, Protocol):
 
 _made: list[_Runtime] = []  # the one that this process has, if any
 _dashboards: list[Dashboard] = []  # and its dashboard
-_lock = threading.Lock()
+_lock = threading.RLock()
+_starting: list[bool] = []  # not empty: `init` is under way
 
 
 def init(
@@ -82,7 +85,7 @@ def init(
             or the credentials are wrong; or the dashboard's packages are missing.
         RuntimeError: there is a runtime already.
     """
-    with _lock:
+    with _lock, _no_other_start():
         if known() is not None:
             if ignore_reinit_error or not _made:  # made by nobody: a worker's
                 return
@@ -111,7 +114,9 @@ def init(
                 _dashboards.append(Dashboard(words))
             return
         max_workers = _MAX_WORKERS if max_workers is None else max_workers
-        count = num_workers or num_cpus or len(os.sched_getaffinity(0))
+        count = num_workers if num_workers is not None else num_cpus
+        if count is None:
+            count = len(os.sched_getaffinity(0))
         if count < 1 or max_workers < count:
             raise ConfigError(
                 f"num_workers {count} must be at least 1 and at most max_workers "
@@ -129,6 +134,22 @@ def init(
         _have(made)
         if dashboard:
             _dashboards.append(Dashboard())
+
+
+@contextlib.contextmanager
+def _no_other_start() -> Iterator[None]:
+    """Refuse to start while we start: our own imports have led here."""
+    if _starting:
+        raise RuntimeError(
+            "What is imported to start the runtime calls it: has a script, or a "
+            f"module in {sys.path[0]!r}, the name of one of the standard library's, as "
+            "queue.py has"
+        )
+    _starting.append(True)
+    try:
+        yield
+    finally:
+        _starting.clear()
 
 
 def _refuse_workers(**given: object) -> None:
@@ -175,6 +196,9 @@ def runtime() -> Context:
 def _begin_anew() -> None:
     """In a forked child: have no runtime; it is the parent's."""
     if _made:
+        disown = getattr(_made[-1], "disown", None)
+        if disown is not None:
+            disown()
         # Never freed: it would close, warn and wait for what is not the child's.
         _inherited.extend(_made)
         _made.clear()

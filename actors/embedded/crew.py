@@ -52,7 +52,10 @@ class Crew:
         self._max_workers = max_workers
         self._folders = folders
         self._initializer = initializer
-        self._indexes = itertools.count(1)
+        # By which workers name refs; from a counter of the process's, if runtimes
+        # follow each other in it.
+        self.indexes = itertools.count(1)
+        self._started = itertools.count(1)
         self._failed_starts = 0
         self._backoff = Backoff(chance, first=0.05, limit=5.0)
         self._start_at = math.inf  # when to try again
@@ -76,9 +79,8 @@ class Crew:
 
     def start_worker(self, now: float, effects: list[Effect]) -> HubWorker:
         """Have a worker started; it may be given tasks at once."""
-        index = next(self._indexes)
-        worker_id = WorkerId(f"w{index}")
-        worker = self.workers[worker_id] = HubWorker(worker_id, index)
+        worker_id = WorkerId(f"w{next(self._started)}")
+        worker = self.workers[worker_id] = HubWorker(worker_id, next(self.indexes))
         worker.idle_since = now
         self.idle[worker_id] = worker
         effects.append(StartWorker(worker_id))
@@ -101,7 +103,7 @@ class Crew:
         Whoever starts it sends it `introduction(guest)` before anything else, and hands
         what it says to `Requests`.
         """
-        guest = self.guests[worker_id] = HubWorker(worker_id, next(self._indexes))
+        guest = self.guests[worker_id] = HubWorker(worker_id, next(self.indexes))
         guest.is_started = True
         return guest
 

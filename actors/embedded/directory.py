@@ -533,6 +533,13 @@ class Directory:
         self._lacking.clear()
         self._restarts.clear()
 
+    def disown(self, why: str) -> None:
+        """In a process that is not their owner: let all actors be dead."""
+        for actor in self.actors.values():
+            actor.message = why
+            if actor.life.state is not _DEAD:
+                actor.life.ended(DeathReason.OWNER_DIED, 0.0, is_meant=True)
+
     def check(self) -> None:
         """Raise AssertionError if a call is in two places, or an actor in none."""
         for actor in self.actors.values():

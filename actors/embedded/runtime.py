@@ -12,6 +12,7 @@ many calls leave in batches.
 Only rounds touch the hub and the pool.
 """
 
+import itertools
 import logging
 import math
 import os
@@ -19,6 +20,7 @@ import random
 import socket
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -30,6 +32,7 @@ from actors.embedded.actor_calls import ActorCall
 from actors.embedded.crew import Crew
 from actors.embedded.directory import Directory
 from actors.embedded.driver_actors import DriverActors
+from actors.embedded.failures import closed
 from actors.embedded.hub import Hub
 from actors.embedded.outcomes import load_all
 from actors.embedded.output import Printer
@@ -104,6 +107,11 @@ _MOST_ROWS = 1000
 # A round looks up at least so often.
 _LONGEST_SLEEP = 60.0
 
+# Of this process, whatever its runtimes: a ref may outlive its own, and be given to the
+# next one's workers, who name theirs by their indexes.
+_REF_NUMBERS, _WORKER_INDEXES = itertools.count(1), itertools.count(1)
+_NUMBERED: weakref.WeakValueDictionary[int, Promise] = weakref.WeakValueDictionary()
+
 _stored: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -143,7 +151,10 @@ class Embedded:
             _encode(self._store.folders),
             initializer,
         )
+        crew.indexes = _WORKER_INDEXES
         self._hub = Hub(self._capacity, crew, most_tasks)
+        self._hub.parcels.numbers = _REF_NUMBERS
+        self._hub.parcels.numbered = _NUMBERED
         self.namespace = crew.namespace = namespace
         crew.job_id = f"{socket.gethostname()}-{os.getpid()}"
         self._directory = Directory(self._hub, random.Random(), self.wake)
@@ -608,6 +619,22 @@ class Embedded:
         """End all tasks and workers; twice is once."""
         self.command(lambda: self._finish(reason))
         self.join()
+
+    def disown(self) -> None:
+        """In a forked child: nothing comes any more, as all of this is the parent's."""
+        why = "it is the parent's of this process, which was forked"
+        outcome = closed(why)
+        tasks = [each for each in self._inbox if isinstance(each, Task)]
+        for task in (*self._hub.unended, *tasks):
+            # Nobody is told: whatever waits is the parent's, too.
+            returns = task.returns
+            if isinstance(returns, Stream):
+                error: ObjectRef[Any] = ObjectRef()
+                error.outcome = outcome
+                returns.items.append(error)
+            for promise in [returns] if isinstance(returns, Promise) else returns:
+                promise.outcome = outcome
+        self._directory.disown(why)
 
     def leave(self, *, cancel_waiting: bool = False) -> None:
         """End the workers once all tasks have ended, and return at once.

@@ -51,6 +51,9 @@ _FILE_MODE = 0o600
 # A capacity is a multiple of 1/32 of the power of two below it, so that values of
 # nearly the same size share segments, and at most 3 % are wasted. Chosen.
 _STEPS_PER_DOUBLING = 32
+# Characters of the session's folder that stand in names. Chosen: enough for chance.
+_TAG = 6
+
 _PAGE_BYTES = mmap.PAGESIZE
 
 # A free segment may be larger than what it is claimed for. Chosen: twice.
@@ -135,6 +138,8 @@ class SegmentFiles:
             raise ValueError(f"Holder {holder!r} must match {_HOLDER.pattern}")
         self._folders = folders
         self._holder = holder
+        # In names, so that no other session of this process ever has the same.
+        self._session = os.path.basename(folders.memory or folders.spill)[-_TAG:]
         self._made = itertools.count()
         self._written = itertools.count()
         # {base name of a segment: where it can be filled}, least recently used first
@@ -266,7 +271,8 @@ class SegmentFiles:
     # Make
 
     def _make(self, folder: str, planned: Plan, capacity: int) -> str:
-        name = f"{capacity}-{self._holder}-{next(self._made)}.{next(self._written)}"
+        base = f"{capacity}-{self._holder}-{self._session}-{next(self._made)}"
+        name = f"{base}.{next(self._written)}"
         make_file(os.path.join(folder, self._holder, name), planned, capacity)
         return name
 

@@ -238,3 +238,63 @@ def test_a_module_that_calls_init_can_be_imported_by_workers(tmp_path: Path) -> 
     )
     out, err = finish(start("-c", script, cwd=tmp_path))
     assert (out, err) == ("8\n", "")
+
+
+def test_a_forked_child_is_told_of_what_will_never_come(ends: list[int]) -> None:
+    script = (
+        CALL
+        + """
+import time
+@actors.remote
+def sleep():
+    time.sleep(1000)
+@actors.remote
+class Actor:
+    def speak(self):
+        return 1
+@actors.remote
+def items():
+    time.sleep(1000)
+    yield 1
+known, waiting = actors.put(7), sleep.remote()
+actor, stream = Actor.remote(), items.remote()
+actors.get(actor.speak.remote())
+pid = os.fork()
+if pid == 0:
+    def told(ask):
+        try:
+            return ask()
+        except actors.ActorsError as error:
+            return type(error).__name__
+    print(actors.get(known), flush=True)
+    print(told(lambda: actors.get(waiting)), flush=True)
+    print(told(lambda: actors.get(work.remote(waiting))), flush=True)
+    print(told(lambda: actors.get(next(stream))), flush=True)
+    print(told(lambda: actors.get(actor.speak.remote())), flush=True)
+    actors.shutdown()
+    os._exit(0)
+os.waitpid(pid, 0)
+print(actors.get(actor.speak.remote()))
+"""
+    )
+    out, err = finish(start("-c", script))
+    assert err == ""
+    closed = "RuntimeClosedError"
+    wanted = ["7", closed, closed, closed, "ActorDiedError", "1"]
+    assert out.splitlines()[1:] == wanted
+    ends.append(int(out.split()[1]))
+
+
+def test_a_script_named_like_a_module_that_we_import_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "queue.py"
+    script.write_text(CALL)
+    out, err = finish(start(str(script)))
+    assert out == ""
+    assert "the name of one of the standard library's" in err
+
+
+def test_a_folder_that_is_gone_is_no_obstacle(tmp_path: Path, ends: list[int]) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    leave = f"import os; os.rmdir({str(folder)!r})\n"
+    check(*finish(start("-c", leave + CALL, cwd=folder)), ends)
