@@ -62,6 +62,12 @@ class Settled:
         self.inner = inner
 
 
+def has_failed(promise: "Promise") -> bool:
+    """Tell whether it is known that there will be no value."""
+    outcome = promise.outcome
+    return isinstance(outcome, Settled) and outcome.value.failure is not None
+
+
 class StoredOutcome(Settled):
     """An outcome in shared memory, which is freed when this goes.
 

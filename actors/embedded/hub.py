@@ -62,7 +62,7 @@ from actors.messages import (
     WorkerId,
     Yielded,
 )
-from actors.refs import ObjectRef, Promise, Settled
+from actors.refs import ObjectRef, Promise, Settled, has_failed
 
 __all__ = ["Hub", "failure_of"]
 
@@ -95,6 +95,7 @@ class Hub:
         self.crew = crew
         self.workers, self.idle, self.guests = crew.workers, crew.idle, crew.guests
         self.waiting = WaitingTasks()
+        self.failures = 0  # of refs, so far
         self.unended: dict[Task, None] = {}  # every task that is known, by its coming
         self._most_tasks = most_tasks or sys.maxsize
         self._broken: Settled | None = None  # why no task can run any more
@@ -418,6 +419,8 @@ class Hub:
         """Make an outcome known, once, and tell who waits for it."""
         promise.outcome = outcome
         promise.task = None
+        if has_failed(promise):
+            self.failures += 1
         if promise.waiters is not None:
             self._tell_waiters(promise)
 

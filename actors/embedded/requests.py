@@ -39,7 +39,7 @@ from actors.messages import (
     Values,
     WorkerId,
 )
-from actors.refs import ObjectRef, Promise, Settled
+from actors.refs import ObjectRef, Promise, Settled, has_failed
 
 __all__ = ["Requests"]
 
@@ -211,8 +211,11 @@ class Requests:
         if asked.blocks:
             self.hub.unblock(worker)
 
-    def _known(self, worker: HubWorker, asked: _Request, _: Promise) -> None:
+    def _known(self, worker: HubWorker, asked: _Request, promise: Promise) -> None:
         asked.missing -= 1
+        if asked.missing and not asked.count and has_failed(promise):
+            # Who wants them all has heard enough.
+            asked.promises, asked.missing = [promise], 0
         if asked.missing == 0:
             self._answer(worker, asked, was_blocked=asked.blocks)
 

@@ -64,6 +64,7 @@ from actors.refs import (
     Promise,
     Settled,
     StoredOutcome,
+    has_failed,
 )
 from actors.store import Store, Stored
 from actors.task_errors import RuntimeClosedError
@@ -471,9 +472,10 @@ class Embedded:
         self, refs: Sequence[ObjectRef[Any]], timeout: float | None
     ) -> None:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        self._waiters.wait_for(refs, len(refs), deadline)
+        self._waiters.wait_for(refs, len(refs), deadline, or_one_failed=True)
         for ref in refs:
             if ref.outcome is None:
+                load_all([r.outcome for r in refs if has_failed(r)], self.load_stored)  # type: ignore[misc]
                 raise GetTimeoutError(
                     f"{ref} is not known after {timeout:g} s; its task goes on"
                 )

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from actors.embedded.hub import Hub
 from actors.embedded.streams import Stream
 from actors.helm import Helm
-from actors.refs import ObjectRef, Promise
+from actors.refs import ObjectRef, Promise, has_failed
 
 __all__ = ["Waiters", "is_known"]
 
@@ -41,9 +41,26 @@ class Waiters:
         self._hub = hub
         self._helm = helm
 
-    def wait_for(self, refs: Sequence[Promise], count: int, deadline: float) -> None:
-        """Wait until `count` of the refs are known, or the deadline is over."""
-        is_done = _all_known(refs) if count == len(refs) else _some_known(refs, count)
+    def wait_for(
+        self,
+        refs: Sequence[Promise],
+        count: int,
+        deadline: float,
+        *,
+        or_one_failed: bool = False,
+    ) -> None:
+        """Wait until `count` of the refs are known, or the deadline is over.
+
+        Args:
+            refs: which.
+            count: of them.
+            deadline: monotonic.
+            or_one_failed: who wants all of them needs no more than that one has failed.
+        """
+        if count == len(refs):
+            is_done = self._all_known(refs, or_one_failed=or_one_failed)
+        else:
+            is_done = _some_known(refs, count)
         if deadline <= time.monotonic():
             # Not to wait, but to hear of what has come in.
             self._helm.nudge()
@@ -87,20 +104,29 @@ class Waiters:
         assert item is None or isinstance(item, ObjectRef)
         return item
 
+    def _all_known(
+        self, refs: Sequence[Promise], *, or_one_failed: bool
+    ) -> Callable[[], bool]:
+        """Make a test that looks at each ref once more only if it was not known.
 
-def _all_known(refs: Sequence[Promise]) -> Callable[[], bool]:
-    """Make a test that looks at each ref once more only if it was not known."""
-    if len(refs) == 1:
-        return partial(is_known, refs[0])
-    known = 0
+        And at all of them only if anything has failed since.
+        """
+        if len(refs) == 1:
+            return partial(is_known, refs[0])
+        hub, known, failures, is_in_vain = self._hub, 0, 0, False
 
-    def is_done() -> bool:
-        nonlocal known
-        while known < len(refs) and refs[known].outcome is not None:
-            known += 1
-        return known == len(refs)
+        def is_done() -> bool:
+            nonlocal known, failures, is_in_vain
+            while known < len(refs) and refs[known].outcome is not None:
+                known += 1
+            if known == len(refs):
+                return True
+            if or_one_failed and hub.failures != failures:
+                failures = hub.failures
+                is_in_vain = any(map(has_failed, refs))
+            return is_in_vain
 
-    return is_done
+        return is_done
 
 
 def is_known(ref: Promise) -> bool:
