@@ -108,6 +108,10 @@ class Promise:
         self.number = 0
 
 
+# Of a ref's name. Specified: numbers travel as integers of so many bytes.
+_NAME_BYTES = 8
+
+
 class Waitable:
     """What can be waited for: a ref, or a generator of refs."""
 
@@ -140,9 +144,14 @@ class ObjectRef(Promise, Waitable, Generic[T_co]):
         wrapped: Generator[Any, None, T_co] = asyncio.wrap_future(future).__await__()
         return wrapped
 
+    def binary(self) -> bytes:
+        """Return its name, which no other ref of the program has."""
+        number = self.number or context().number_of(self)
+        return number.to_bytes(_NAME_BYTES, "big")
+
     def hex(self) -> str:
-        """Return its number as text; it has one once it was in another process."""
-        return f"{self.number:x}"
+        """Return its name as text."""
+        return self.binary().hex()
 
     def __repr__(self) -> str:
         state = "pending" if self.outcome is None else "known"

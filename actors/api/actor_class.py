@@ -265,4 +265,5 @@ def _picture_of(class_: type[Any], given: ClassOptions) -> ActorPicture:
         methods,
         given.max_pending_calls,
         given.on_full == "wait",
+        tuple(given.concurrency_groups),
     )

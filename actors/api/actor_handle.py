@@ -29,26 +29,32 @@ class ActorPicture:
         methods: {name: how it is called}.
         max_pending_calls: of one caller; -1: any number.
         waits_for_room: whether one more call waits, and does not fail.
+        groups: names of its concurrency groups.
     """
 
     class_name: str
     methods: dict[str, MethodPicture] = field(default_factory=dict)
     max_pending_calls: int = -1
     waits_for_room: bool = False
+    groups: tuple[str, ...] = ()
 
 
 class ActorMethod:
     """A method of an actor: call it by `.remote(...)`."""
 
     def __init__(
-        self, anchor: ObjectRef[Any], name: str, class_name: str, picture: MethodPicture
+        self,
+        anchor: ObjectRef[Any],
+        name: str,
+        actor: ActorPicture,
+        picture: MethodPicture,
     ) -> None:
         self._anchor = anchor
         self._name = name
-        self._class_name = class_name
+        self._actor = actor
         self._picture = picture
         # What errors about arguments call it.
-        self._named = types.SimpleNamespace(__qualname__=f"{class_name}.{name}")
+        self._named = types.SimpleNamespace(__qualname__=f"{actor.class_name}.{name}")
         # What the runtime made of it at the first call, and which runtime.
         self._context: Context | None = None
         self._actors: Any = None
@@ -56,7 +62,7 @@ class ActorMethod:
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Refuse: it runs elsewhere."""
-        name = f"{self._class_name}.{self._name}"
+        name = self._named.__qualname__
         raise TypeError(f"{name}() is an actor's method: call {name}.remote(...)")
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
@@ -100,8 +106,14 @@ class ActorMethod:
             timeout=timeout,
             name=name,
         )
+        if concurrency_group and concurrency_group not in self._actor.groups:
+            there = ", ".join(self._actor.groups) or "none"
+            raise ConfigError(
+                f"{self._actor.class_name} has no concurrency group "
+                f"{concurrency_group!r}; there are {there}"
+            )
         picture = changes.applied_to(self._picture)
-        return ActorMethod(self._anchor, self._name, self._class_name, picture)
+        return ActorMethod(self._anchor, self._name, self._actor, picture)
 
     def _prepare(self) -> None:
         current = runtime()
@@ -128,9 +140,7 @@ class ActorHandle(Generic[T]):
         if picture is None or name not in picture.methods:
             kind = "ActorHandle" if picture is None else f"Actor {picture.class_name}"
             raise AttributeError(f"{kind} has no method {name!r}")
-        method = ActorMethod(
-            self._anchor, name, picture.class_name, picture.methods[name]
-        )
+        method = ActorMethod(self._anchor, name, picture, picture.methods[name])
         # It holds the anchor, not this handle: no circle, which would live on.
         self.__dict__[name] = method
         return method

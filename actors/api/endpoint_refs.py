@@ -5,6 +5,7 @@ call ─► waits for refs ─► task's future ─► promise ─► ref
 """
 
 import contextlib
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -36,6 +37,10 @@ __all__ = [
     "task_of",
     "then",
 ]
+
+
+# Names of this process's refs, for its own use.
+_numbers = itertools.count(1)
 
 
 class PendingCall:
@@ -211,6 +216,12 @@ class EndpointRef(ObjectRef[Any]):
     """
 
     __slots__ = ()
+
+    def binary(self) -> bytes:
+        """Return its name, which no other ref of this process has."""
+        if not self.number:
+            self.number = next(_numbers)
+        return super().binary()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         future, noted = future_of(self), noted_refs()

@@ -138,9 +138,12 @@ def wait(
 
     Raises:
         TypeError: `refs` is no list of refs.
-        ValueError: a ref stands there twice, or `num_returns` is out of range.
+        ValueError: a ref stands there twice, `num_returns` is out of range, or
+            `timeout` is negative.
     """
     wanted = _awaitable(refs)
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"timeout {timeout:g} must be 0 or more, or None")
     if len(set(wanted)) != len(wanted):
         raise ValueError("wait() needs refs that are all different")
     if not 0 < num_returns <= len(wanted):

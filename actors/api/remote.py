@@ -19,6 +19,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 from actors.api.actor_class import ActorClass, actor_class
 from actors.api.options import Options, RemoteOptions, options_from
 from actors.api.runtime import runtime
+from actors.errors import ConfigError
 from actors.messages import DYNAMIC, STREAMING
 from actors.payload import dump_function
 from actors.refs import Context, ObjectRef, ObjectRefGenerator, known
@@ -41,6 +42,7 @@ class _Remote(Generic[P]):
         functools.update_wrapper(self, function)
         self._function = function
         self._options = options
+        self._name = _name_of(function)
         self._pickled: bytes | None = None
         # What the runtime made of it at the first call, and which runtime.
         self._context: Context | None = None
@@ -48,7 +50,7 @@ class _Remote(Generic[P]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """Refuse: it runs elsewhere."""
-        name = self._function.__qualname__
+        name = self._name
         raise TypeError(
             f"{name}() is a remote function: call {name}.remote(...), or "
             f"{name}.function(...) to run it here"
@@ -65,8 +67,7 @@ class _Remote(Generic[P]):
         if self._pickled is None:
             self._pickled = dump_function(self._function)
         options = self._options.for_tasks(is_generator=_is_generator(self._function))
-        name = self._function.__qualname__
-        self._spec = current.prepare(self._pickled, options, name)
+        self._spec = current.prepare(self._pickled, options, self._name)
         self._context = current
         return current
 
@@ -230,7 +231,8 @@ def remote(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
     """Make a function remote, or a class an actor's; bare, or with options.
 
     Raises:
-        ConfigError: an option is unknown, or its value is wrong.
+        ConfigError: an option is unknown, or its value is wrong; or this is neither a
+            function nor a class, or an async function.
     """
     if function is not None:
         return _remote(function, options)
@@ -243,7 +245,24 @@ def remote(function: Callable[..., Any] | None = None, /, **options: Any) -> Any
 def _remote(decorated: Callable[..., Any], options: dict[str, Any]) -> Any:
     if inspect.isclass(decorated):
         return actor_class(decorated, options)
+    if isinstance(decorated, _Remote) or not callable(decorated):
+        raise ConfigError(
+            f"{decorated!r} cannot be made remote: give a function or a class"
+        )
+    if inspect.iscoroutinefunction(decorated) or inspect.isasyncgenfunction(decorated):
+        raise ConfigError(
+            f"{decorated.__qualname__} is async, and a task has no event loop: use a "
+            "class with async methods, or asyncio.run() in a function"
+        )
     return _made(decorated, options_from(options))
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """Return what calls are named after; a callable object has no name of its own."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return name
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:

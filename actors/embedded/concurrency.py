@@ -21,8 +21,6 @@ from actors.messages import STREAMING, Call, Run
 
 __all__ = ["Concurrency"]
 
-# Threads of a group at most: those of an async actor may be told to be a thousand.
-_MAX_THREADS = 64
 _MESSAGE_BYTES = 64
 
 
@@ -33,17 +31,24 @@ class Concurrency:
         host: of the actor.
         calls: at a time, outside of groups.
         groups: {name: calls at a time}.
+        threads: for those calls outside of groups that are not async.
         is_async: whether there are async methods.
     """
 
     def __init__(
-        self, host: ActorHost, calls: int, groups: Mapping[str, int], *, is_async: bool
+        self,
+        host: ActorHost,
+        calls: int,
+        groups: Mapping[str, int],
+        *,
+        threads: int,
+        is_async: bool,
     ) -> None:
         self._host = host
         self._limits = {"": calls, **groups}
         self._threads = {
-            name: ThreadPoolExecutor(min(limit, _MAX_THREADS), f"actors-{name}")
-            for name, limit in self._limits.items()
+            name: ThreadPoolExecutor(count, f"actors-{name}")
+            for name, count in {"": threads, **groups}.items()
         }
         self._waiting: dict[int, Run | Call] = {}  # {seq: call that has not begun}
         self._running: dict[int, int | asyncio.Task[Any]] = {}  # {seq: thread or task}

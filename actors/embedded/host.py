@@ -50,6 +50,8 @@ __all__ = ["ActorExit", "ActorHost", "leave_in_order", "run_host"]
 _CONSTRUCTOR = METHOD_MARK + b"__init__"
 # Calls at a time of an actor with async methods, unless told; Ray's number.
 _ASYNC_CALLS = 1000
+# Threads for the sync methods of such an actor. Chosen.
+_ASYNC_THREADS = 64
 _MESSAGE_BYTES = 64
 
 
@@ -180,8 +182,9 @@ class ActorHost(Borrower):
                 # By name, as most actors need neither its imports nor asyncio's.
                 module = importlib.import_module("actors.embedded.concurrency")
                 groups = {group.name: int(group.amount) for group in options.groups}
+                threads = options.max_concurrency or _ASYNC_THREADS
                 self._concurrent = module.Concurrency(
-                    self, calls, groups, is_async=is_async
+                    self, calls, groups, threads=threads, is_async=is_async
                 )
 
         return construct

@@ -110,3 +110,10 @@ def test_numbers_of_other_libraries_travel_as_pythons_own() -> None:
     given = {"num_cpus": np.float32(0.5), "retries": np.int64(3), "num_gpus": 1}
     kinds = {name: type(value) for name, value in of_their_kinds(given).items()}
     assert kinds == {"num_cpus": float, "retries": int, "num_gpus": int}
+
+
+@pytest.mark.parametrize("option", ["num_workers", "num_cpus"])
+def test_no_workers_are_not_as_many_as_there_may_be(option: str) -> None:
+    given: dict[str, Any] = {option: 0}
+    with pytest.raises(ConfigError, match="num_workers 0 must be at least 1"):
+        actors.init(**given)
