@@ -293,6 +293,10 @@ def test_a_script_named_like_a_module_that_we_import_is_told_so(tmp_path: Path) 
     assert "the name of one of the standard library's" in err
 
 
+@pytest.mark.skipif(
+    sys.version_info[:3] == (3, 13, 0),
+    reason="Python 3.13.0 itself cannot import socket there",
+)
 def test_a_folder_that_is_gone_is_no_obstacle(tmp_path: Path, ends: list[int]) -> None:
     folder = tmp_path / "gone"
     folder.mkdir()
