@@ -188,10 +188,12 @@ class EndpointExecutor(Executor):
             kwargs: more of them.
 
         Raises:
-            ValueError: the key is empty or too long.
+            ConfigError: the key is no text that UTF-8 can express.
+            ValueError: it is empty or too long.
             RuntimeError: after `shutdown`, or at the interpreter's end.
             BrokenExecutor: the initializer has failed.
         """
+        key = of_their_kinds({"key": key})["key"]
         if not 0 < len(key) <= _MOST_KEY_CHARACTERS:
             raise ValueError(
                 f"key {key!r} must have 1 to {_MOST_KEY_CHARACTERS} characters"

@@ -120,7 +120,7 @@ _KINDS: dict[str, Callable[[str, Any], Any]] = {
     **dict.fromkeys(("timeout", "walltime", "restart_period", "patience"), _number),
     **dict.fromkeys(("num_cpus", "num_gpus"), _amount),
     **dict.fromkeys(
-        ("name", "namespace", "worker_type", "tag", "concurrency_group"), _text
+        ("name", "namespace", "worker_type", "tag", "concurrency_group", "key"), _text
     ),
     "get_if_exists": _truth,
     "resources": _by_name(_amount),

@@ -25,6 +25,7 @@ __all__ = [
 
 # Chosen. The bounds below catch a slip of the keyboard, and infinity; no sane endpoint
 # meets them.
+_SHORTEST_PERIOD = 0.01  # far below it would keep a processor busy
 _LONGEST_PERIOD = 86_400.0  # a day
 LONGEST_DURATION = 10 * 365 * 86_400.0  # ten years
 MOST = 1_000_000  # blocks, nodes, workers
@@ -53,7 +54,7 @@ def describe(description: str, must: str = "", **rules: Any) -> msgspec.Meta:
 
 def describe_period(description: str) -> msgspec.Meta:
     """Describe a key of so many seconds, more than none."""
-    return describe(description, gt=0, le=_LONGEST_PERIOD)
+    return describe(description, ge=_SHORTEST_PERIOD, le=_LONGEST_PERIOD)
 
 
 def describe_duration(description: str) -> msgspec.Meta:

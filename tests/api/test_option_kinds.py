@@ -1,12 +1,14 @@
 """Promise: an option of a wrong kind is refused at the call, and never sent."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import actors
+from actors.api.executor import EndpointExecutor
 from actors.api.executors import name_call
 from actors.api.methods import MethodChanges
 from actors.api.option_kinds import of_their_kinds
@@ -92,6 +94,15 @@ def test_and_an_executor(option: str, value: object, what: str) -> None:
     if option in ("max_workers", "retries", "priority"):
         with pytest.raises(ConfigError, match=what):
             actors.Executor(**given)
+
+
+def test_and_a_key(tmp_path: Path) -> None:
+    """A name of a file that is no UTF-8, as os.listdir gives it, broke the client."""
+    (tmp_path / "endpoint.toml").touch()
+    with EndpointExecutor(tmp_path, name="nightly") as executor:
+        for key in ("\udc80", 5, b"key"):
+            with pytest.raises(ConfigError, match="key .* must be a text"):
+                executor.submit_keyed(key, abs, -1)  # type: ignore[arg-type]
 
 
 def test_a_call_is_named_by_its_type_if_its_own_name_is_no_text() -> None:

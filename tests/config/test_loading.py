@@ -103,11 +103,11 @@ TYPES = [
     ),
     (
         "[strategy]\nperiod = 0",
-        "[strategy] period 0 must be a number above 0 and at most 86400",
+        "[strategy] period 0 must be a number from 0.01 to 86400",
     ),
     (
         "[heartbeat]\nperiod = nan",
-        "[heartbeat] period nan must be a number above 0 and at most 86400",
+        "[heartbeat] period nan must be a number from 0.01 to 86400",
     ),
     (
         "[results]\nkeep = inf",
