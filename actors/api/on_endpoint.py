@@ -545,26 +545,27 @@ class OnEndpoint:
             BaseException: the first failure among them.
         """
         futures = [future_of(ref) for ref in refs]
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         if self._waits is None:
-            return self._get(refs, futures, timeout)
+            return self._get(refs, futures, timeout, deadline)
         with self._waiting(is_over=all(future.done() for future in futures)):
             if self._may_be_stuck(timeout):
                 self._await_within(futures, 0)
-            return self._get(refs, futures, timeout)
+            return self._get(refs, futures, timeout, deadline)
 
     @staticmethod
     def _get(
         refs: Sequence[ObjectRef[Any]],
         futures: "Sequence[Future[Any]]",
         timeout: float | None,
+        deadline: float,
     ) -> list[Any]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        failed = _failed_meanwhile(futures, math.inf if deadline is None else deadline)
-        if failed is not None:
-            refs, futures = [refs[failed]], [futures[failed]]
-        values = []
+        left = None if len(futures) < 2 else _SOON
+        values: list[Any] = []
         for ref, future in zip(refs, futures, strict=True):
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if timeout is not None:
+                rest = max(0.0, deadline - time.monotonic())
+                left = rest if len(futures) < 2 else min(rest, _SOON)
             try:
                 values.append(future.result(left))
             except CancelledError as error:
@@ -573,10 +574,16 @@ class OnEndpoint:
                 # It may be the task's own.
                 if future.done():
                     raise
-                raise GetTimeoutError(
-                    f"{ref} is not known after {timeout} s; its task goes on"
-                ) from error
-        return values
+                if time.monotonic() >= deadline:
+                    raise GetTimeoutError(
+                        f"{ref} is not known after {timeout} s; its task goes on"
+                    ) from error
+                break
+        else:
+            return values
+        which = _one_or_all(futures, deadline)
+        there = [futures[i] for i in which]
+        return OnEndpoint._get([refs[i] for i in which], there, timeout, deadline)
 
     def wait(
         self, refs: Sequence[ObjectRef[Any]], count: int, timeout: float | None
@@ -696,31 +703,24 @@ def connect_within(
     return OnEndpoint(connection, waits, long_waits)
 
 
-def _failed_meanwhile(futures: "Sequence[Future[Any]]", deadline: float) -> int | None:
-    """Wait until all are done, or the deadline is over, or one has failed.
+def _one_or_all(futures: "Sequence[Future[Any]]", deadline: float) -> Sequence[int]:
+    """Wait until all are done, or one has failed, or the deadline is over.
 
     Returns:
-        The place of one that has failed while others were not done; None: none has.
+        The place of one that has failed while others were not done; else all places.
     """
-    if len(futures) < 2:
-        return None
-    for future in futures:
-        with contextlib.suppress(TimeoutError, CancelledError):
-            future.exception(max(0.0, min(_SOON, deadline - time.monotonic())))
-        if not future.done():
-            break
-    else:
-        return None
     if not any(f.done() and _has_failed(f) for f in futures):
+        left = max(0.0, deadline - time.monotonic())
         concurrent.futures.wait(
             [f for f in futures if not f.done()],
-            None if deadline == math.inf else max(0.0, deadline - time.monotonic()),
+            None if left == math.inf else left,
             return_when=concurrent.futures.FIRST_EXCEPTION,
         )
+    everything = range(len(futures))
     if all(f.done() for f in futures):
-        return None
-    failed = (i for i, f in enumerate(futures) if f.done() and _has_failed(f))
-    return next(failed, None)
+        return everything
+    failed = [i for i in everything if futures[i].done() and _has_failed(futures[i])]
+    return failed[:1] or everything
 
 
 def _has_failed(future: "Future[Any]") -> bool:
