@@ -38,6 +38,7 @@ from typing import TextIO
 
 import msgspec
 
+from actors.errors import ConfigError
 from actors.forked import ChildProcess, ForkedChild
 from actors.process import die_with_parent, kill_group, name_process
 from actors.worker import Progress
@@ -187,6 +188,7 @@ class ForkServer:
         *,
         is_copy: bool = False,
     ) -> None:
+        python = sys.executable if is_copy else _interpreter()
         path = sys.path if sys_path is None else sys_path
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._process: ChildProcess
@@ -199,7 +201,7 @@ class ForkServer:
             else:
                 self._process = subprocess.Popen(
                     [
-                        sys.executable,
+                        python,
                         "-c",
                         _BOOT,
                         str(theirs.fileno()),
@@ -344,6 +346,25 @@ class ForkServer:
         for _, descriptors in self._waiting:
             _close_all(descriptors)
         self._waiting.clear()
+
+
+def _interpreter() -> str:
+    """Return the Python that runs workers.
+
+    Raises:
+        ConfigError: this program was not started by one. A frozen one would start
+            itself again, and so on.
+    """
+    python = sys.executable or ""
+    is_frozen = getattr(sys, "frozen", False)
+    if not python or (is_frozen and "python" not in os.path.basename(python)):
+        raise ConfigError(
+            f"sys.executable {python!r} is no Python to run workers with: the program "
+            "is frozen, or Python is embedded in another one; set sys.executable to a "
+            f"Python {sys.version_info.major}.{sys.version_info.minor} that has the "
+            "same packages"
+        )
+    return python
 
 
 def _absolute(path: Sequence[str]) -> list[str]:

@@ -285,6 +285,15 @@ print(actors.get(actor.speak.remote()))
     ends.append(int(out.split()[1]))
 
 
+@pytest.mark.parametrize("executable", ["None", "''", "'/opt/simulate'"])
+def test_a_program_without_an_interpreter_is_told_so(executable: str) -> None:
+    frozen = f"import sys; sys.frozen = True; sys.executable = {executable}\n"
+    out, err = finish(start("-c", frozen + CALL))
+    assert out == ""
+    assert "is no Python to run workers with" in err
+    assert err.count("Traceback") == 1
+
+
 def test_a_script_named_like_a_module_that_we_import_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "queue.py"
     script.write_text(CALL)
