@@ -61,8 +61,9 @@ from tests.simulation.network import Heart, Node, Wire
 __all__ = ["World"]
 
 TEMPO = Tempo(period=2.0, threshold=8.0, reconnect_grace=1.5)
-# Longer than any client is cut off, shorter than the wait for rest.
-KEEP_RESULTS = 30.0
+# Longer than any client is away, when one cut follows the other, and shorter than the
+# wait for rest.
+KEEP_RESULTS = 60.0
 # How long a block may run without managers.
 CONNECT_TIMEOUT = 6.0
 # As in the runtime, how long an admitted member may take to dial its link.
