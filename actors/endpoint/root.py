@@ -62,6 +62,7 @@ logger = logging.getLogger(__name__)
 
 # {child: the module that it is}; any other is an actor, and started by `launch`.
 _MODULES = {"monitor": "actors.monitor"}
+_STDOUT, _STDERR = 1, 2
 # What shells say when a signal ended a command.
 _SIGNAL_EXIT = 128
 # How long a command may take to end once its endpoint has stopped; chosen.
@@ -91,6 +92,7 @@ def run_endpoint(
         ConfigError: the configuration is wrong.
         AlreadyRunning: the folder is in use.
     """
+    _fill_standard_descriptors()
     with Spares(ACTORS) as spares:
         config = load_config(path)
         if config.log.format == "json":
@@ -108,6 +110,21 @@ def run_endpoint(
                 _clean_sockets(paths)
                 # What those have left that were killed.
                 sweep()
+
+
+def _fill_standard_descriptors() -> None:
+    """Open what is closed of standard input, output and error, on nothing.
+
+    Else sockets would have their numbers, and be taken for them by our children.
+    """
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= _STDERR:
+        os.set_inheritable(descriptor, True)
+        descriptor = os.open(os.devnull, os.O_RDWR)
+    os.close(descriptor)
+    for name, number in (("stdout", _STDOUT), ("stderr", _STDERR)):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", closefd=False))
 
 
 @contextlib.contextmanager
@@ -353,7 +370,7 @@ class _Root:
 
 def _spawn(words: list[str], log: int, *descriptors: int) -> ChildProcess:
     return subprocess.Popen(
-        [sys.executable, "-m", *words],
+        [sys.executable, *_path_options(), "-m", *words],
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -361,6 +378,19 @@ def _spawn(words: list[str], log: int, *descriptors: int) -> ChildProcess:
         process_group=0,
         pass_fds=descriptors,
     )
+
+
+def _path_options() -> list[str]:
+    """Have a child import from where we do.
+
+    By `-m` alone it would look first into the folder that we were started in, and take
+    what lies there under one of our names, or the standard library's, for that.
+    """
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:  # removed since
+        return ["-P"]
+    return [] if here in sys.path or "" in sys.path else ["-P"]
 
 
 class _EndWatch:
