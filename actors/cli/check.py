@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from actors.cli.paths import GivenPath
 from actors.cli.type_checkup import find_lacks
 from actors.config import (
     CONFIG_NAME,
@@ -22,7 +23,7 @@ __all__ = ["check", "schema"]
 
 
 @click.command()
-@click.argument("file", metavar=CONFIG_NAME, type=click.Path(path_type=Path))
+@click.argument("file", metavar=CONFIG_NAME, type=GivenPath())
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 @click.pass_context
 def check(ctx: click.Context, file: Path, as_json: bool) -> None:

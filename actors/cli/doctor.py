@@ -8,6 +8,7 @@ import msgspec
 
 from actors.cli.asking import echo_json
 from actors.cli.checkup import check_up
+from actors.cli.paths import GivenPath
 from actors.config import CONFIG_NAME
 
 __all__ = ["doctor"]
@@ -18,7 +19,7 @@ _SUBJECT_WIDTH = 14
 
 
 @click.command()
-@click.argument("file", metavar=CONFIG_NAME, type=click.Path(path_type=Path))
+@click.argument("file", metavar=CONFIG_NAME, type=GivenPath())
 @click.option("--json", "is_json", is_flag=True, help="Answer in JSON.")
 @click.pass_context
 def doctor(ctx: click.Context, file: Path, *, is_json: bool) -> None:

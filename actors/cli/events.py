@@ -2,8 +2,7 @@
 
 import queue
 import time
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,16 @@ from actors.api.observer import (
 )
 from actors.api.operator import ask
 from actors.cli.asking import address_argument, credentials_option, timeout_option
+from actors.cli.event_memory import EventMemory
 from actors.cli.event_text import describe
 from actors.cli.pipes import is_reader_gone, quiet_end
 from actors.cli.words import plain
-from actors.endpoint.pictures import Relayed, Snapshot
+from actors.endpoint.pictures import Relayed
 from actors.errors import AdmissionRefused
 from actors.log_lines import utc_text
 from actors.messages import (
-    Answer,
     AnyEvent,
     LoadReported,
-    Published,
     TaskEnded,
     event_kind,
 )
@@ -44,8 +42,6 @@ _POLL_PERIOD = 0.25
 _KINDS = {str(shape.__struct_config__.tag): shape for shape in AnyEvent.__args__}
 # What comes every second, and of a busy endpoint twenty times: only if asked for.
 _FREQUENT = frozenset({event_kind(LoadReported(0, 0, 0, []))})
-# Events that are known to have been told; chosen: many times what is remembered.
-_TOLD_KEPT = 2000
 
 News = Changed | Told | Unanswered | Heard
 
@@ -107,7 +103,7 @@ def events(
     out = _Out(kinds, is_json=is_json)
     with quiet_end():
         answer = ask(entrance, "status", timeout=timeout)
-        memory = _Memory()
+        memory = EventMemory()
         out.remembered(memory.fresh(answer))
         if follow:
             _follow(entrance, out, memory)
@@ -153,45 +149,6 @@ class _Out:
         click.echo(plain(f"{moment}  {name:<15}  {words}").rstrip())
 
 
-class _Memory:
-    """Knows what was told of one start of the interchange, so that it is told once.
-
-    What it remembers has no number: equal events are told apart by their count.
-    """
-
-    def __init__(self) -> None:
-        self._epoch = ""
-        self._heard_epoch = ""
-        self._told: deque[AnyEvent] = deque(maxlen=_TOLD_KEPT)
-
-    def hears_another_start(self, event: Published) -> bool:
-        """Tell whether it is the first that is heard of a further start."""
-        return self._heard_epoch not in ("", event.epoch)
-
-    def hear(self, event: Published) -> None:
-        """Note an event that was heard."""
-        self._heard_epoch = event.epoch
-        self._begin(event.epoch)
-        self._told.append(event.body)
-
-    def fresh(self, answer: Answer) -> Iterator[Relayed]:
-        """Give what a picture remembers that nobody told here, oldest first."""
-        picture = msgspec.json.decode(answer.body, type=Snapshot)
-        self._begin(picture.epoch)
-        told = list(self._told)
-        for old in picture.relayed:
-            if old.event in told:
-                told.remove(old.event)
-            else:
-                self._told.append(old.event)
-                yield old
-
-    def _begin(self, epoch: str) -> None:
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self._told.clear()
-
-
 class _Listener:
     """Hands over what is heard from the observer's thread to ours."""
 
@@ -202,7 +159,7 @@ class _Listener:
         self.news.put(news)
 
 
-def _follow(entrance: Entrance, out: _Out, memory: _Memory) -> None:
+def _follow(entrance: Entrance, out: _Out, memory: EventMemory) -> None:
     listener = _Listener()
     observation = Observation(entrance, listener)
     observation.start()
@@ -222,9 +179,9 @@ def _follow(entrance: Entrance, out: _Out, memory: _Memory) -> None:
                         text = f"{missed} events were not heard"
                         out.own("missed", text, {"count": missed})
                         observation.order("status")
-                    memory.hear(event)
-                    more = {"epoch": event.epoch, "seq": event.seq}
-                    out.event(event.at, event.body, more | {"source": event.source})
+                    if memory.hear(event):
+                        more = {"epoch": event.epoch, "seq": event.seq}
+                        out.event(event.at, event.body, more | {"source": event.source})
                 case Told(_, answer):
                     out.remembered(memory.fresh(answer))
                 case Changed(state, reason) if state is not told:

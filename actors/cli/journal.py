@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from actors.cli.paths import GivenPath
 from actors.endpoint.interchange import Interchange, InterchangeSettings
 from actors.endpoint.provider import Provider, ProviderRecord, ProviderSettings
 from actors.errors import ConfigError
@@ -31,7 +32,7 @@ _DECODERS: dict[str, Callable[[bytes], object]] = {
 _folder = click.argument(
     "folder",
     metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=GivenPath(exists=True, file_okay=False),
 )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from actors.cli.bottom_line import BottomLine
+from actors.cli.paths import GivenPath
 from actors.config import CONFIG_NAME, load_config
 from actors.endpoint.root import run_endpoint
 from actors.endpoint.surroundings import RunStatus
@@ -25,7 +26,7 @@ _PROGRESS = "actors.cli.run_progress"
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("file", metavar=CONFIG_NAME, type=click.Path(path_type=Path))
+@click.argument("file", metavar=CONFIG_NAME, type=GivenPath())
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what goes wrong.")
 @click.option(

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from actors.certificates import make_certificates
+from actors.cli.paths import GivenPath
 from actors.config import (
     EndpointConfig,
     EndpointPaths,
@@ -33,7 +34,7 @@ _OPTIONS = {
 
 
 @click.command()
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=GivenPath())
 @click.option(
     "--listen",
     metavar="WHERE",

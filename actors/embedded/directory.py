@@ -269,7 +269,7 @@ class Directory:
         creation = actor.creation
         assert creation is not None
         if actor.gpus is None:
-            actor.gpus = hub.capacity.take(actor.need)
+            actor.gpus = hub.capacity.take(actor.need, lasts=True)
         host.gpus = actor.gpus
         hub.effects.append(StartHost(worker_id))
         seq, host.next_seq = host.next_seq, host.next_seq + 1
@@ -473,7 +473,7 @@ class Directory:
             self._hub.settle(anchor, outcome)
         self._tell_rest(actor)
         if actor.gpus is not None:
-            self._hub.capacity.give_back(actor.need, actor.gpus)
+            self._hub.capacity.give_back(actor.need, actor.gpus, lasted=True)
             actor.gpus = None
         key = (actor.options.namespace, actor.options.name)
         if self._names.get(key) is actor:

@@ -202,8 +202,9 @@ class Hub:
                 lack = self.capacity.lack(lane.need)
                 if not lack:
                     break
-                if lack == CPU:
-                    # Younger ones must not take for ever what this one waits for.
+                if lack == CPU and self.capacity.will_have(lane.need):
+                    # Younger ones must not take for ever what this one waits for. (But
+                    # if actors have that, it may wait for as long as they live.)
                     return
             else:
                 return

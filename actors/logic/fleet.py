@@ -33,6 +33,8 @@ Selector = Literal["fill_first", "random", "deadline"]
 # Leases of tasks that ask for something, at one manager. Chosen: as many as it starts
 # workers for; those that need no processor would have no other bound.
 _MOST_ASKING = 256
+# The kind of those that take something for as long as they live.
+_ACTOR = "actor"
 
 
 class ManagerEntry:
@@ -133,7 +135,7 @@ class ManagerEntry:
         total = {each.name: each.amount for each in resources} | {CPU: self.slots}
         capacity = Capacity(total)
         for key, (need, _) in self.taken.items():
-            self.taken[key] = (need, capacity.take(need))
+            self.taken[key] = (need, capacity.take(need, lasts=key[0] == _ACTOR))
         self.capacity = capacity
         self.resting.clear()
         self.is_roomier = True
@@ -156,7 +158,8 @@ class ManagerEntry:
     def take_in(self, kind: str, name: str, need: Need) -> None:
         """Count what a task, or an actor, takes from now on."""
         if (kind, name) not in self.taken:
-            self.taken[kind, name] = (need, self.capacity.take(need))
+            gpus = self.capacity.take(need, lasts=kind == _ACTOR)
+            self.taken[kind, name] = (need, gpus)
             self._recount()
 
     def let_out(self, kind: str, name: str) -> None:
@@ -168,7 +171,7 @@ class ManagerEntry:
         if kind == "task" and name in self.resting:
             self.resting.remove(name)
             self.capacity.take(need.processors)
-        self.capacity.give_back(need, gpus)
+        self.capacity.give_back(need, gpus, lasted=kind == _ACTOR)
         self.is_roomier = True
         self._recount()
 

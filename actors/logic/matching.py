@@ -3,7 +3,8 @@
 Tasks go in their turn, whatever they ask for. One that fits nowhere now has a claim on
 the manager that lacks least: what it waits for is not given to younger ones, or it
 might wait for ever. Room for it is what others like it, and actors, have left; tasks
-that ask for nothing make way as they end.
+that ask for nothing make way as they end. Where actors leave too little there is no
+claim: nobody knows how long they live.
 """
 
 from collections.abc import Callable, Iterator
@@ -108,13 +109,17 @@ class Matching:
             # What others got in this pass has made it another one.
             del self._searches[needs]
             return self._manager_for(needs, need, entry)
-        if manager is None and search.able:
-            most = min(search.able, key=lambda m: m.capacity.shortfall(need))
+        if manager is not None:
+            return manager
+        # Where actors leave too little, it would wait as long as they live.
+        coming = [m for m in search.able if m.capacity.will_have(need)]
+        if coming:
+            most = min(coming, key=lambda m: m.capacity.shortfall(need))
             claimed = self._claims.get(most.manager_id)
             if claimed is None:
                 claimed = self._claims[most.manager_id] = most.capacity.copy()
             claimed.take(need)
-        return manager
+        return None
 
 
 class _Search:

@@ -113,15 +113,18 @@ ONE_CPU = Need(((CPU, _PARTS),))
 class Capacity:
     """What there is, and what of it is free; less than nothing while too many run.
 
+    What tasks take comes back by itself; what actors take lasts.
+
     Args:
         total: {name: amount}.
     """
 
-    __slots__ = ("_free", "_gpus", "_total")
+    __slots__ = ("_free", "_gpus", "_lasting", "_total")
 
     def __init__(self, total: Mapping[str, float]) -> None:
         self._total = {name: _parts(x) for name, x in total.items()}
         self._free = dict(self._total)
+        self._lasting: dict[str, int] = {}  # taken by actors
         # Parts of each GPU that are taken, by its number.
         self._gpus = [0] * min(_MOST_GPUS, self._total.get(GPU, 0) // _PARTS)
 
@@ -129,7 +132,7 @@ class Capacity:
         """Return one of its own, to try on it what would be."""
         same = Capacity({})
         same._total, same._gpus = self._total, list(self._gpus)
-        same._free = dict(self._free)
+        same._free, same._lasting = dict(self._free), dict(self._lasting)
         return same
 
     def lack(self, need: Need, *, of_all: bool = False) -> str:
@@ -149,6 +152,14 @@ class Capacity:
                 if sum(taken + each <= _PARTS for taken in self._gpus) < count:
                     return name
         return ""
+
+    def will_have(self, need: Need) -> bool:
+        """Tell whether there is enough once nothing is taken but what lasts."""
+        total, lasting = self._total, self._lasting
+        return not lasting or all(
+            parts <= total.get(name, 0) - lasting.get(name, 0)
+            for name, parts in need.amounts
+        )
 
     def shortfall(self, need: Need) -> float:
         """Return how far this is from having room: the largest lack, of its total."""
@@ -192,17 +203,25 @@ class Capacity:
         free = self._free.get(CPU, 0) + claimed - busy * _PARTS
         return not need.cpu_parts or need.cpu_parts <= free
 
-    def take(self, need: Need) -> list[int]:
-        """Take what a task needs; return the numbers of its GPUs."""
+    def take(self, need: Need, *, lasts: bool = False) -> list[int]:
+        """Take what a task needs, or what an actor does; return its GPUs' numbers."""
         gpus: list[int] = []
+        if lasts:
+            for name, parts in need.amounts:
+                self._lasting[name] = self._lasting.get(name, 0) + parts
         for name, parts in need.amounts:
             self._free[name] = self._free.get(name, 0) - parts
             if name == GPU:
                 gpus = self._take_gpus(parts)
         return gpus
 
-    def give_back(self, need: Need, gpus: Iterable[int]) -> None:
+    def give_back(
+        self, need: Need, gpus: Iterable[int], *, lasted: bool = False
+    ) -> None:
         """Give back what was taken."""
+        if lasted:
+            for name, parts in need.amounts:
+                self._lasting[name] -= parts
         for name, parts in need.amounts:
             self._free[name] += parts
             if name == GPU:

@@ -245,8 +245,11 @@ class Links:
     def close(self) -> None:
         """Remove all that is here; what was loaded stays readable."""
         self._is_closing = True
-        if self._timer is not None:
-            self._timer.cancel()
+        timer = self._timer
+        if timer is not None:
+            # There may be nobody else to do it.
+            timer.cancel()
+            self.sweep()
         if self._session is not None and not self._is_inherited:
             self._session.close()
 

@@ -243,3 +243,13 @@ def test_a_command_imports_nothing_that_others_need() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command", [["init"], ["check"], ["doctor"], ["run"], ["journal", "inspect"]]
+)
+def test_an_empty_path_is_not_the_current_folder(command: list[str]) -> None:
+    """As an unset variable makes it."""
+    result = actors(*command, "")
+    assert result.exit_code == 2
+    assert "It is empty; the current folder is '.'" in result.output

@@ -28,7 +28,7 @@ from actors.embedded.tasks import CallSpec, Task, TaskStage
 from actors.embedded.workers import SendTasks
 from actors.errors import BrokenInvariant
 from actors.logic.patience import INTERRUPT_GRACE, RECALL_AFTER
-from actors.logic.resources import Capacity
+from actors.logic.resources import ONE_CPU, Capacity
 from actors.logic.workers import (
     KillWorker,
     RecallTasks,
@@ -420,6 +420,21 @@ def test_what_needs_two_processors_runs_alone_and_is_not_starved() -> None:
     world.finish(world.running(running[1]))
     assert world.stage(big) is TaskStage.ASSIGNED
     assert all(world.stage(ref) is TaskStage.WAITING for ref in later)
+    world.run_all()
+
+
+def test_what_waits_for_an_actors_processor_lets_others_pass() -> None:
+    world = World(2)
+    one = ONE_CPU
+    gpus = world.hub.capacity.take(one, lasts=True)
+    big = world.submit(TaskOptions(num_cpus=2))
+    later = [world.submit() for _ in range(2)]
+    assert [world.stage(ref) for ref in later].count(TaskStage.ASSIGNED) == 1
+    world.finish(world.running(later[0]))
+    world.hub.capacity.give_back(one, gpus, lasted=True)
+    assert world.stage(big) is TaskStage.WAITING
+    world.finish(world.running(later[1]))
+    assert world.stage(big) is TaskStage.ASSIGNED
     world.run_all()
 
 

@@ -122,4 +122,5 @@ def test_values_of_dead_refs_do_not_gather(runtime: Embedded) -> None:
     for _ in range(3):
         runtime.get([call(runtime, abs, -i) for i in range(100)], None)
     eventually(lambda: not runtime._hub.unended)
-    assert not runtime._hub.parcels.numbered
+    # A thread may just hold the last of them.
+    eventually(lambda: not runtime._hub.parcels.numbered)

@@ -95,6 +95,20 @@ def test_what_waits_is_not_overtaken_by_younger_ones_that_would_keep_it_waiting(
     assert queue.match() == {"large": "m1"}
 
 
+def test_what_an_actor_has_is_not_waited_for() -> None:
+    queue = Queue(fleet_of(("m1", 4, 0)))
+    manager = queue.fleet.managers[ManagerId("m1")]
+    manager.take_in("actor", "a", need_of(needs_of(1)))
+    queue.add("whole", needs_of(4))
+    queue.add("t0", needs_of(3))
+    assert queue.match() == {"t0": "m1"}
+    manager.let_out("actor", "a")
+    queue.add("t1", needs_of(1))
+    assert not queue.match(), "it has a claim now"
+    queue.end("t0")
+    assert queue.match() == {"whole": "m1"}
+
+
 def test_a_claim_on_one_manager_leaves_the_others_free() -> None:
     queue = Queue(fleet_of(("m1", 4, 0), ("m2", 2, 0)))
     queue.add("one", needs_of(3))
