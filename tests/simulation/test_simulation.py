@@ -230,6 +230,10 @@ def test_without_faults_all_that_tasks_print_is_seen(seed: int) -> None:
             assert words in ended or outcome.state is not TaskState.SUCCESS
 
 
+def test_plain_tasks_may_go_anywhere_once_no_other_waits() -> None:
+    run(140234, has_needs=True)
+
+
 @pytest.mark.parametrize("seed", REGRESSIONS)
 def test_what_once_went_wrong_goes_well(seed: int) -> None:
     run(seed)

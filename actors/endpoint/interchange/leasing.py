@@ -41,6 +41,7 @@ class Leasing:
         self._members = books.members
         self._relayed = books.relayed
         self._waits_for_others = False  # tasks that ask go behind some that do not
+        self._was_picky = False  # the last time, not all tasks might go anywhere
 
     def place(
         self, now: float, turn: Turn, *, only: ManagerEntry | None = None
@@ -83,7 +84,12 @@ class Leasing:
                 for entry in entries:
                     manager.hold(entry)
                 self._hand_over(entries, manager, now, turn)
-            return
+            self._was_picky = True
+            if not self._placement.is_simple:
+                return
+        if self._was_picky:
+            # Who had to leave some of them to others may have them now.
+            self._was_picky, only = False, None
         backlog = self._ledger.backlog
         for manager, count in self._fleet.shares(backlog, only):
             leases = self._ledger.lease(
