@@ -9,8 +9,9 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from actors.api.embedding import embed
-from actors.api.executors import Executor, name_call
+from actors.api.executors import Executor
 from actors.api.initializer import Initializer, is_for_bars
+from actors.api.names import name_call
 from actors.api.option_kinds import of_their_kinds
 from actors.embedded.outcomes import load
 from actors.embedded.tasks import CallSpec, TaskStage

@@ -10,8 +10,9 @@ import msgspec
 
 from actors.api.addressing import find_entrance
 from actors.api.connection import PATIENCE, Connection
-from actors.api.executors import Executor, name_call
+from actors.api.executors import Executor
 from actors.api.initializer import Initializer, InitializerFailed, is_for_bars
+from actors.api.names import name_call
 from actors.api.option_kinds import of_their_kinds
 from actors.api.options import needs_of
 from actors.api.session import KEY_MARK

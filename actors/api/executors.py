@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from actors.api.executor import EndpointExecutor
     from actors.api.progress import CountedExecutor
 
-__all__ = ["Executor", "name_call"]
+__all__ = ["Executor"]
 
 logger = logging.getLogger(__name__)
 
@@ -236,18 +236,6 @@ def _map_chunks(
     """Map a function's calls, several as one."""
     chunks = chunked(zip(*iterables, strict=False), chunksize)
     return flattened(map_(functools.partial(run_chunk, fn), chunks, timeout=timeout))
-
-
-def name_call(function: Callable[..., Any]) -> str:
-    """Name what is called in the end, for the people who look at its task."""
-    name = getattr(function, "__qualname__", None)
-    if type(name) is str:
-        return name
-    if isinstance(function, functools.partial):
-        is_chunk = function.func is run_chunk
-        return name_call(function.args[0] if is_chunk else function.func)
-    # Objects that have whatever attribute they are asked for have no such name either.
-    return type(function).__qualname__
 
 
 def _one(*_arguments: object) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, Unpack, overload
 
 from actors.api.actor_class import ActorClass, actor_class
+from actors.api.names import name_call
 from actors.api.options import Options, RemoteOptions, options_from
 from actors.api.runtime import runtime
 from actors.errors import ConfigError
@@ -42,7 +43,7 @@ class _Remote(Generic[P]):
         functools.update_wrapper(self, function)
         self._function = function
         self._options = options
-        self._name = _name_of(function)
+        self._name = name_call(function)
         self._pickled: bytes | None = None
         # What the runtime made of it at the first call, and which runtime.
         self._context: Context | None = None
@@ -255,14 +256,6 @@ def _remote(decorated: Callable[..., Any], options: dict[str, Any]) -> Any:
             "class with async methods, or asyncio.run() in a function"
         )
     return _made(decorated, options_from(options))
-
-
-def _name_of(function: Callable[..., Any]) -> str:
-    """Return what calls are named after; a callable object has no name of its own."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    name: str = getattr(function, "__qualname__", type(function).__qualname__)
-    return name
 
 
 def _is_generator(function: Callable[..., Any]) -> bool:

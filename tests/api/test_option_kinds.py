@@ -9,8 +9,8 @@ import pytest
 
 import actors
 from actors.api.executor import EndpointExecutor
-from actors.api.executors import name_call
 from actors.api.methods import MethodChanges
+from actors.api.names import name_call
 from actors.api.option_kinds import of_their_kinds
 from actors.errors import ConfigError
 
